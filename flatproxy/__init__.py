@@ -1,0 +1,1 @@
+"""A DNS forwarding proxy that flattens flagged names and forwards everything else unchanged."""

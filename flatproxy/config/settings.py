@@ -1,0 +1,99 @@
+"""What a configuration says, as frozen values: no file, no default lookup, no I/O lives here.
+
+Names are in wire form and lower case (`bytes`, RFC 1035 section 3.1), durations are seconds and end in `_s`.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+Network = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
+
+
+@frozen(order=True)
+class Endpoint:
+    """An address and a port; port 0 lets the kernel choose one. Written `192.0.2.1:53` or `[2001:db8::1]:53`."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@frozen(kw_only=True)
+class Listen:
+    """`[listen]`: UDP and TCP on each of `dns`; `http` None switches the HTTP side off."""
+
+    dns: tuple[Endpoint, ...]
+    http: Endpoint | None = None
+
+
+@frozen(kw_only=True)
+class Upstream:
+    """`[upstream]`: the existing nameservers in order of preference."""
+
+    servers: tuple[Endpoint, ...]
+    timeout_s: float = 2.0
+
+
+@frozen(kw_only=True)
+class Access:
+    """`[access]`: which names are served, and to whom. A zone of `b"\\0"` (the root) means every name."""
+
+    zones: tuple[bytes, ...]
+    query: tuple[Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+    transfer: tuple[Network, ...] = ()
+    update: tuple[Network, ...] = ()
+    notify: tuple[Network, ...] = ()
+
+
+@frozen(kw_only=True)
+class Resolver:
+    """`[resolver]`: who resolves targets; `"system"` stands for the servers of resolv.conf."""
+
+    servers: tuple[Endpoint | Literal["system"], ...] = ("system",)
+    timeout_s: float = 1.8
+
+
+@frozen(kw_only=True)
+class Rule:
+    """One `[flatten."NAME"]` with `[defaults]` merged in. Equal rules are one object, whatever their number."""
+
+    target: bytes
+    types: frozenset[Literal["A", "AAAA"]] = frozenset({"A", "AAAA"})
+    max_ttl_s: int = 300
+    min_ttl_s: int = 0
+    stale_for_s: int = 86400
+    stale_ttl_s: int = 30
+    any: Literal["hinfo", "forward"] = "hinfo"
+    fallback: tuple[Address, ...] = ()
+
+
+@frozen(kw_only=True)
+class State:
+    """`[state]`: the SQLite file that keeps answers over a restart."""
+
+    path: Path
+
+
+@frozen(kw_only=True)
+class Settings:
+    """A whole configuration. `flatten` maps each flagged name to its rule; `digest` is the file's SHA-256 in hex."""
+
+    listen: Listen
+    upstream: Upstream
+    access: Access
+    resolver: Resolver = Resolver()
+    flatten: Mapping[bytes, Rule] = field(factory=dict)
+    state: State | None = None
+    digest: str = ""
