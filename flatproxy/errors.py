@@ -19,7 +19,7 @@ class WireError(FlatproxyError):
     """Octets that are not the DNS message they should be."""
 
 
-class UpstreamTimeout(FlatproxyError):  # noqa: N818 - noun phrases throughout
+class UpstreamTimeout(FlatproxyError):
     """No answer from the server in time."""
 
 

@@ -1,0 +1,47 @@
+"""Plain integers that the busy parts count in; Prometheus reads them when it asks. Nothing here publishes anything."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from attrs import define, field
+
+# From a warm cache on the same host to the longest timeout that makes sense.
+LATENCY_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+@define
+class BucketTable:
+    """A histogram: `counts[i]` durations were at most `bounds[i]` seconds (and above the bound before it)."""
+
+    bounds: tuple[float, ...] = LATENCY_BOUNDS_S
+    counts: list[int] = field(factory=lambda: [0] * (len(LATENCY_BOUNDS_S) + 1))
+    total: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one duration."""
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.total += seconds
+
+
+@define
+class Verdicts:
+    """What became of the queries of one transport."""
+
+    forwarded: int = 0
+    flattened: int = 0
+    refused: int = 0
+    dropped: int = 0
+
+
+@define
+class Traffic:
+    """Everything counted on the way of a packet. `rcodes` counts the replies sent to clients."""
+
+    udp: Verdicts = field(factory=Verdicts)
+    tcp: Verdicts = field(factory=Verdicts)
+    rcodes: list[int] = field(factory=lambda: [0] * 24)
+    latency: BucketTable = field(factory=BucketTable)
+    malformed: int = 0
+    unsent: int = 0
+    tcp_connections: int = 0

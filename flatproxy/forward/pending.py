@@ -1,0 +1,85 @@
+"""Queries under way on one upstream socket, by the ID they were sent with. No socket and no clock lives here.
+
+IDs are random (RFC 5452 section 9.2) and told apart from the client's, so that clients with one ID do not collide.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from flatproxy.wire.peek import answers
+
+Send = Callable[[bytes, Any], object]
+"""Sends a reply to a client: the reply, and the client in whatever form the listener uses."""
+
+Query = tuple[bytes, bytes, Send, Any, float, tuple[object, ...], bool]
+"""The query as the client sent it, its lower-cased question (empty where it has no plain one), how and to whom to
+reply, when it was sent (monotonic seconds), the servers asked so far, and whether it keeps its ID. A bare tuple,
+because one is made for each packet."""
+
+_RANDOM_OCTETS = 8192
+
+
+class RandomIds:
+    """Message IDs from the kernel's random source, fetched in bulk."""
+
+    def __init__(self) -> None:
+        self._octets = b""
+        self._next = 0
+
+    def take(self) -> bytes:
+        """Return two random octets."""
+        start = self._next
+        if start == len(self._octets):
+            self._octets = os.urandom(_RANDOM_OCTETS)
+            start = 0
+        self._next = start + 2
+        return self._octets[start : start + 2]
+
+
+class Pending:
+    """The table of one socket, in the order in which the queries were sent."""
+
+    __slots__ = ("_ids", "_queries")
+
+    def __init__(self, ids: RandomIds) -> None:
+        self._queries: dict[bytes, Query] = {}
+        self._ids = ids
+
+    def __len__(self) -> int:
+        return len(self._queries)
+
+    def admit(self, query: Query) -> bytes:
+        """Keep the query and return the ID to send it with; the caller keeps the table well below 65,536."""
+        queries = self._queries
+        message_id = self._ids.take()
+        while message_id in queries:
+            message_id = self._ids.take()
+        queries[message_id] = query
+        return message_id
+
+    def match(self, reply: bytes) -> Query | None:
+        """Take out and return the query that this reply answers; a reply that answers none takes out nothing."""
+        message_id = reply[:2]
+        query = self._queries.get(message_id)
+        if query is None or not answers(reply, query[1]):
+            return None
+        del self._queries[message_id]
+        return query
+
+    def expire(self, before: float) -> list[Query]:
+        """Take out and return the queries sent before this time, oldest first."""
+        expired = []
+        for message_id, query in self._queries.items():
+            if query[4] >= before:
+                break
+            expired.append(message_id)
+        return [self._queries.pop(message_id) for message_id in expired]
+
+    def take_all(self) -> list[Query]:
+        """Take out and return every query."""
+        taken = list(self._queries.values())
+        self._queries.clear()
+        return taken

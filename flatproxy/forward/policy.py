@@ -1,0 +1,148 @@
+"""What becomes of a query: a frozen policy judges it. No socket and no clock; a reload makes a new one.
+
+The common query costs one walk over its name, one dictionary look-up for flagged names and one look at its suffixes.
+Everything unusual goes through `_judge_odd`, which may be slow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+import dns.exception
+import dns.name
+import dns.wire
+from attrs import field, frozen
+
+from flatproxy.wire import edns, names
+from flatproxy.wire.peek import (
+    HEADER,
+    OPCODE,
+    OPCODE_NOTIFY,
+    OPCODE_UPDATE,
+    QR,
+    TYPE_AXFR,
+    TYPE_IXFR,
+    TYPE_TKEY,
+    carries_only_opt,
+    is_signed,
+    question_end,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from flatproxy.forward.access import Networks
+    from flatproxy.forward.upstreams import Upstreams
+
+# Verdicts are plain integers: they are compared for every packet.
+DROP: Final = 0
+REFUSE: Final = 1
+FORWARD: Final = 2
+PRESERVE: Final = 3
+"""Forward, but with the ID as it is: it is part of what was signed, or may be."""
+FLATTEN: Final = 4
+
+_TRANSFERS = (TYPE_AXFR, TYPE_IXFR)
+_GUARDED = frozenset(rdtype.to_bytes(2, "big") for rdtype in (*_TRANSFERS, TYPE_TKEY))
+
+
+class Answer(Protocol):
+    """What the answer table holds for a flagged question (lower-cased qname, qtype, qclass in wire form)."""
+
+    def reply(self, query: bytes, end: int, now: float, *, udp: bool) -> bytes | None:
+        """Return the reply to a well-formed query, None where there is nothing to say (yet)."""
+
+    def rrset(self, now: float) -> tuple[int, Sequence[bytes]] | None:
+        """Return TTL and rdatas (none: NODATA) for use inside another reply, None where there is nothing (yet)."""
+
+    def soa(self, name: bytes) -> bytes | None:
+        """Return the SOA record of the zone of this flagged name, None where it is not known."""
+
+    def wait(self, now: float, ready: Callable[[], None]) -> bool:
+        """Have `ready` called when the answer is known or has failed; False where waiting is no use."""
+
+
+@frozen(kw_only=True)
+class Policy:
+    """Who may ask what. `zones` is None where every name is served; `table` maps flagged questions to answers.
+
+    `signed` holds the flagged names (wire form) whose zone is signed with DNSSEC; it changes as that is found out.
+    """
+
+    upstreams: Upstreams
+    zones: frozenset[bytes] | None
+    query: Networks
+    transfer: Networks
+    update: Networks
+    notify: Networks
+    table: Mapping[bytes, Answer] = field(factory=dict)
+    signed: Collection[bytes] = field(factory=frozenset)
+
+    def judge(self, message: bytes, host: str) -> tuple[int, int, Answer | None]:
+        """Return the verdict, the end of the question (0: not a plain one) and the answer where it is FLATTEN."""
+        if len(message) < HEADER or message[2] & QR:
+            return DROP, 0, None
+        if not self.query.everyone and host not in self.query:
+            return REFUSE, 0, None
+        if message[2] & OPCODE or message[4:6] != b"\0\1" or not (end := question_end(message)):
+            return self._judge_odd(message, host), 0, None
+        question = message[HEADER:end].lower()
+        answer = self.table.get(question)
+        if answer is not None:
+            if edns.is_whole(message, end) and not (question[:-4] in self.signed and edns.wants_dnssec(message, end)):
+                return FLATTEN, end, answer
+        elif question[-4:-2] in _GUARDED:
+            return self._judge_guarded(question, host), end, None
+        elif self.zones is not None and not self._serves(question[:-4]):
+            return REFUSE, end, None
+        if carries_only_opt(message, end) or not is_signed(message):
+            return FORWARD, end, None
+        return PRESERVE, end, None
+
+    def _serves(self, name: bytes) -> bool:
+        """Tell whether this name (wire form, lower case) is in a served zone."""
+        zones = self.zones
+        if zones is None:
+            return True
+        offset = 0
+        while name[offset:] not in zones:
+            if not name[offset]:
+                return False
+            offset += name[offset] + 1
+        return True
+
+    def _judge_guarded(self, question: bytes, host: str) -> int:
+        """Judge a plain question for a transfer or a key: these have lists of their own."""
+        if question[-4:-2] == TYPE_TKEY.to_bytes(2, "big"):
+            return PRESERVE if host in self.update else REFUSE  # its name is the key's, in no zone
+        return PRESERVE if host in self.transfer and self._serves(question[:-4]) else REFUSE
+
+    def _judge_odd(self, message: bytes, host: str) -> int:
+        """Judge what is not a QUERY with one plain question: let nobody in by a side door, forward the rest."""
+        opcode = (message[2] & OPCODE) >> 3
+        if opcode == OPCODE_NOTIFY and host not in self.notify:
+            return REFUSE
+        if opcode == OPCODE_UPDATE and host not in self.update:
+            return REFUSE
+        for name, rdtype in _questions(message):
+            if rdtype == TYPE_TKEY:
+                if host not in self.update:
+                    return REFUSE
+                continue
+            if not self._serves(name) or (rdtype in _TRANSFERS and host not in self.transfer):
+                return REFUSE
+        return PRESERVE
+
+
+def _questions(message: bytes) -> list[tuple[bytes, int]]:
+    """Return name (lower case) and type of each question that can be read, pointers followed as a server might."""
+    parser = dns.wire.Parser(message, HEADER)
+    found = []
+    for _ in range(int.from_bytes(message[4:6], "big")):
+        try:
+            name = parser.get_name()
+            rdtype, _rdclass = parser.get_struct("!HH")
+        except (dns.exception.DNSException, ValueError):
+            break
+        found.append((names.to_wire(name), rdtype))
+    return found

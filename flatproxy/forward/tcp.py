@@ -1,0 +1,243 @@
+"""DNS over TCP (RFC 7766): each client connection, paired with an upstream connection of its own.
+
+Messages pass with their IDs, in whatever order the nameserver answers; flattened answers are put in between. Whoever
+reads too slowly stops the other side from sending: nothing is buffered without bound.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, cast
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import ServerFactory
+from twisted.logger import Logger
+from twisted.protocols.basic import Int16StringReceiver
+from zope.interface import implementer
+
+from flatproxy.forward.policy import DROP, FLATTEN, REFUSE
+from flatproxy.forward.upstream_tcp import UpstreamLink
+from flatproxy.wire import edns, reply
+
+if TYPE_CHECKING:
+    from twisted.internet.address import IPv4Address, IPv6Address
+    from twisted.internet.interfaces import IAddress, ITCPTransport
+    from twisted.python.failure import Failure
+
+    from flatproxy.forward.policy import Answer
+    from flatproxy.forward.road import Road
+    from flatproxy.forward.upstream_tcp import Connector
+
+log = Logger()
+
+IDLE_S = 30.0
+"""Without a whole message either way, and nothing under way, a connection is closed (RFC 7766 section 6.2.3)."""
+STALLED_S = 60.0
+"""A client that reads nothing of what waits for it is cut off after this long."""
+PIPELINE = 500
+"""Queries under way on one connection; beyond them no more are read until some are answered."""
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class ClientConnection(Int16StringReceiver):
+    """One client's connection. As a producer it is paused whenever somebody cannot take more."""
+
+    transport: ITCPTransport
+
+    def __init__(self, road: Road, connector: Connector, host: str, connections: dict[ClientConnection, None]) -> None:
+        self._road = road
+        self._host = host
+        self._connections = connections
+        self._link = UpstreamLink(road, connector, self)
+        self._waiting = 0
+        self._half_closed = False
+        self._holds: set[str] = set()
+        self.active_at = monotonic()
+
+    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
+        """Take the client in."""
+        self.transport.setTcpNoDelay(True)
+        self.transport.registerProducer(_OutputHold(self), True)  # type: ignore[attr-defined]  # noqa: FBT003
+        self._connections[self] = None
+        self._road.traffic.tcp_connections += 1
+
+    def stringReceived(self, string: bytes) -> None:  # noqa: N802 - Twisted's name
+        """Take one message; one that breaks something costs the connection and one log line."""
+        self.active_at = monotonic()
+        try:
+            self._query(string)
+        except Exception:  # noqa: BLE001 - no message may stop the service
+            log.failure("message of {size} octets not understood", event="query_failed", size=len(string))
+            self.transport.loseConnection()
+
+    def _query(self, message: bytes) -> None:
+        road = self._road
+        verdict, end, answer = road.policy.judge(message, self._host)
+        counts = road.traffic.tcp
+        if verdict == DROP:
+            counts.dropped += 1
+        elif verdict == REFUSE:
+            counts.refused += 1
+            self.respond(reply.error(message, reply.REFUSED))
+        elif verdict == FLATTEN and answer is not None:
+            counts.flattened += 1
+            self._flatten(message, end, answer)
+        else:
+            counts.forwarded += 1
+            road.traffic.malformed += not end and not message[2] & 0x78
+            self.forward(message, end)
+
+    def _flatten(self, message: bytes, end: int, answer: Answer) -> None:
+        now = monotonic()
+        made = answer.reply(message, end, now, udp=False)
+        if made is not None:
+            self.respond(made)
+        elif answer.wait(now, partial(self._after_wait, answer, message, end)):
+            self._waiting += 1
+        else:
+            self.forward(message, end)
+
+    def _after_wait(self, answer: Answer, message: bytes, end: int) -> None:
+        self._waiting -= 1
+        made = answer.reply(message, end, monotonic(), udp=False)
+        if made is None:
+            self.forward(message, end)
+        else:
+            self.respond(made)
+
+    def forward(self, message: bytes, end: int) -> None:
+        """Send a message to the nameserver."""
+        if not self.connected:
+            return
+        self._link.send(message, end)
+        if len(self._link) >= PIPELINE:
+            self.hold("pipeline")
+
+    def respond(self, made: bytes) -> None:
+        """Send a message to the client, which may have gone meanwhile."""
+        if not self.connected:
+            return
+        self.active_at = monotonic()
+        self._road.traffic.rcodes[made[3] & 0x0F] += 1
+        self.sendString(made)
+        self.settle()
+
+    def land(self, came: bytes) -> None:
+        """Send a reply whose CNAME chain may reach a flagged name."""
+        self._waiting += 1
+        self._road.land(came, edns.MAX_TCP_SIZE, monotonic(), self._landed)
+
+    def _landed(self, made: bytes) -> None:
+        self._waiting -= 1
+        self.respond(made)
+
+    def settle(self) -> None:
+        """Go on reading, or close, if what was under way allows it."""
+        if "pipeline" in self._holds and len(self._link) < PIPELINE:
+            self.release("pipeline")
+        if self._half_closed and not self.busy:
+            self.transport.loseConnection()
+
+    @property
+    def busy(self) -> bool:
+        """Whether the client still waits for something."""
+        return bool(self._waiting or len(self._link))
+
+    def hold(self, reason: str) -> None:
+        """Stop reading from the client, for a reason that is released later."""
+        if not self._holds:
+            super().pauseProducing()
+        self._holds.add(reason)
+
+    def release(self, reason: str) -> None:
+        """Take back a hold; without any left, go on reading."""
+        if reason in self._holds:
+            self._holds.remove(reason)
+            if not self._holds and self.connected:
+                super().resumeProducing()
+
+    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """Stop reading: the upstream connection cannot take more."""
+        self.hold("upstream")
+
+    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """Go on reading: it can again."""
+        self.release("upstream")
+
+    def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """Nothing to stop: the upstream connection has gone, and the next query opens another."""
+        self.release("upstream")
+
+    def output_held(self, held: bool) -> None:  # noqa: FBT001 - a state, not an option
+        """Stop or go on making output for a client that reads slowly."""
+        self._link.hold(held)
+        (self.hold if held else self.release)("client")
+
+    def sweep(self, now: float) -> None:
+        """Close what is idle or stalled, and give up what is overdue upstream."""
+        self._link.sweep(now)
+        quiet = now - self.active_at
+        if quiet > STALLED_S or (quiet > IDLE_S and not self.busy):
+            self.transport.abortConnection()
+
+    def readConnectionLost(self) -> None:  # noqa: N802 - Twisted's name
+        """Answer what was asked before the client closed its half, then close ours."""
+        self._half_closed = True
+        self.settle()
+
+    def writeConnectionLost(self) -> None:  # noqa: N802 - Twisted's name
+        """Nothing can be sent any more."""
+        self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # noqa: ARG002, N802
+        """Let go of everything."""
+        self.connected = 0
+        if self._connections.pop(self, self) is None:
+            self._road.traffic.tcp_connections -= 1
+        self._link.close()
+
+
+@implementer(IPushProducer)
+class _OutputHold:
+    """Told by the client's transport when its buffer is full and when it has room again."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
+        self._connection.output_held(held=True)
+
+    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
+        self._connection.active_at = monotonic()
+        self._connection.output_held(held=False)
+
+    def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
+        pass
+
+
+class TcpListener(ServerFactory):
+    """Makes the connections of one listen address and sweeps them."""
+
+    noisy = False
+
+    def __init__(self, road: Road, connector: Connector) -> None:
+        self._road = road
+        self._connector = connector
+        self.connections: dict[ClientConnection, None] = {}
+
+    def buildProtocol(self, addr: IAddress | None) -> ClientConnection:  # noqa: N802 - Twisted's name
+        """Return the connection of a new client."""
+        host = cast("IPv4Address | IPv6Address", addr).host
+        return ClientConnection(self._road, self._connector, host, self.connections)
+
+    def sweep(self) -> None:
+        """Sweep every connection; to be called several times a second."""
+        now = monotonic()
+        for connection in list(self.connections):
+            connection.sweep(now)
+
+    def close(self) -> None:
+        """Cut every connection off."""
+        for connection in list(self.connections):
+            connection.transport.abortConnection()

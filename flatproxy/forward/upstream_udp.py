@@ -1,0 +1,165 @@
+"""The UDP sockets to one nameserver: a pool for ordinary queries, and one-shots for those that keep their ID.
+
+Sockets are connected, so the kernel drops what comes from elsewhere, and have random ports (RFC 5452 section 9.2).
+Nothing here knows what a query means: a reply that matches a pending query is handed on as it came.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
+
+from twisted.internet.interfaces import IReadDescriptor
+from zope.interface import implementer
+
+from flatproxy.forward.pending import Pending, Query, RandomIds
+from flatproxy.wire.peek import HEADER, OPCODE, QR, answers
+
+if TYPE_CHECKING:
+    from flatproxy.config.settings import Endpoint
+
+MAX_DATAGRAM = 65_535
+BATCH = 64
+RECEIVE_BUFFER = 4 * 1024 * 1024
+
+
+class Readers(Protocol):
+    """The part of a Twisted reactor that reads descriptors."""
+
+    def addReader(self, reader: IReadDescriptor) -> None:  # noqa: N802 - Twisted's name
+        """Call its `doRead` whenever there is something to read."""
+
+    def removeReader(self, reader: IReadDescriptor) -> None:  # noqa: N802 - Twisted's name
+        """Stop doing so."""
+
+
+class Server(Protocol):
+    """What a socket tells its nameserver."""
+
+    endpoint: Endpoint
+    mismatched: int
+
+    def answered(self, query: Query, reply: bytes, now: float) -> None:
+        """Take a reply to this query."""
+
+    def refused(self, queries: list[Query], now: float) -> None:
+        """Take back queries that will have no reply, for the host says that nobody listens."""
+
+
+def connected_socket(endpoint: Endpoint) -> socket.socket:
+    """Return a non-blocking UDP socket on a port of the kernel's choice; `OSError` where there is no route."""
+    sock = socket.socket(socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setblocking(False)  # noqa: FBT003 - the socket module's signature
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    try:
+        sock.connect((endpoint.host, endpoint.port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class _ReadDescriptor:
+    """What Twisted asks of a thing that it reads."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._socket = connected_socket(server.endpoint)
+
+    def fileno(self) -> int:
+        """Return the descriptor, -1 once closed."""
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:  # noqa: N802 - Twisted's name
+        """Return what Twisted puts before a traceback."""
+        return f"upstream {self._server.endpoint}"
+
+    def connectionLost(self, reason: object) -> None:  # noqa: ARG002, N802 - Twisted's signature
+        """Close the socket."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+@implementer(IReadDescriptor)
+class PooledSocket(_ReadDescriptor):
+    """One of a nameserver's sockets, with its own table of IDs."""
+
+    def __init__(self, server: Server, ids: RandomIds) -> None:
+        super().__init__(server)
+        self.pending = Pending(ids)
+        self._receive = self._socket.recv
+
+    def send(self, query: Query) -> None:
+        """Send a query under an ID of its own; what the kernel has no room for is lost like any other datagram."""
+        datagram = self.pending.admit(query) + query[0][2:]
+        try:
+            self._socket.send(datagram)
+        except ConnectionRefusedError:
+            # What was refused is an earlier datagram of this socket: this one has yet to be tried.
+            with contextlib.suppress(OSError):
+                self._socket.send(datagram)
+        except OSError:
+            pass
+
+    def doRead(self) -> None:  # noqa: N802 - Twisted's name
+        """Read replies while queries wait for one, up to a batch."""
+        server, pending = self._server, self.pending
+        now = monotonic()
+        for _ in range(BATCH):
+            try:
+                reply = self._receive(MAX_DATAGRAM)
+            except BlockingIOError:
+                return
+            except OSError:
+                server.refused(pending.take_all(), now)
+                return
+            query = pending.match(reply)
+            if query is None:
+                server.mismatched += 1
+                continue
+            server.answered(query, reply, now)
+            if not pending:
+                return
+
+
+@implementer(IReadDescriptor)
+class OneShotSocket(_ReadDescriptor):
+    """A socket for one query that keeps its ID: a signed or odd one, or a probe."""
+
+    def __init__(self, server: Server, query: Query) -> None:
+        super().__init__(server)
+        self.query = query
+        with contextlib.suppress(OSError):
+            self._socket.send(query[0])
+
+    def doRead(self) -> None:  # noqa: N802 - Twisted's name
+        """Read until the reply is there."""
+        now = monotonic()
+        for _ in range(BATCH):
+            try:
+                reply = self._socket.recv(MAX_DATAGRAM)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._server.refused([self.query], now)
+                return
+            if _answers_odd(reply, self.query):
+                self._server.answered(self.query, reply, now)
+                return
+            self._server.mismatched += 1
+
+
+def _answers_odd(reply: bytes, query: Query) -> bool:
+    """Tell whether this is the reply to a query of any opcode and shape."""
+    message, question = query[:2]
+    if reply[:2] != message[:2] or len(reply) < HEADER:
+        return False
+    if question:
+        return answers(reply, question)
+    return bool(reply[2] & QR) and not (reply[2] ^ message[2]) & OPCODE

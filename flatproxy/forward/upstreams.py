@@ -1,0 +1,248 @@
+"""The existing nameservers: which of them to ask, who is up, and what becomes of a query that got no reply."""
+
+from __future__ import annotations
+
+import random
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from flatproxy.forward.health import Health
+from flatproxy.forward.pending import Query, RandomIds
+from flatproxy.forward.upstream_udp import OneShotSocket, PooledSocket
+from flatproxy.wire.peek import CLASS_IN, TYPE_SOA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from flatproxy.config.settings import Endpoint
+    from flatproxy.forward.upstream_udp import Readers
+
+log = Logger()
+
+SOCKETS = 64
+"""UDP sockets, so ports, to each nameserver."""
+QUERIES_A_SOCKET = 4
+"""Queries sent in a row from one port before another is drawn: few, to scatter; not one, to read in batches."""
+PENDING_LIMIT = 16_384
+"""Queries under way to one nameserver; those above it are given up at once."""
+ONE_SHOT_LIMIT = 1_024
+PROBE_TIMEOUT_S = 1.0
+
+
+class Outcome(Protocol):
+    """Who is told how a query ended."""
+
+    def deliver(self, query: Query, reply: bytes, now: float) -> None:
+        """Take the reply, with the ID it came with."""
+
+    def give_up(self, query: Query, now: float) -> None:
+        """Take note that this server sent no reply."""
+
+
+@define(eq=False, slots=False)
+class Upstream:
+    """One nameserver. Its `server` methods are called by its sockets."""
+
+    endpoint: Endpoint
+    outcome: Outcome
+    _reactor: Readers
+    _timeout_s: float
+    _probe_question: bytes
+    _changed: Callable[[], None]
+    health: Health = field(factory=Health)
+    sent: int = 0
+    timeouts: int = 0
+    mismatched: int = 0
+    pending: int = 0
+    _sockets: list[PooledSocket] = field(factory=list)
+    _one_shots: dict[int, OneShotSocket] = field(factory=dict)
+    _probe: Query | None = None
+    _ids: RandomIds = field(factory=RandomIds)
+    _drawn: PooledSocket | None = None
+    _left: int = 0
+
+    @property
+    def up(self) -> bool:
+        """Whether it is taken to be up."""
+        return self.health.up
+
+    def open(self, sockets: int) -> None:
+        """Open its sockets; `OSError` where there are no descriptors left."""
+        for _ in range(sockets):
+            pooled = PooledSocket(self, self._ids)
+            self._sockets.append(pooled)
+            self._reactor.addReader(pooled)
+
+    def send(self, query: Query) -> None:
+        """Send a query under a random ID from a random port."""
+        if self.pending >= PENDING_LIMIT:
+            self.outcome.give_up(query, query[4])
+            return
+        if not self._left:
+            self._left = QUERIES_A_SOCKET
+            self._drawn = random.choice(self._sockets)
+        self._left -= 1
+        self.sent += 1
+        self.pending += 1
+        self._drawn.send(query)  # type: ignore[union-attr]  # drawn above, the first time through
+
+    def send_preserved(self, query: Query) -> None:
+        """Send a query under its own ID from a socket of its own."""
+        if len(self._one_shots) >= ONE_SHOT_LIMIT:
+            self.outcome.give_up(query, query[4])
+            return
+        try:
+            one_shot = OneShotSocket(self, query)
+        except OSError:
+            self.outcome.give_up(query, query[4])
+            return
+        self.sent += 1
+        self.pending += 1
+        self._one_shots[id(query)] = one_shot
+        self._reactor.addReader(one_shot)
+
+    def answered(self, query: Query, reply: bytes, now: float) -> None:
+        """Hand on a reply."""
+        self.heard(now)
+        self._close_one_shot(query)
+        if query is self._probe:
+            self._probe = None
+            return
+        self.pending -= 1
+        self.outcome.deliver(query, reply, now)
+
+    def heard(self, now: float) -> None:
+        """Note a sign of life."""
+        health = self.health
+        health.answered_at = now
+        if health.suspect:
+            was_up = health.up
+            health.answered(now)
+            if not was_up:
+                log.info("upstream {server} is up", event="upstream_up", server=str(self.endpoint))
+            self._changed()
+
+    def refused(self, queries: list[Query], now: float) -> None:
+        """Give up queries that the host refused."""
+        for query in queries:
+            self._give_up(query, now)
+
+    def sweep(self, now: float) -> None:
+        """Give up what is overdue and probe where it is due."""
+        before = now - self._timeout_s
+        for pooled in self._sockets:
+            if pooled.pending:
+                for query in pooled.pending.expire(before):
+                    self.timeouts += 1
+                    self._give_up(query, now)
+        for one_shot in list(self._one_shots.values()):
+            query = one_shot.query
+            if query is self._probe:
+                if query[4] < now - PROBE_TIMEOUT_S:
+                    self._give_up(query, now)
+            elif query[4] < before:
+                self.timeouts += 1
+                self._give_up(query, now)
+        if self._probe is None and self.health.probe_is_due(now):
+            self._send_probe(now)
+
+    def _give_up(self, query: Query, now: float) -> None:
+        self._close_one_shot(query)
+        if query is self._probe:
+            self._probe = None
+            self._note_silence(query[4], self.health.probe_failed)
+            return
+        self.pending -= 1
+        self._note_silence(query[4], self.health.silent)
+        self.outcome.give_up(query, now)
+
+    def _note_silence(self, sent_at: float, note: Callable[[float], None]) -> None:
+        was_up, was_suspect = self.health.up, self.health.suspect
+        note(sent_at)
+        if was_up and not self.health.up:
+            log.error("upstream {server} is down", event="upstream_down", server=str(self.endpoint))
+        if (was_up, was_suspect) != (self.health.up, self.health.suspect):
+            self._changed()
+
+    def _send_probe(self, now: float) -> None:
+        """Ask for a served zone's SOA: any answer, whatever its rcode, shows that the server lives."""
+        message = self._ids.take() + b"\0\0\0\1\0\0\0\0\0\0" + self._probe_question
+        query: Query = (message, self._probe_question, _nobody, None, now, (), True)
+        try:
+            one_shot = OneShotSocket(self, query)
+        except OSError:
+            self._note_silence(now, self.health.probe_failed)
+            return
+        self._probe = query
+        self._one_shots[id(query)] = one_shot
+        self._reactor.addReader(one_shot)
+
+    def _close_one_shot(self, query: Query) -> None:
+        one_shot = self._one_shots.pop(id(query), None)
+        if one_shot is not None:
+            self._reactor.removeReader(one_shot)
+            one_shot.close()
+
+    def close(self) -> None:
+        """Close every socket; what is under way gets no reply."""
+        for descriptor in (*self._sockets, *self._one_shots.values()):
+            self._reactor.removeReader(descriptor)
+            descriptor.close()
+        self._sockets.clear()
+        self._one_shots.clear()
+
+
+def _nobody(_reply: bytes, _client: object) -> None:
+    """Take a reply that nobody waits for."""
+
+
+class Upstreams:
+    """The nameservers in order of preference. `current` is the one to ask now, None where all are down."""
+
+    def __init__(
+        self,
+        reactor: Readers,
+        endpoints: Sequence[Endpoint],
+        timeout_s: float,
+        zone: bytes,
+        outcome: Outcome,
+    ) -> None:
+        question = zone + TYPE_SOA.to_bytes(2, "big") + CLASS_IN
+        self.timeout_s = timeout_s
+        self.servers = [
+            Upstream(endpoint, outcome, reactor, timeout_s, question, self._choose) for endpoint in endpoints
+        ]
+        self.current: Upstream | None = self.servers[0]
+
+    def open(self, sockets: int = SOCKETS) -> None:
+        """Open the sockets to every server."""
+        for server in self.servers:
+            server.open(sockets)
+
+    def _choose(self) -> None:
+        up = [server for server in self.servers if server.up]
+        self.current = next((server for server in up if not server.health.suspect), up[0] if up else None)
+
+    def next_after(self, tried: Sequence[object]) -> Upstream | None:
+        """Return the best server that was not tried yet, None where there is none."""
+        left = [server for server in self.servers if server.up and server not in tried]
+        return next((server for server in left if not server.health.suspect), left[0] if left else None)
+
+    def sweep(self) -> None:
+        """Give up what is overdue and send the probes that are due; to be called several times a second."""
+        now = monotonic()
+        for server in self.servers:
+            server.sweep(now)
+
+    @property
+    def pending(self) -> int:
+        """Queries under way to all servers."""
+        return sum(server.pending for server in self.servers)
+
+    def close(self) -> None:
+        """Close every socket."""
+        for server in self.servers:
+            server.close()

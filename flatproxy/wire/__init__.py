@@ -1,0 +1,1 @@
+"""Octets and what they mean. No socket, no clock and no logging lives here."""

@@ -1,0 +1,42 @@
+"""Names between their wire form and their text. Nothing here knows what a name is used for."""
+
+from __future__ import annotations
+
+import dns.exception
+import dns.name
+
+from flatproxy.errors import WireError
+
+ROOT = b"\0"
+
+
+def to_name(wire: bytes) -> dns.name.Name:
+    """Return the name of an uncompressed wire form; `WireError` where it is not one."""
+    try:
+        name, used = dns.name.from_wire(wire, 0)
+    except dns.exception.DNSException as error:
+        raise WireError(f"not a name: {error}") from None
+    if used != len(wire):
+        raise WireError("octets after the name")
+    return name
+
+
+def to_text(wire: bytes) -> str:
+    """Return the text of a wire form, without the final dot but for the root."""
+    return to_name(wire).to_text(omit_final_dot=wire != ROOT)
+
+
+def to_wire(name: dns.name.Name) -> bytes:
+    """Return the wire form in lower case, the form in which names are compared (RFC 4343 section 3)."""
+    return name.canonicalize().to_wire() or ROOT
+
+
+def suffixes(wire: bytes) -> list[bytes]:
+    """Return the name and each of its ancestors down to the root, in wire form."""
+    found = []
+    offset = 0
+    while length := wire[offset]:
+        found.append(wire[offset:])
+        offset += length + 1
+    found.append(ROOT)
+    return found
