@@ -1,0 +1,100 @@
+"""Every metric family of flatproxy: its name, kind, labels and help text, written once.
+
+No value is read or kept here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import field, frozen
+from prometheus_client.core import Metric
+from prometheus_client.samples import Sample
+
+PREFIX: Final = "flatproxy_"
+_SUFFIX: Final = {"counter": "_total", "info": "_info", "gauge": ""}
+
+
+@frozen
+class Family:
+    """One metric family. `kind` is `counter`, `gauge`, `histogram` or `info`; `name` has neither prefix nor suffix.
+
+    A counter is exposed with `_total` and an info with `_info` at its end (Prometheus' naming conventions).
+    """
+
+    kind: str
+    name: str
+    help: str
+    labels: tuple[str, ...] = field(default=())
+
+    @property
+    def exposed(self) -> str:
+        """The name that stands in the TYPE line of a scrape."""
+        return PREFIX + self.name + _SUFFIX.get(self.kind, "")
+
+    def empty(self) -> Metric:
+        """Give the family without a sample."""
+        return Metric(PREFIX + self.name, self.help, self.kind)
+
+    def of(self, *samples: tuple[tuple[str, ...], float]) -> Metric:
+        """Give the family with samples of (label values in the order of `labels`, value). Not for histograms."""
+        metric = self.empty()
+        exposed, labels = self.exposed, self.labels
+        metric.samples = [Sample(exposed, dict(zip(labels, values, strict=True)), value) for values, value in samples]
+        return metric
+
+
+_NAME = ("name", "type")
+
+QUERIES = Family(
+    "counter",
+    "queries",
+    "Queries from clients by transport and by what was done with them.",
+    ("transport", "verdict"),
+)
+REPLIES = Family("counter", "replies", "Replies sent to clients by response code.", ("rcode",))
+MALFORMED = Family("counter", "malformed", "Messages from clients that were not understood, forwarded or dropped.")
+FORWARD = Family("histogram", "forward_seconds", "Time from sending a query to a nameserver to having its reply.")
+RESOLVE = Family("histogram", "resolve_seconds", "Time of one whole resolution of a target, chain and all.")
+TCP_CONNECTIONS = Family("gauge", "tcp_connections", "Client TCP connections open now.")
+
+UPSTREAM_UP = Family("gauge", "upstream_up", "Whether the nameserver answers: 1 or 0.", ("server",))
+UPSTREAM_PENDING = Family("gauge", "upstream_pending", "Queries that wait for the nameserver's reply now.", ("server",))
+UPSTREAM_SENT = Family("counter", "upstream_sent", "Queries sent to the nameserver.", ("server",))
+UPSTREAM_TIMEOUTS = Family(
+    "counter", "upstream_timeouts", "Queries that the nameserver did not answer in time.", ("server",)
+)
+UPSTREAM_MISMATCHED = Family(
+    "counter",
+    "upstream_mismatched",
+    "Messages from the nameserver's address thrown away: wrong ID, wrong question, or not a response.",
+    ("server",),
+)
+
+NAMES = Family("gauge", "names", "Flagged names, counted once per record type, by rung of the ladder.", ("rung",))
+RUNG = Family(
+    "gauge", "rung", "Rung that answers now: 0 fresh, 1 stale, 2 fallback, 3 the nameserver's own answer.", _NAME
+)
+ABSENT = Family("gauge", "absent", "Whether the target has no address of this type: 1 or 0.", _NAME)
+TTL_LEFT = Family("gauge", "ttl_left_seconds", "Time until the fresh answer runs out.", _NAME)
+AGE = Family("gauge", "age_seconds", "Time since the resolution that is served.", _NAME)
+STALE_LEFT = Family("gauge", "stale_left_seconds", "Time until the answer may no longer be served stale.", _NAME)
+ADDRESS = Family("info", "address", "An address that is served now; always 1.", (*_NAME, "address"))
+ADDRESS_CHANGE = Family(
+    "gauge", "address_change_timestamp_seconds", "Unix time of the last change of the addresses.", _NAME
+)
+CHAIN_LENGTH = Family("gauge", "chain_length", "Names passed on the way to the addresses, the target counted.", _NAME)
+RESOLUTIONS = Family("counter", "resolutions", "Finished resolutions by outcome.", (*_NAME, "outcome"))
+
+ZONE_SIGNED = Family("gauge", "zone_signed", "A served zone that is signed with DNSSEC; always 1.", ("zone",))
+STATE_ERRORS = Family("counter", "state_errors", "Failed reads and writes of the state file.")
+RELOAD_SUCCESS = Family(
+    "gauge", "config_reload_success", "Whether the last loading of the configuration worked: 1 or 0."
+)
+RELOAD_AT = Family(
+    "gauge", "config_reload_timestamp_seconds", "Unix time of the last attempt to load the configuration."
+)
+CONFIG = Family("info", "config", "The configuration in force by its SHA-256; always 1.", ("sha256",))
+BUILD = Family("info", "build", "Versions of what runs; always 1.", ("version", "python", "twisted", "dnspython"))
+
+FAMILIES: Final = tuple(value for value in list(globals().values()) if isinstance(value, Family))

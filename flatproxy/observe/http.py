@@ -1,0 +1,273 @@
+"""The HTTP side: `/metrics`, `/healthz` and `/readyz`, for GET and HEAD.
+
+It is kept small on purpose: one request a connection, short lines, few headers, no body, a deadline for each step and
+a fixed number of connections. It must never hold up the packets: a scrape is rendered in slices, with a turn of the
+reactor between them, and scrapes that meet share one rendering.
+"""
+
+# ruff: noqa: N802, N815 - the methods and attributes in mixed case are Twisted's, overridden here
+# mypy: allow-untyped-calls, allow-subclassing-any
+# (twisted.web has hardly any annotations)
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from prometheus_client import generate_latest
+from prometheus_client.core import Metric
+from twisted.application.service import Service
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.protocol import connectionDone
+from twisted.internet.task import Cooperator
+from twisted.logger import Logger
+from twisted.web.http import HTTPChannel
+from twisted.web.http import Request as HttpRequest
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from flatproxy.config.settings import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from prometheus_client import CollectorRegistry
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort
+    from twisted.python.failure import Failure
+
+CONNECTION_LIMIT: Final = 64
+"""Connections open at once; the ones above it are closed as they come."""
+STEP_LIMIT_S: Final = 10
+"""A whole request must arrive within this time, and its reply must be taken within it."""
+MISSING_LIMIT: Final = 100
+"""Entries of `missing` that `/readyz` spells out."""
+SLICE: Final = 200
+"""Samples rendered in one turn of the reactor, about a millisecond of work."""
+
+_TEXT: Final = b"text/plain; charset=utf-8"
+_METRICS: Final = b"text/plain; version=0.0.4; charset=utf-8"
+_JSON: Final = b"application/json"
+_METHODS: Final = (b"GET", b"HEAD")
+
+log = Logger()
+
+
+class Reactor(Protocol):
+    """What is used of Twisted's reactor."""
+
+    def listenTCP(self, port: int, factory: Any, *, interface: str) -> IListeningPort:  # noqa: ANN401 - IFactory to some
+        """As `IReactorTCP.listenTCP`."""
+
+    def callLater(self, delay: float, callable: Callable[..., object]) -> IDelayedCall:  # noqa: A002 - Twisted's name
+        """As `IReactorTime.callLater`."""
+
+
+class _Part:
+    """A registry of one family, or of a piece of one."""
+
+    def __init__(self, family: Metric, start: int) -> None:
+        self._family = Metric(family.name, family.documentation, family.type)
+        self._family.samples = family.samples[start : start + SLICE]
+
+    def collect(self) -> list[Metric]:
+        return [self._family]
+
+
+def exposition(registry: CollectorRegistry) -> Iterator[bytes]:
+    """Render a scrape in the text format 0.0.4, in pieces of at most `SLICE` samples that make one whole together."""
+    for family in registry.collect():
+        for start in range(0, max(len(family.samples), 1), SLICE):
+            text = generate_latest(_Part(family, start))
+            yield text if start == 0 else text.split(b"\n", 2)[2]  # HELP and TYPE stand once, before the first piece
+
+
+def _reply(request: Request, code: int, kind: bytes, body: bytes) -> None:
+    """Send a whole reply. Twisted leaves the body out where the method is HEAD."""
+    request.setResponseCode(code)
+    request.setHeader(b"Server", b"flatproxy")
+    request.setHeader(b"Cache-Control", b"no-store")
+    request.setHeader(b"X-Content-Type-Options", b"nosniff")
+    request.setHeader(b"Content-Type", kind)
+    request.setHeader(b"Content-Length", str(len(body)).encode())
+    request.write(body)
+    request.finish()
+
+
+class Scrapes:
+    """The requests that wait for the rendering of a scrape; there is one rendering at a time."""
+
+    def __init__(self, registry: CollectorRegistry, reactor: Reactor) -> None:
+        self._registry = registry
+        self._waiting: list[Request] = []
+        self._running = False
+        self._turns = Cooperator(
+            terminationPredicateFactory=lambda: lambda: True,  # one slice a turn
+            scheduler=lambda call: reactor.callLater(0, call),
+        )
+
+    def join(self, request: Request) -> None:
+        """Reply to `request` when the rendering, begun now if none is under way, is done."""
+        self._waiting.append(request)
+        request.notifyFinish().addErrback(lambda _gone: self._forget(request))
+        if not self._running:
+            self._running = True
+            self._turns.cooperate(self._render()).whenDone().addErrback(self._failed)
+
+    def _forget(self, request: Request) -> None:
+        if request in self._waiting:
+            self._waiting.remove(request)
+
+    def _render(self) -> Iterator[None]:
+        parts: list[bytes] = []
+        for part in exposition(self._registry):
+            parts.append(part)
+            yield
+        self._finish(200, _METRICS, b"".join(parts))
+
+    def _failed(self, failure: Failure) -> None:
+        log.failure("A scrape could not be rendered", failure, event="scrape_failed")
+        self._finish(500, _TEXT, b"The metrics could not be rendered; the log says why.\n")
+
+    def _finish(self, code: int, kind: bytes, body: bytes) -> None:
+        self._running = False
+        waiting, self._waiting = self._waiting, []
+        for request in waiting:
+            _reply(request, code, kind, body)
+
+
+class Pages(Resource):
+    """The three pages. `missing` says what is not ready, one phrase each; an empty list means ready."""
+
+    isLeaf = True
+
+    def __init__(self, scrapes: Scrapes, missing: Callable[[], list[str]]) -> None:
+        super().__init__()
+        self._missing = missing
+        self._pages: dict[bytes, Callable[[Request], None]] = {
+            b"/metrics": scrapes.join,
+            b"/healthz": lambda request: _reply(request, 200, _JSON, b'{"ok": true}\n'),
+            b"/readyz": self._readyz,
+        }
+
+    def render(self, request: Request) -> int:
+        """Reply, now or a few turns later."""
+        page = self._pages.get(request.path)
+        if page is None:
+            _reply(request, 404, _TEXT, b"Here are /metrics, /healthz and /readyz.\n")
+        elif request.method not in _METHODS:
+            request.setHeader(b"Allow", b", ".join(_METHODS))
+            _reply(request, 405, _TEXT, b"Only GET and HEAD.\n")
+        else:
+            page(request)
+        return NOT_DONE_YET
+
+    def _readyz(self, request: Request) -> None:
+        missing = self._missing()
+        shown = missing[:MISSING_LIMIT]
+        if len(missing) > MISSING_LIMIT:
+            shown.append(f"and {len(missing) - MISSING_LIMIT} more")
+        body = json.dumps({"ready": not missing, "missing": shown}).encode() + b"\n"
+        _reply(request, 503 if missing else 200, _JSON, body)
+
+
+class Channel(HTTPChannel):
+    """One connection with one request."""
+
+    MAX_LENGTH = 2048
+    totalHeadersSize = 8192
+    maxHeaders = 64
+    site: ObserveSite  # set by Twisted's Site
+
+    def resetTimeout(self) -> None:
+        """Do nothing: the deadline is for the whole request, so that single octets cannot hold a connection open."""
+
+    def checkPersistence(self, request: Request, _version: bytes) -> bool:
+        """Say that the connection closes after this request: the next scrape is farther away than the deadline."""
+        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        return False
+
+    def allHeadersReceived(self) -> None:
+        """Take the request as complete: no page has a use for a body, so none is read."""
+        self.length = 0
+        super().allHeadersReceived()
+
+    def requestDone(self, request: Request) -> None:
+        """Close once the reply is sent, and cut off a client that does not take it."""
+        super().requestDone(request)
+        self.setTimeout(STEP_LIMIT_S)
+
+    def timeoutConnection(self) -> None:
+        """Cut off a client that was too slow."""
+        ITCPTransport(self.transport).abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Make room for another connection."""
+        super().connectionLost(reason)
+        self.site.channels.discard(self)
+
+
+class ObserveSite(Site):
+    """Builds the channels, `CONNECTION_LIMIT` at once, and writes no access log."""
+
+    noisy = False
+    protocol = Channel  # type: ignore[assignment] # declared as the wrapper that also speaks HTTP/2
+    displayTracebacks = False
+
+    def __init__(self, pages: Pages, reactor: Reactor) -> None:
+        super().__init__(pages, timeout=STEP_LIMIT_S, reactor=reactor, parsePOSTFormSubmission=False)
+        self.channels: set[Channel] = set()
+
+    def startFactory(self) -> None:
+        """Open no access log, and keep no clock for it."""
+
+    def stopFactory(self) -> None:
+        """Nothing was opened."""
+
+    def log(self, _request: HttpRequest) -> None:
+        """Write nothing: a scrape is not news."""
+
+    def buildProtocol(self, addr: IAddress | None) -> Channel | None:  # type: ignore[override] # as above
+        """Give a channel, or None (Twisted then closes the connection) where there are enough of them."""
+        if len(self.channels) >= CONNECTION_LIMIT:
+            return None
+        channel: Channel = super().buildProtocol(addr)
+        self.channels.add(channel)
+        return channel
+
+
+class HttpSide(Service):
+    """Listens at `endpoint` from `startService` (raises `CannotListenError`) to `stopService`."""
+
+    def __init__(
+        self,
+        *,
+        reactor: Reactor,
+        endpoint: Endpoint,
+        registry: CollectorRegistry,
+        missing: Callable[[], list[str]],
+    ) -> None:
+        self._reactor = reactor
+        self._endpoint = endpoint
+        self._site = ObserveSite(Pages(Scrapes(registry, reactor), missing), reactor)
+        self._port: IListeningPort | None = None
+
+    @property
+    def address(self) -> Endpoint | None:
+        """Where it listens, the port being the one that the kernel chose where 0 was asked; None before and after."""
+        if self._port is None:
+            return None
+        bound: Any = self._port.getHost()  # IPv4Address or IPv6Address
+        return Endpoint(host=bound.host, port=bound.port)
+
+    def startService(self) -> None:
+        """Bind the socket."""
+        self._port = self._reactor.listenTCP(self._endpoint.port, self._site, interface=self._endpoint.host)
+        super().startService()
+
+    def stopService(self) -> Deferred[None] | None:
+        """Close the socket and every connection."""
+        super().stopService()
+        port, self._port = self._port, None
+        for channel in list(self._site.channels):
+            channel.loseConnection()
+        return None if port is None else port.stopListening()

@@ -1,0 +1,190 @@
+"""What the metrics read, as structural types: the real objects live in `forward`, `flatten` and `app`.
+
+Everything here is read when a scrape asks, never before and never on the packet path. It must never write to
+anything that it reads, and must never import a module that counts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+RUNGS = ("fresh", "stale", "fallback", "upstream")
+"""The rungs of the failure ladder, best first; the value of the `rung` metric is the place in this row."""
+
+
+class Verdicts(Protocol):
+    """Queries of one transport by what was done with them, since the start."""
+
+    @property
+    def forwarded(self) -> int:
+        """Queries sent on to a nameserver."""
+
+    @property
+    def flattened(self) -> int:
+        """Queries answered from the table of flattened answers."""
+
+    @property
+    def refused(self) -> int:
+        """Queries answered with REFUSED by our own access rules."""
+
+    @property
+    def dropped(self) -> int:
+        """Messages that got no reply at all."""
+
+
+class Buckets(Protocol):
+    """A latency histogram in plain numbers."""
+
+    @property
+    def bounds(self) -> Sequence[float]:
+        """Upper bounds in seconds, growing, without +Inf."""
+
+    @property
+    def counts(self) -> Sequence[int]:
+        """Observations per bucket, not cumulative; one longer than `bounds`, the last is +Inf."""
+
+    @property
+    def total(self) -> float:
+        """The sum of all observations in seconds."""
+
+
+class Traffic(Protocol):
+    """What the client side has counted since the start."""
+
+    @property
+    def udp(self) -> Verdicts:
+        """Queries over UDP."""
+
+    @property
+    def tcp(self) -> Verdicts:
+        """Queries over TCP."""
+
+    @property
+    def malformed(self) -> int:
+        """Messages that were not understood, forwarded or dropped, of both transports."""
+
+    @property
+    def rcodes(self) -> Sequence[int]:
+        """Replies sent to clients; the place in the row is the rcode, extended ones included (RFC 6891 6.1.3)."""
+
+    @property
+    def latency(self) -> Buckets:
+        """From sending a query to a nameserver to having its reply."""
+
+    @property
+    def tcp_connections(self) -> int:
+        """Client connections open now."""
+
+
+class Server(Protocol):
+    """One of the nameservers behind us."""
+
+    @property
+    def endpoint(self) -> object:
+        """Its address and port; `str` gives `192.0.2.53:53`."""
+
+    @property
+    def up(self) -> bool:
+        """Whether it answers."""
+
+    @property
+    def pending(self) -> int:
+        """Queries that wait for its reply now."""
+
+    @property
+    def sent(self) -> int:
+        """Queries sent to it since the start."""
+
+    @property
+    def timeouts(self) -> int:
+        """Queries that it did not answer in time."""
+
+    @property
+    def mismatched(self) -> int:
+        """Messages from its address thrown away: wrong ID, wrong question, or not a response."""
+
+
+class NameStatus(Protocol):
+    """One flagged name and record type as it is answered now."""
+
+    @property
+    def name(self) -> str:
+        """In presentation form without the trailing dot; escapes as in RFC 1035 section 5.1."""
+
+    @property
+    def rdtype(self) -> str:
+        """`A` or `AAAA`."""
+
+    @property
+    def rung(self) -> str:
+        """One of `RUNGS`."""
+
+    @property
+    def absent(self) -> bool:
+        """Whether the answer is fresh and says that the target has no address of this type."""
+
+    @property
+    def ttl_left_s(self) -> float:
+        """Seconds until the fresh answer runs out; 0 on every other rung."""
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since the resolution that is served; None where none is."""
+
+    @property
+    def stale_left_s(self) -> float | None:
+        """Seconds until the answer may no longer be served stale (RFC 8767 section 5); None where there is none."""
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """The addresses that are served now."""
+
+    @property
+    def changed_at(self) -> float | None:
+        """Unix time of the last change of the addresses."""
+
+    @property
+    def chain(self) -> Sequence[str]:
+        """The names passed on the way to the addresses, the target first."""
+
+    @property
+    def outcomes(self) -> Mapping[str, int]:
+        """Finished resolutions by outcome since the start."""
+
+
+class Reload(Protocol):
+    """How the last loading of the configuration went."""
+
+    @property
+    def success(self) -> bool:
+        """Whether the file could be used."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 in hex of the configuration in force."""
+
+    @property
+    def at(self) -> float:
+        """Unix time of the last attempt."""
+
+
+@frozen(kw_only=True)
+class Sources:
+    """Where a scrape reads. What a reload may replace is a callable, asked anew for each scrape.
+
+    `statuses` takes the monotonic time in seconds. `state_errors` gives failed reads and writes of the state file
+    since the start (0 where there is none), `signed_zones` the served zones found signed with DNSSEC.
+    """
+
+    traffic: Traffic
+    servers: Callable[[], Iterable[Server]]
+    statuses: Callable[[float], Iterable[NameStatus]]
+    resolve_latency: Buckets
+    state_errors: Callable[[], int]
+    signed_zones: Callable[[], Iterable[str]]
+    reload: Callable[[], Reload]
