@@ -188,7 +188,8 @@ class Upstream:
 
     def close(self) -> None:
         """Close every socket; what is under way gets no reply."""
-        for descriptor in (*self._sockets, *self._one_shots.values()):
+        descriptors: list[PooledSocket | OneShotSocket] = [*self._sockets, *self._one_shots.values()]
+        for descriptor in descriptors:
             self._reactor.removeReader(descriptor)
             descriptor.close()
         self._sockets.clear()

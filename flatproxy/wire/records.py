@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -52,3 +53,13 @@ def address_records(rdtype: int, ttl: int, rdatas: Iterable[bytes]) -> AddressRe
 def hinfo(ttl: int) -> bytes:
     """Return the HINFO record that answers ANY (RFC 8482 section 4.2)."""
     return record(QNAME, 13, ttl, _HINFO)
+
+
+def texts(rdatas: Iterable[bytes]) -> list[str]:
+    """Return the addresses in text form."""
+    return [str(ip_address(rdata)) for rdata in rdatas]
+
+
+def is_private(rdata: bytes) -> bool:
+    """Tell whether an address cannot be reached from everywhere (IANA's special-purpose address registries)."""
+    return ip_address(rdata).is_private

@@ -1,0 +1,194 @@
+"""The answer table: for each flagged question an answer, rendered once and handed out until its TTL has moved on.
+
+This is what the two halves share. Looking up and replying happen for every flagged query: no parsing, no resolving.
+Names with equal rules share one answer.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import define, field
+
+from flatproxy.flatten.ladder import Resolution, Rung, Step, step
+from flatproxy.wire import edns, records, reply
+from flatproxy.wire.peek import CLASS_IN, HEADER, TYPE_A, TYPE_AAAA, TYPE_ANY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from flatproxy.config.settings import Rule
+
+RDTYPES = {"A": TYPE_A, "AAAA": TYPE_AAAA}
+WAITERS = 1_000
+"""Queries that may wait for one cold target; the others go down the ladder at once."""
+
+_STALE = edns.error_option(edns.EDE_STALE)
+
+
+class Zones(Protocol):
+    """What is known of the flagged names' zones."""
+
+    def soa(self, name: bytes) -> bytes | None:
+        """Return the SOA record for denials below a flagged name's zone, None where it is not known."""
+
+
+@define(eq=False)
+class Target:
+    """What one name resolves to for one type, whoever asks for it. Times are monotonic seconds.
+
+    A target is cold until its first resolution ended or took too long (`cold_until`): only then queries wait.
+    """
+
+    name: bytes
+    rdtype: int
+    cold_until: float
+    resolution: Resolution | None = None
+    failures: int = 0
+    changed_at: float | None = None
+    outcomes: dict[str, int] = field(factory=dict)
+    answers: list[Answer] = field(factory=list)
+    waiters: list[Callable[[], None]] = field(factory=list)
+
+    def is_cold(self, now: float) -> bool:
+        """Tell whether its first resolution is still worth waiting for."""
+        return self.resolution is None and not self.failures and now < self.cold_until
+
+    @property
+    def type_text(self) -> str:
+        """The type as it is written."""
+        return "A" if self.rdtype == TYPE_A else "AAAA"
+
+    def release(self) -> None:
+        """Call back whoever waits."""
+        waiters, self.waiters = self.waiters, []
+        for ready in waiters:
+            ready()
+
+
+@define(eq=False)
+class Answer:
+    """The answer that one rule gives for one type. `names` counts the flagged names that share it."""
+
+    target: Target
+    rule: Rule
+    zones: Zones
+    first_name: bytes
+    names: int = 0
+    rung: Rung | None = None
+    """The rung at the last look for changes, see the refresher."""
+    _turn: int = field(factory=lambda: random.randrange(1 << 16))
+    _until: float = float("-inf")
+    _source: Resolution | None = None
+    _step: Step | None = None
+    _records: records.AddressRecords | None = None
+
+    def step(self, now: float) -> Step:
+        """Return rung, addresses and TTL at `now`."""
+        return step(self.target.resolution, self.rule, self.target.rdtype, now)
+
+    def _render(self, now: float) -> None:
+        self._source = self.target.resolution
+        self._step = current = self.step(now)
+        self._until = current.until
+        self._records = (
+            records.address_records(self.target.rdtype, current.ttl_s, current.rdatas) if current.rdatas else None
+        )
+
+    def _says_nothing(self, now: float) -> bool:
+        """Tell whether there is no answer to give, having rendered the one there is."""
+        if now >= self._until or self._source is not self.target.resolution:
+            self._render(now)
+        current = self._step
+        return (
+            current is None
+            or current.rung is Rung.UPSTREAM
+            or (current.rung is Rung.FALLBACK and self.target.is_cold(now))
+        )
+
+    def reply(self, query: bytes, end: int, now: float, *, udp: bool) -> bytes | None:
+        """Return the reply to a well-formed query, None where the nameserver is to answer (or the target is cold)."""
+        if self._says_nothing(now) or self._step is None:
+            return None
+        limit = edns.udp_limit(query, end) if udp else edns.MAX_TCP_SIZE
+        options = _STALE if self._step.rung is Rung.STALE else b""
+        if self._records is None:
+            soa = self.soa(query[HEADER : end - 4].lower())
+            counts = b"\0\0\0\0" if soa is None else b"\0\0\0\1"
+            return reply.answer(query, end, counts, soa or b"", limit=limit, options=options)
+        self._turn += 1
+        rotated = self._records.rotated(self._turn)
+        return reply.answer(query, end, self._records.counts, rotated, limit=limit, options=options)
+
+    def rrset(self, now: float) -> tuple[int, Sequence[bytes]] | None:
+        """Return TTL and rdatas, None where the nameserver is to answer (or the target is cold)."""
+        if self._says_nothing(now) or self._step is None:
+            return None
+        self._turn += 1
+        rdatas = self._step.rdatas
+        first = self._turn % len(rdatas) if rdatas else 0
+        return self._step.ttl_s, rdatas[first:] + rdatas[:first]
+
+    def soa(self, name: bytes) -> bytes | None:
+        """Return the SOA record of the zone of this flagged name, None where it is not known."""
+        return self.zones.soa(name)
+
+    def wait(self, now: float, ready: Callable[[], None]) -> bool:
+        """Have `ready` called when the cold target is resolved, has failed or took too long."""
+        if not self.target.is_cold(now) or len(self.target.waiters) >= WAITERS:
+            return False
+        self.target.waiters.append(ready)
+        return True
+
+
+@define(eq=False)
+class AnyAnswer:
+    """The answer to ANY at a flagged name: HINFO (RFC 8482 section 4.2)."""
+
+    ttl_s: int
+
+    def reply(self, query: bytes, end: int, now: float, *, udp: bool) -> bytes | None:  # noqa: ARG002 - as Answer's
+        """Return the reply to a well-formed query."""
+        limit = edns.udp_limit(query, end) if udp else edns.MAX_TCP_SIZE
+        return reply.answer(query, end, b"\0\1\0\0", records.hinfo(self.ttl_s), limit=limit)
+
+    def rrset(self, now: float) -> tuple[int, Sequence[bytes]] | None:  # noqa: ARG002 - as Answer's
+        """Nothing: it stands for no addresses."""
+        return None
+
+    def soa(self, name: bytes) -> bytes | None:  # noqa: ARG002 - as Answer's
+        """Nothing: it never denies."""
+        return None
+
+    def wait(self, now: float, ready: Callable[[], None]) -> bool:  # noqa: ARG002 - as Answer's
+        """Nothing to wait for."""
+        return False
+
+
+Table = dict[bytes, Answer | AnyAnswer]
+
+
+def question(name: bytes, rdtype: int) -> bytes:
+    """Return a table key: the question in wire form, lower case."""
+    return name + rdtype.to_bytes(2, "big") + CLASS_IN
+
+
+def build(rules: Mapping[bytes, Rule], target_for: Callable[[bytes, int], Target], zones: Zones) -> Table:
+    """Return the table for these rules; `target_for` returns the target of a name and type, one for all."""
+    table: Table = {}
+    shared: dict[tuple[Rule, int], Answer] = {}
+    hinfos: dict[int, AnyAnswer] = {}
+    for name, rule in rules.items():
+        for rdtype in sorted(RDTYPES[text] for text in rule.types):
+            answer = shared.get((rule, rdtype))
+            if answer is None:
+                target = target_for(rule.target, rdtype)
+                answer = shared[rule, rdtype] = Answer(target, rule, zones, name)
+                target.answers.append(answer)
+            answer.names += 1
+            table[question(name, rdtype)] = answer
+        if rule.any == "hinfo":
+            ttl_s = rule.max_ttl_s
+            table[question(name, TYPE_ANY)] = hinfos.setdefault(ttl_s, AnyAnswer(ttl_s))
+    return table
