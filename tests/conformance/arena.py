@@ -1,0 +1,119 @@
+"""The backends and subjects of one session: who is started, who is shared, and who has to give way.
+
+An external subject has one backend address: whoever is started there makes the one before give way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import evolve
+
+from . import zones
+from .backend import RealBackend
+from .proxies import KINDS
+from .subject import Options, Subject
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .stub import Stub
+
+
+class Arena:
+    """What the session has running."""
+
+    def __init__(self, config: pytest.Config, folder: Path) -> None:
+        self.kind: str = config.getoption("--subject")
+        self.folder = folder
+        self._config = config
+        self._backends: dict[str, RealBackend] = {}
+        self._subjects: dict[str, Subject] = {}
+        self._count = 0
+
+    def new_folder(self, name: str) -> Path:
+        self._count += 1
+        return self.folder / f"{self._count:03d}-{name}"
+
+    def claim_backend_port(self) -> int:
+        """Return the port where the next backend has to be, 0 for any; whoever is there ends."""
+        if self.kind != "external":
+            return 0
+        port = int(self._config.getoption("--backend-port"))
+        if not port:
+            raise pytest.UsageError("an external subject needs --backend-port: where it forwards to")
+        for backend in self._backends.values():
+            backend.stop()
+        self._backends.clear()
+        self._subjects.clear()
+        return port
+
+    def backend(self, kind: str = "nsd") -> RealBackend:
+        """Return the shared nameserver of a kind, starting it first where needed."""
+        if kind not in self._backends:
+            port = self.claim_backend_port()
+            self._backends[kind] = RealBackend(kind, self.new_folder(kind), port=port)
+        return self._backends[kind]
+
+    def new_backend(self, kind: str = "nsd") -> RealBackend:
+        """Start a nameserver that the caller may change and must stop."""
+        return RealBackend(kind, self.new_folder(kind), port=self.claim_backend_port())
+
+    def shared(self, kind: str = "nsd") -> Subject:
+        """Return the shared subject in front of a shared nameserver."""
+        backend = self.backend(kind)
+        if kind not in self._subjects:
+            self._subjects[kind] = self.subject(Options(backends=(backend.where,), probe=zones.PLAIN))
+        return self._subjects[kind]
+
+    def verify_alive(self, kind: str) -> None:
+        """Fail where the shared subject has ended or has stopped serving; the next test gets a new one."""
+        subject = self._subjects.get(kind)
+        if subject is None:
+            return
+        alive, serves = subject.alive(), subject.serves(zones.PLAIN)
+        if not (alive and serves):
+            end = subject.log()[-2000:]
+            subject.stop()
+            del self._subjects[kind]
+            pytest.fail(f"after the test the subject is {'deaf' if alive else 'dead'}; its log ends:\n{end}")
+
+    def subject(self, options: Options) -> Subject:
+        """Start a subject that the caller stops."""
+        kind = KINDS[self.kind]
+        if options.flatten and not kind.can_flatten:
+            pytest.skip(f"{self.kind} does not flatten")
+        if self.kind == "external":
+            get = self._config.getoption
+            where = {"host": str(get("--subject-host")), "port": str(get("--subject-port"))}
+            options = evolve(options, env={**where, "http_port": str(get("--subject-http-port"))})
+        subject = kind(options, self.new_folder(self.kind))
+        subject.start()
+        return subject
+
+    def stop(self) -> None:
+        for subject in self._subjects.values():
+            subject.stop()
+        for backend in self._backends.values():
+            backend.stop()
+
+
+class Launch:
+    """Starts subjects for one test: `launch(backend, ..., option=value)`."""
+
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
+        self._running: list[Subject] = []
+
+    def __call__(self, *backends: RealBackend | Stub, **options: Any) -> Subject:
+        """Start a subject in front of the backends, with `Options` fields by name, and return it once it is ready."""
+        real = all(isinstance(backend, RealBackend) for backend in backends)
+        given = {"probe": zones.PLAIN if real else None, **options}
+        subject = self._arena.subject(Options(backends=tuple(backend.where for backend in backends), **given))
+        self._running.append(subject)
+        return subject
+
+    def stop(self) -> None:
+        for subject in self._running:
+            subject.stop()
