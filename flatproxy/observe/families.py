@@ -54,6 +54,7 @@ QUERIES = Family(
 )
 REPLIES = Family("counter", "replies", "Replies sent to clients by response code.", ("rcode",))
 MALFORMED = Family("counter", "malformed", "Messages from clients that were not understood, forwarded or dropped.")
+UNSENT = Family("counter", "unsent", "Replies to clients that the kernel would not send.")
 FORWARD = Family("histogram", "forward_seconds", "Time from sending a query to a nameserver to having its reply.")
 RESOLVE = Family("histogram", "resolve_seconds", "Time of one whole resolution of a target, chain and all.")
 TCP_CONNECTIONS = Family("gauge", "tcp_connections", "Client TCP connections open now.")

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from prometheus_client import generate_latest
 from prometheus_client.core import Metric
 from twisted.application.service import Service
-from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Cooperator
 from twisted.logger import Logger
@@ -52,14 +51,18 @@ _METHODS: Final = (b"GET", b"HEAD")
 log = Logger()
 
 
-class Reactor(Protocol):
-    """What is used of Twisted's reactor."""
-
-    def listenTCP(self, port: int, factory: Any, *, interface: str) -> IListeningPort:  # noqa: ANN401 - IFactory to some
-        """As `IReactorTCP.listenTCP`."""
+class Turns(Protocol):
+    """The part of a Twisted reactor that gives turns."""
 
     def callLater(self, delay: float, callable: Callable[..., object]) -> IDelayedCall:  # noqa: A002 - Twisted's name
         """As `IReactorTime.callLater`."""
+
+
+class Reactor(Turns, Protocol):
+    """The part of a Twisted reactor that gives turns and listens."""
+
+    def listenTCP(self, port: int, factory: Any, *, interface: str) -> IListeningPort:  # noqa: ANN401 - IFactory to some
+        """As `IReactorTCP.listenTCP`."""
 
 
 class _Part:
@@ -96,7 +99,7 @@ def _reply(request: Request, code: int, kind: bytes, body: bytes) -> None:
 class Scrapes:
     """The requests that wait for the rendering of a scrape; there is one rendering at a time."""
 
-    def __init__(self, registry: CollectorRegistry, reactor: Reactor) -> None:
+    def __init__(self, registry: CollectorRegistry, reactor: Turns) -> None:
         self._registry = registry
         self._waiting: list[Request] = []
         self._running = False
@@ -198,7 +201,8 @@ class Channel(HTTPChannel):
 
     def timeoutConnection(self) -> None:
         """Cut off a client that was too slow."""
-        ITCPTransport(self.transport).abortConnection()
+        transport: Any = self.transport  # ITransport, which leaves this one out
+        transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Make room for another connection."""
@@ -213,7 +217,7 @@ class ObserveSite(Site):
     protocol = Channel  # type: ignore[assignment] # declared as the wrapper that also speaks HTTP/2
     displayTracebacks = False
 
-    def __init__(self, pages: Pages, reactor: Reactor) -> None:
+    def __init__(self, pages: Pages, reactor: Turns) -> None:
         super().__init__(pages, timeout=STEP_LIMIT_S, reactor=reactor, parsePOSTFormSubmission=False)
         self.channels: set[Channel] = set()
 

@@ -106,6 +106,7 @@ def _traffic(traffic: Traffic) -> Iterator[Metric]:
         )
     )
     yield f.MALFORMED.of(((), traffic.malformed))
+    yield f.UNSENT.of(((), traffic.unsent))
     yield _histogram(f.FORWARD, traffic.latency)
     yield f.TCP_CONNECTIONS.of(((), traffic.tcp_connections))
 

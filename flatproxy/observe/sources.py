@@ -69,6 +69,10 @@ class Traffic(Protocol):
         """Messages that were not understood, forwarded or dropped, of both transports."""
 
     @property
+    def unsent(self) -> int:
+        """Replies that the kernel would not send."""
+
+    @property
     def rcodes(self) -> Sequence[int]:
         """Replies sent to clients; the place in the row is the rcode, extended ones included (RFC 6891 6.1.3)."""
 

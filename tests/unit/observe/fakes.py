@@ -1,0 +1,111 @@
+"""Sources with plain values, and a scrape read back the way Prometheus reads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define, evolve, field
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from flatproxy.config.settings import Endpoint
+from flatproxy.counts import BucketTable, Traffic, Verdicts
+from flatproxy.observe.http import exposition
+from flatproxy.observe.metrics import register
+from flatproxy.observe.sources import NameStatus, Sources
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from prometheus_client.core import Metric
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@define(kw_only=True)
+class FakeServer:
+    endpoint: Endpoint = field(factory=lambda: Endpoint(host="192.0.2.53", port=53))
+    up: bool = True
+    pending: int = 0
+    sent: int = 0
+    timeouts: int = 0
+    mismatched: int = 0
+
+
+@define(kw_only=True)
+class FakeStatus:
+    name: str = "example.com"
+    rdtype: str = "A"
+    rung: str = "fresh"
+    absent: bool = False
+    ttl_left_s: float = 42.5
+    age_s: float | None = 17.5
+    stale_left_s: float | None = 86400.0
+    addresses: tuple[str, ...] = ("198.51.100.7", "198.51.100.8")
+    changed_at: float | None = 1_700_000_000.0
+    chain: tuple[str, ...] = ("lb.example.net", "eu.lb.example.net")
+    outcomes: Mapping[str, int] = field(factory=lambda: {"addresses": 12, "timeout": 1})
+
+
+@define(kw_only=True)
+class FakeReload:
+    success: bool = True
+    digest: str = "ab" * 32
+    at: float = 1_700_000_100.0
+
+
+def statuses_at(*statuses: NameStatus) -> Callable[[float], Iterable[NameStatus]]:
+    return lambda _now: statuses
+
+
+def sources() -> Sources:
+    """Give a busy and healthy proxy in which every family has at least one sample."""
+    rcodes = [0] * 24
+    rcodes[0], rcodes[3], rcodes[12] = 90, 7, 1
+    return Sources(
+        traffic=Traffic(
+            udp=Verdicts(forwarded=80, flattened=15, refused=2, dropped=3),
+            tcp=Verdicts(forwarded=4, flattened=1),
+            rcodes=rcodes,
+            latency=BucketTable(bounds=(0.001, 0.01), counts=[70, 10, 4], total=0.75),
+            malformed=3,
+            unsent=1,
+            tcp_connections=2,
+        ),
+        servers=lambda: [FakeServer(sent=84, pending=1, timeouts=2, mismatched=3)],
+        statuses=statuses_at(FakeStatus(), FakeStatus(rdtype="AAAA", addresses=("2001:db8::7",))),
+        resolve_latency=BucketTable(bounds=(0.1, 1.0), counts=[10, 2, 1], total=2.5),
+        state_errors=lambda: 5,
+        signed_zones=lambda: ["example.org"],
+        reload=FakeReload,
+    )
+
+
+def registry_of(read: Sources, now: float = 1000.0) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    register(registry, read, now=lambda: now)
+    return registry
+
+
+def scrape(read: Sources) -> bytes:
+    return b"".join(exposition(registry_of(read)))
+
+
+def families(read: Sources) -> dict[str, Metric]:
+    return {family.name: family for family in text_string_to_metric_families(scrape(read).decode())}
+
+
+def samples(read: Sources) -> Samples:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in families(read).values()
+        for sample in family.samples
+    }
+
+
+def value(read: Sources, name: str, /, **labels: str) -> float | None:
+    return samples(read).get((name, frozenset(labels.items())))
+
+
+def with_names(*statuses: NameStatus) -> Sources:
+    return evolve(sources(), statuses=statuses_at(*statuses))

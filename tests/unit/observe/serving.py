@@ -1,0 +1,46 @@
+"""Runs the HTTP side alone, on a port that the kernel chooses, until its standard input ends."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+from twisted.internet import asyncioreactor
+
+loop = asyncio.new_event_loop()
+asyncio.set_event_loop(loop)
+asyncioreactor.install(loop)  # type: ignore[no-untyped-call] # Twisted's
+
+from twisted.internet import reactor as installed  # noqa: E402 - once there is one to import
+
+from flatproxy.config.settings import Endpoint  # noqa: E402
+from flatproxy.observe.http import HttpSide  # noqa: E402
+from unit.observe.fakes import registry_of, sources  # noqa: E402
+
+
+def main() -> None:
+    reactor: Any = installed
+    host = sys.argv[1]
+    side = HttpSide(
+        reactor=reactor,
+        endpoint=Endpoint(host=host, port=0),
+        registry=registry_of(sources()),
+        missing=lambda: ["example.com A: no answer yet"],
+    )
+
+    def stop() -> None:
+        loop.remove_reader(sys.stdin)
+        done = side.stopService()
+        assert done is not None
+        done.addCallback(lambda _: print(side.address, flush=True))  # noqa: T201 - this is how it speaks
+        done.addCallback(lambda _: reactor.stop())
+
+    side.startService()
+    assert side.address is not None
+    print(side.address.port, flush=True)  # noqa: T201
+    loop.add_reader(sys.stdin, stop)
+    reactor.run()
+
+
+main()
