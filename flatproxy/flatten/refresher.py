@@ -20,7 +20,7 @@ from flatproxy.counts import BucketTable
 from flatproxy.errors import ChainBroken, ChainLoop, ChainTooLong, FlatproxyError, UpstreamTimeout
 from flatproxy.flatten.answers import Target
 from flatproxy.flatten.chain import Chain, Found, Scope
-from flatproxy.flatten.ladder import Resolution, lifetime_s
+from flatproxy.flatten.ladder import Resolution, Rung, lifetime_s
 from flatproxy.wire import names, records
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ class Refresher:
                 event="address_change",
                 name=names.to_text(answer.first_name),
                 type=target.type_text,
-                old=records.texts(old.rdatas) if old else [],
+                old=records.texts(old.rdatas if old else ()),
                 new=records.texts(rdatas),
                 others=_others(answer.names),
                 target=names.to_text(target.name),
@@ -219,7 +219,9 @@ class Refresher:
         if not target.is_cold(now):
             for answer in target.answers:
                 rung = answer.step(now).rung
-                if answer.rung is not rung:
+                if answer.rung is None and rung is Rung.FRESH:
+                    answer.rung = rung  # the addresses have their own line
+                elif answer.rung is not rung:
                     log.info(
                         "{name} {type}: {old} → {new}{others}",
                         event="rung_change",

@@ -9,7 +9,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from attrs import define
+from attrs import define, field
 
 from flatproxy.forward.policy import DROP, FLATTEN, FORWARD, REFUSE
 from flatproxy.wire import edns, landing, reply
@@ -28,7 +28,7 @@ class Road:
     """What every listener shares: the policy of the moment, and the counts."""
 
     traffic: Traffic
-    policy: Policy
+    policy: Policy = field(init=False)
 
     def query(self, message: bytes, host: str, send: Send, client: object, now: float) -> None:
         """Take a datagram from a client at `host`; `send(reply, client)` is the way back."""

@@ -6,7 +6,6 @@ on one address does without.
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -25,30 +24,12 @@ log = Logger()
 
 BATCH = 64
 MAX_DATAGRAM = 65_535
-RECEIVE_BUFFER = 4 * 1024 * 1024
 _ANCILLARY_SIZE = 64
 
 # Linux's numbers; the socket module of 3.11 does not name the IPv4 one.
 _IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
 _IPV6_RECVPKTINFO = getattr(socket, "IPV6_RECVPKTINFO", 49)
 _IPV6_PKTINFO = getattr(socket, "IPV6_PKTINFO", 50)
-
-
-def bind(endpoint: Endpoint) -> socket.socket:
-    """Return a bound, non-blocking UDP socket; `OSError` where the address or port cannot be had."""
-    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        sock.setblocking(False)  # noqa: FBT003 - the socket module's signature
-        sock.bind((endpoint.host, endpoint.port))
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 @implementer(IReadDescriptor)
@@ -121,5 +102,9 @@ class UdpListener:
         return f"UDP {self.endpoint}"
 
     def connectionLost(self, reason: object) -> None:  # noqa: ARG002, N802 - Twisted's signature
+        """Close the socket."""
+        self.close()
+
+    def close(self) -> None:
         """Close the socket."""
         self._socket.close()

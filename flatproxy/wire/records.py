@@ -55,9 +55,16 @@ def hinfo(ttl: int) -> bytes:
     return record(QNAME, 13, ttl, _HINFO)
 
 
-def texts(rdatas: Iterable[bytes]) -> list[str]:
+class Texts(list[str]):
+    """Addresses in text form; as one text they are set apart by commas."""
+
+    def __str__(self) -> str:
+        return ", ".join(self) or "no address"
+
+
+def texts(rdatas: Iterable[bytes]) -> Texts:
     """Return the addresses in text form."""
-    return [str(ip_address(rdata)) for rdata in rdatas]
+    return Texts(str(ip_address(rdata)) for rdata in rdatas)
 
 
 def is_private(rdata: bytes) -> bool:
