@@ -20,6 +20,8 @@ from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.store import Row, Store
 from flatproxy.flatten.zones import ZoneFacts
 from flatproxy.forward.access import Networks
+from flatproxy.forward.connections import Connections
+from flatproxy.forward.limits import share_descriptors
 from flatproxy.forward.listen import bind
 from flatproxy.forward.policy import Policy
 from flatproxy.forward.road import Road
@@ -71,7 +73,8 @@ class App:
         self._upstreams = self._new_upstreams(settings)
         self._retired: list[tuple[float, Upstreams]] = []
         self._udp: list[UdpListener] = []
-        self._tcp: list[TcpListener] = []
+        self._descriptors = share_descriptors(len(settings.upstream.servers))
+        self._connections = Connections(self._traffic, self._descriptors.connections)
         self._ports: list[IListeningPort] = []
         self._http: HttpSide | None = None
         self._ticker = LoopingCall(self._tick)
@@ -94,6 +97,12 @@ class App:
         upstream = settings.upstream
         return Upstreams(self._reactor, upstream.servers, upstream.timeout_s, settings.access.zones[0], self._road)
 
+    def _open_upstreams(self) -> None:
+        try:
+            self._upstreams.open(self._descriptors.sockets, self._descriptors.one_shots)
+        except OSError as error:
+            raise FlatproxyError(f"cannot open a socket to every upstream server: {error.strerror}") from None
+
     def _policy(self, settings: Settings) -> Policy:
         access = settings.access
         return Policy(
@@ -109,7 +118,7 @@ class App:
 
     def start(self) -> None:
         """Bind, load the state, and begin; `FlatproxyError` where an address is not to be had."""
-        self._upstreams.open()
+        self._open_upstreams()
         self._adopt(self.settings)
         if self._store is not None:
             now, wall = monotonic(), time()
@@ -130,12 +139,11 @@ class App:
 
     def _listen(self, sockets: Sockets) -> None:
         udp = UdpListener(sockets.udp, self._road)
-        tcp = TcpListener(self._road, self._reactor)
+        tcp = TcpListener(self._road, self._reactor, self._connections)
         self._reactor.addReader(udp)
         port = self._reactor.adoptStreamPort(sockets.tcp.fileno(), sockets.tcp.family, tcp)
         sockets.tcp.close()  # Twisted listens on a duplicate
         self._udp.append(udp)
-        self._tcp.append(tcp)
         self._ports.append(port)
         self.addresses.append(str(udp.endpoint))
 
@@ -173,7 +181,7 @@ class App:
         if settings.upstream != self.settings.upstream or settings.access.zones[0] != self.settings.access.zones[0]:
             self._retired.append((monotonic() + self._upstreams.timeout_s, self._upstreams))
             self._upstreams = self._new_upstreams(settings)
-            self._upstreams.open()
+            self._open_upstreams()
         resolvers = self._resolvers(settings)
         self._refresher.cold_s = settings.resolver.timeout_s
         self._refresher.resolvers = resolvers
@@ -225,8 +233,7 @@ class App:
 
     def _parts(self, now: float) -> Iterator[Callable[[], None]]:
         yield self._upstreams.sweep
-        for listener in self._tcp:
-            yield listener.sweep
+        yield lambda: self._connections.sweep(now)
         yield lambda: self._refresher.tick(now)
         yield lambda: self._zones.tick(now)
         if self._store is not None:
@@ -257,8 +264,7 @@ class App:
         while self._busy() and monotonic() < deadline:  # noqa: ASYNC110 - many things to wait for, once
             await asyncio.sleep(TICK_S / 5)
         self._ticker.stop()
-        for tcp in self._tcp:
-            tcp.close()
+        self._connections.close()
         for upstreams in (self._upstreams, *(upstreams for _until, upstreams in self._retired)):
             upstreams.close()
         await self._refresher.stop()
@@ -274,6 +280,6 @@ class App:
         return bool(
             self._upstreams.pending
             or any(upstreams.pending for _until, upstreams in self._retired)
-            or any(connection.busy for tcp in self._tcp for connection in tcp.connections)
+            or self._connections.busy
             or any(target.waiters for target in self._refresher.targets.values())
         )

@@ -45,3 +45,6 @@ class Traffic:
     malformed: int = 0
     unsent: int = 0
     tcp_connections: int = 0
+    tcp_evicted: int = 0
+    tcp_refused: int = 0
+    overloaded: int = 0

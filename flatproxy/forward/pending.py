@@ -6,7 +6,7 @@ IDs are random (RFC 5452 section 9.2) and told apart from the client's, so that 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from flatproxy.wire.peek import answers
@@ -20,6 +20,13 @@ reply, when it was sent (monotonic seconds), the servers asked so far, and wheth
 because one is made for each packet."""
 
 _RANDOM_OCTETS = 8192
+
+
+def host_of(query: Query) -> str:
+    """Return the address of the client who asked."""
+    client = query[3]
+    # A wildcard listener keeps the address that was asked in front of the client's.
+    return str(client[0] if isinstance(client[0], str) else client[1][0])
 
 
 class RandomIds:
@@ -50,6 +57,9 @@ class Pending:
 
     def __len__(self) -> int:
         return len(self._queries)
+
+    def __iter__(self) -> Iterator[Query]:
+        return iter(self._queries.values())
 
     def admit(self, query: Query) -> bytes:
         """Keep the query and return the ID to send it with; the caller keeps the table well below 65,536."""

@@ -95,6 +95,11 @@ class Road:
         else:
             upstream.send(again)
 
+    def overload(self, query: Query) -> None:
+        """Say SERVFAIL: there is no room for this query."""
+        self.traffic.overloaded += 1
+        self._fail(query[0], query[2], query[3])
+
     def land(self, came: bytes, limit: int, now: float, respond: Callable[[bytes], None]) -> None:
         """Respond with a reply whose CNAME chain may reach a flagged name, with that name's addresses put right."""
         table = self.policy.table

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.protocols.basic import Int16StringReceiver
 from zope.interface import implementer
 
+from flatproxy.forward.limits import IDLE_S, PIPELINE, PIPELINE_OCTETS, STALLED_S
 from flatproxy.forward.policy import DROP, FLATTEN, REFUSE
 from flatproxy.forward.upstream_tcp import UpstreamLink
 from flatproxy.wire import edns, reply
@@ -25,18 +26,12 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, ITCPTransport
     from twisted.python.failure import Failure
 
+    from flatproxy.forward.connections import Connections
     from flatproxy.forward.policy import Answer
     from flatproxy.forward.road import Road
     from flatproxy.forward.upstream_tcp import Connector
 
 log = Logger()
-
-IDLE_S = 30.0
-"""Without a whole message either way, and nothing under way, a connection is closed (RFC 7766 section 6.2.3)."""
-STALLED_S = 60.0
-"""A client that reads nothing of what waits for it is cut off after this long."""
-PIPELINE = 500
-"""Queries under way on one connection; beyond them no more are read until some are answered."""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -45,9 +40,9 @@ class ClientConnection(Int16StringReceiver):
 
     transport: ITCPTransport
 
-    def __init__(self, road: Road, connector: Connector, host: str, connections: dict[ClientConnection, None]) -> None:
+    def __init__(self, road: Road, connector: Connector, host: str, connections: Connections) -> None:
         self._road = road
-        self._host = host
+        self.host = host
         self._connections = connections
         self._link = UpstreamLink(road, connector, self)
         self._waiting = 0
@@ -59,8 +54,7 @@ class ClientConnection(Int16StringReceiver):
         """Take the client in."""
         self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(_OutputHold(self), True)  # type: ignore[attr-defined]  # noqa: FBT003
-        self._connections[self] = None
-        self._road.traffic.tcp_connections += 1
+        self._connections.add(self)
 
     def stringReceived(self, string: bytes) -> None:  # noqa: N802 - Twisted's name
         """Take one message; one that breaks something costs the connection and one log line."""
@@ -73,7 +67,7 @@ class ClientConnection(Int16StringReceiver):
 
     def _query(self, message: bytes) -> None:
         road = self._road
-        verdict, end, answer = road.policy.judge(message, self._host)
+        verdict, end, answer = road.policy.judge(message, self.host)
         counts = road.traffic.tcp
         if verdict == DROP:
             counts.dropped += 1
@@ -111,8 +105,11 @@ class ClientConnection(Int16StringReceiver):
         if not self.connected:
             return
         self._link.send(message, end)
-        if len(self._link) >= PIPELINE:
+        if self._link_is_full():
             self.hold("pipeline")
+
+    def _link_is_full(self) -> bool:
+        return len(self._link) >= PIPELINE or self._link.octets >= PIPELINE_OCTETS
 
     def respond(self, made: bytes) -> None:
         """Send a message to the client, which may have gone meanwhile."""
@@ -134,7 +131,7 @@ class ClientConnection(Int16StringReceiver):
 
     def settle(self) -> None:
         """Go on reading, or close, if what was under way allows it."""
-        if "pipeline" in self._holds and len(self._link) < PIPELINE:
+        if "pipeline" in self._holds and not self._link_is_full():
             self.release("pipeline")
         if self._half_closed and not self.busy:
             self.transport.loseConnection()
@@ -181,6 +178,10 @@ class ClientConnection(Int16StringReceiver):
         if quiet > STALLED_S or (quiet > IDLE_S and not self.busy):
             self.transport.abortConnection()
 
+    def abort(self) -> None:
+        """Cut the client off."""
+        self.transport.abortConnection()
+
     def readConnectionLost(self) -> None:  # noqa: N802 - Twisted's name
         """Answer what was asked before the client closed its half, then close ours."""
         self._half_closed = True
@@ -193,8 +194,7 @@ class ClientConnection(Int16StringReceiver):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # noqa: ARG002, N802
         """Let go of everything."""
         self.connected = 0
-        if self._connections.pop(self, self) is None:
-            self._road.traffic.tcp_connections -= 1
+        self._connections.remove(self)
         self._link.close()
 
 
@@ -217,27 +217,18 @@ class _OutputHold:
 
 
 class TcpListener(ServerFactory):
-    """Makes the connections of one listen address and sweeps them."""
+    """Makes the connections of one listen address."""
 
     noisy = False
 
-    def __init__(self, road: Road, connector: Connector) -> None:
+    def __init__(self, road: Road, connector: Connector, connections: Connections) -> None:
         self._road = road
         self._connector = connector
-        self.connections: dict[ClientConnection, None] = {}
+        self._connections = connections
 
-    def buildProtocol(self, addr: IAddress | None) -> ClientConnection:  # noqa: N802 - Twisted's name
-        """Return the connection of a new client."""
+    def buildProtocol(self, addr: IAddress | None) -> ClientConnection | None:  # noqa: N802 - Twisted's name
+        """Return the connection of a new client, None (and Twisted closes it) where there is no room."""
         host = cast("IPv4Address | IPv6Address", addr).host
-        return ClientConnection(self._road, self._connector, host, self.connections)
-
-    def sweep(self) -> None:
-        """Sweep every connection; to be called several times a second."""
-        now = monotonic()
-        for connection in list(self.connections):
-            connection.sweep(now)
-
-    def close(self) -> None:
-        """Cut every connection off."""
-        for connection in list(self.connections):
-            connection.transport.abortConnection()
+        if not self._connections.has_room(host):
+            return None
+        return ClientConnection(self._road, self._connector, host, self._connections)

@@ -71,6 +71,7 @@ class UpstreamLink:
         self._client = client
         self._asked: dict[bytes, list[_Asked]] = {}
         self._count = 0
+        self.octets = 0
         self._connection: _UpstreamConnection | None = None
         self._dialled: IConnector | None = None
         self._tried: list[Upstream] = []
@@ -85,6 +86,7 @@ class UpstreamLink:
         asked = _Asked(message, message[HEADER:end].lower(), monotonic())
         self._asked.setdefault(message[:2], []).append(asked)
         self._count += 1
+        self.octets += len(message)
         if self._connection is not None:
             self._transmit(asked)
         elif self._dialled is None:
@@ -187,6 +189,7 @@ class UpstreamLink:
         if not waiting:
             del self._asked[message_id]
         self._count -= 1
+        self.octets -= len(asked.message)
 
     def _fail(self, asked: _Asked) -> None:
         self._forget(asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,7 +11,8 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from flatproxy.forward.health import Health
-from flatproxy.forward.pending import Query, RandomIds
+from flatproxy.forward.limits import ONE_SHOTS, PENDING, PENDING_SHARE, SOCKETS
+from flatproxy.forward.pending import Query, RandomIds, host_of
 from flatproxy.forward.upstream_udp import OneShotSocket, PooledSocket
 from flatproxy.wire.peek import CLASS_IN, TYPE_SOA
 
@@ -22,13 +24,8 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-SOCKETS = 64
-"""UDP sockets, so ports, to each nameserver."""
 QUERIES_A_SOCKET = 4
 """Queries sent in a row from one port before another is drawn: few, to scatter; not one, to read in batches."""
-PENDING_LIMIT = 16_384
-"""Queries under way to one nameserver; those above it are given up at once."""
-ONE_SHOT_LIMIT = 1_024
 PROBE_TIMEOUT_S = 1.0
 
 
@@ -40,6 +37,9 @@ class Outcome(Protocol):
 
     def give_up(self, query: Query, now: float) -> None:
         """Take note that this server sent no reply."""
+
+    def overload(self, query: Query) -> None:
+        """Take note that there is no room for this query."""
 
 
 @define(eq=False, slots=False)
@@ -57,6 +57,8 @@ class Upstream:
     timeouts: int = 0
     mismatched: int = 0
     pending: int = 0
+    _greedy: frozenset[str] = frozenset()
+    _one_shot_limit: int = ONE_SHOTS
     _sockets: list[PooledSocket] = field(factory=list)
     _one_shots: dict[int, OneShotSocket] = field(factory=dict)
     _probe: Query | None = None
@@ -69,8 +71,9 @@ class Upstream:
         """Whether it is taken to be up."""
         return self.health.up
 
-    def open(self, sockets: int) -> None:
+    def open(self, sockets: int, one_shots: int) -> None:
         """Open its sockets; `OSError` where there are no descriptors left."""
+        self._one_shot_limit = one_shots
         for _ in range(sockets):
             pooled = PooledSocket(self, self._ids)
             self._sockets.append(pooled)
@@ -78,8 +81,8 @@ class Upstream:
 
     def send(self, query: Query) -> None:
         """Send a query under a random ID from a random port."""
-        if self.pending >= PENDING_LIMIT:
-            self.outcome.give_up(query, query[4])
+        if self.pending >= PENDING or (self._greedy and host_of(query) in self._greedy):
+            self.outcome.overload(query)
             return
         if not self._left:
             self._left = QUERIES_A_SOCKET
@@ -91,13 +94,13 @@ class Upstream:
 
     def send_preserved(self, query: Query) -> None:
         """Send a query under its own ID from a socket of its own."""
-        if len(self._one_shots) >= ONE_SHOT_LIMIT:
-            self.outcome.give_up(query, query[4])
+        if len(self._one_shots) >= self._one_shot_limit:
+            self.outcome.overload(query)
             return
         try:
             one_shot = OneShotSocket(self, query)
         except OSError:
-            self.outcome.give_up(query, query[4])
+            self.outcome.overload(query)
             return
         self.sent += 1
         self.pending += 1
@@ -132,6 +135,7 @@ class Upstream:
 
     def sweep(self, now: float) -> None:
         """Give up what is overdue and probe where it is due."""
+        self._note_greed()
         before = now - self._timeout_s
         for pooled in self._sockets:
             if pooled.pending:
@@ -148,6 +152,14 @@ class Upstream:
                 self._give_up(query, now)
         if self._probe is None and self.health.probe_is_due(now):
             self._send_probe(now)
+
+    def _note_greed(self) -> None:
+        """Find the clients that have more than their share of a table that fills up."""
+        if self.pending < PENDING // 2:
+            self._greedy = frozenset()
+            return
+        shares = Counter(host_of(query) for pooled in self._sockets for query in pooled.pending)
+        self._greedy = frozenset(host for host, share in shares.items() if share > PENDING_SHARE)
 
     def _give_up(self, query: Query, now: float) -> None:
         self._close_one_shot(query)
@@ -218,10 +230,10 @@ class Upstreams:
         ]
         self.current: Upstream | None = self.servers[0]
 
-    def open(self, sockets: int = SOCKETS) -> None:
+    def open(self, sockets: int = SOCKETS, one_shots: int = ONE_SHOTS) -> None:
         """Open the sockets to every server."""
         for server in self.servers:
-            server.open(sockets)
+            server.open(sockets, one_shots)
 
     def _choose(self) -> None:
         up = [server for server in self.servers if server.up]
