@@ -3,6 +3,10 @@
 A class's docstring is its message where the raiser has nothing to add.
 """
 
+from __future__ import annotations
+
+from attrs import frozen
+
 
 class FlatproxyError(Exception):
     """An error of flatproxy."""
@@ -11,8 +15,37 @@ class FlatproxyError(Exception):
         return super().__str__() or (self.__doc__ or "").rstrip(".")
 
 
+@frozen(kw_only=True)
+class Problem:
+    """One thing wrong in a configuration file, as text that is ready to be shown.
+
+    `key` is the path of the key (`flatten."example.com".fallback[1]`), empty for the file as a whole; `value` is what
+    stands there in TOML, empty where nothing does; `write` says what to write instead.
+    """
+
+    key: str = ""
+    value: str = ""
+    reason: str
+    write: str
+
+    def __str__(self) -> str:
+        place = f"{self.key} = {self.value}" if self.value else self.key
+        first = f"{place}: {self.reason}" if place else self.reason
+        return first + "\n    write: " + self.write.replace("\n", "\n           ")
+
+
 class ConfigError(FlatproxyError):
     """A configuration that cannot be used."""
+
+    def __init__(self, *args: object, problems: tuple[Problem, ...] = (), file: str = "") -> None:
+        super().__init__(*args)
+        self.problems = problems
+        self.file = file
+
+    def __str__(self) -> str:
+        if not self.problems:
+            return super().__str__()
+        return "\n".join(f"{self.file}: {problem}" if self.file else str(problem) for problem in self.problems)
 
 
 class WireError(FlatproxyError):

@@ -6,7 +6,7 @@ Names are in wire form and lower case (`bytes`, RFC 1035 section 3.1), durations
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - cattrs reads the annotations when it runs
 from typing import TYPE_CHECKING, Literal
 
 from attrs import field, frozen
@@ -48,7 +48,7 @@ class Upstream:
 
 @frozen(kw_only=True)
 class Access:
-    """`[access]`: which names are served, and to whom. A zone of `b"\\0"` (the root) means every name."""
+    r"""`[access]`: which names are served, and to whom. A zone of `b"\0"` (the root) means every name."""
 
     zones: tuple[bytes, ...]
     query: tuple[Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
