@@ -24,6 +24,7 @@ from flatproxy.forward.connections import Connections
 from flatproxy.forward.limits import share_descriptors
 from flatproxy.forward.listen import bind
 from flatproxy.forward.policy import Policy
+from flatproxy.forward.readers import LoopReaders
 from flatproxy.forward.road import Road
 from flatproxy.forward.tcp import TcpListener
 from flatproxy.forward.udp import UdpListener
@@ -56,11 +57,12 @@ class App:
         self.settings = settings
         self.addresses: list[str] = []
         self._reactor = reactor
+        self._readers = LoopReaders(reactor._asyncioEventloop)  # noqa: SLF001 - Twisted names no other way to the loop
         self._record = record
         self._table: Table = {}
         self._traffic = Traffic()
         self._store = Store(settings.state.path) if settings.state else None
-        self._zones = ZoneFacts(self._servers(settings))
+        self._zones = ZoneFacts(self._servers(settings), self._forget)
         self._refresher = Refresher(
             resolvers=self._resolvers(settings),
             upstream=self._servers(settings),
@@ -95,7 +97,7 @@ class App:
 
     def _new_upstreams(self, settings: Settings) -> Upstreams:
         upstream = settings.upstream
-        return Upstreams(self._reactor, upstream.servers, upstream.timeout_s, settings.access.zones[0], self._road)
+        return Upstreams(self._readers, upstream.servers, upstream.timeout_s, settings.access.zones[0], self._road)
 
     def _open_upstreams(self) -> None:
         try:
@@ -140,7 +142,7 @@ class App:
     def _listen(self, sockets: Sockets) -> None:
         udp = UdpListener(sockets.udp, self._road)
         tcp = TcpListener(self._road, self._reactor, self._connections)
-        self._reactor.addReader(udp)
+        self._readers.add(udp)
         port = self._reactor.adoptStreamPort(sockets.tcp.fileno(), sockets.tcp.family, tcp)
         sockets.tcp.close()  # Twisted listens on a duplicate
         self._udp.append(udp)
@@ -204,6 +206,9 @@ class App:
         self._zones.cover(settings.flatten)
         self._road.policy = self._policy(settings)
 
+    def _forget(self) -> None:
+        self._road.policy.forget()
+
     def missing(self) -> list[str]:
         """Say what is not ready yet; nothing when all is."""
         found = []
@@ -254,8 +259,8 @@ class App:
     async def stop(self) -> None:
         """Take nothing new, let what is under way end for up to a second, then close."""
         for udp in self._udp:
-            udp.doRead()  # what the kernel has already taken is ours to answer
-            self._reactor.removeReader(udp)
+            udp.read()  # what the kernel has already taken is ours to answer
+            self._readers.remove(udp)
         for port in self._ports:
             stopped = port.stopListening()
             if stopped is not None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import dns.name
-import dns.rdatatype
 from attrs import frozen
 
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import dns.name
+    import dns.rdatatype
 
     from flatproxy.config.settings import Rule
 

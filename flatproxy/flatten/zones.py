@@ -19,7 +19,7 @@ from flatproxy.wire import names, records
 from flatproxy.wire.peek import TYPE_SOA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import dns.message
 
@@ -56,6 +56,8 @@ class ZoneFacts:
     """The zones of the flagged names. `signed` holds the flagged names whose zone has a DNSKEY."""
 
     upstream: Asker
+    changed: Callable[[], None]
+    """Called when `signed` has changed."""
     names: Iterable[bytes] = ()
     signed: set[bytes] = field(factory=set)
     signed_zones: set[bytes] = field(factory=set)
@@ -111,17 +113,16 @@ class ZoneFacts:
         self._zones[name] = zone
         if zone.apex not in keys:
             keys[zone.apex] = asyncio.ensure_future(self._has_keys(zone.apex))
-        if await keys[zone.apex]:
-            self.signed.add(name)
-            if zone.apex not in self.signed_zones:
-                self.signed_zones.add(zone.apex)
-                log.warn(
-                    "zone {zone} is signed: queries with DO=1 for its flagged names go to the nameserver",
-                    event="zone_signed",
-                    zone=names.to_text(zone.apex),
-                )
-        else:
-            self.signed.discard(name)
+        if await keys[zone.apex] != (name in self.signed):
+            self.signed ^= {name}
+            self.changed()
+        if name in self.signed and zone.apex not in self.signed_zones:
+            self.signed_zones.add(zone.apex)
+            log.warn(
+                "zone {zone} is signed: queries with DO=1 for its flagged names go to the nameserver",
+                event="zone_signed",
+                zone=names.to_text(zone.apex),
+            )
 
     async def _has_keys(self, apex: bytes) -> bool:
         response = await self.upstream.ask(names.to_name(apex), dns.rdatatype.DNSKEY)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flatproxy.wire.peek import answers
+from flatproxy.wire.peek import HEADER, QR, answers
 
 Send = Callable[[bytes, Any], object]
 """Sends a reply to a client: the reply, and the client in whatever form the listener uses."""
@@ -29,21 +29,12 @@ def host_of(query: Query) -> str:
     return str(client[0] if isinstance(client[0], str) else client[1][0])
 
 
-class RandomIds:
-    """Message IDs from the kernel's random source, fetched in bulk."""
-
-    def __init__(self) -> None:
-        self._octets = b""
-        self._next = 0
-
-    def take(self) -> bytes:
-        """Return two random octets."""
-        start = self._next
-        if start == len(self._octets):
-            self._octets = os.urandom(_RANDOM_OCTETS)
-            start = 0
-        self._next = start + 2
-        return self._octets[start : start + 2]
+def random_ids() -> Iterator[bytes]:
+    """Yield message IDs of two octets without end, fetched in bulk from the kernel's random source."""
+    while True:
+        octets = os.urandom(_RANDOM_OCTETS)
+        for start in range(0, _RANDOM_OCTETS, 2):
+            yield octets[start : start + 2]
 
 
 class Pending:
@@ -51,7 +42,7 @@ class Pending:
 
     __slots__ = ("_ids", "_queries")
 
-    def __init__(self, ids: RandomIds) -> None:
+    def __init__(self, ids: Iterator[bytes]) -> None:
         self._queries: dict[bytes, Query] = {}
         self._ids = ids
 
@@ -64,9 +55,9 @@ class Pending:
     def admit(self, query: Query) -> bytes:
         """Keep the query and return the ID to send it with; the caller keeps the table well below 65,536."""
         queries = self._queries
-        message_id = self._ids.take()
+        message_id = next(self._ids)
         while message_id in queries:
-            message_id = self._ids.take()
+            message_id = next(self._ids)
         queries[message_id] = query
         return message_id
 
@@ -74,7 +65,10 @@ class Pending:
         """Take out and return the query that this reply answers; a reply that answers none takes out nothing."""
         message_id = reply[:2]
         query = self._queries.get(message_id)
-        if query is None or not answers(reply, query[1]):
+        if query is None:
+            return None
+        # Almost every reply repeats a question in lower case; the others are looked at more closely.
+        if not (reply.startswith(query[1], HEADER) and reply[2] & QR) and not answers(reply, query[1]):
             return None
         del self._queries[message_id]
         return query

@@ -62,6 +62,14 @@ class Answer(Protocol):
         """Have `ready` called when the answer is known or has failed; False where waiting is no use."""
 
 
+Judgement = tuple[int, int, Answer | None]
+"""The verdict, the end of the question (0: not a plain one), and the answer where the verdict is FLATTEN."""
+
+MEMO_SIZE = 16_384
+MEMO_OCTETS = 160
+"""Longer messages are judged anew each time: they are rare, and would make the memo large."""
+
+
 @frozen(kw_only=True)
 class Policy:
     """Who may ask what. `zones` is None where every name is served; `table` maps flagged questions to answers.
@@ -77,13 +85,30 @@ class Policy:
     notify: Networks
     table: Mapping[bytes, Answer] = field(factory=dict)
     signed: Collection[bytes] = field(factory=frozenset)
+    _memo: dict[bytes, Judgement] = field(factory=dict, init=False)
 
-    def judge(self, message: bytes, host: str) -> tuple[int, int, Answer | None]:
-        """Return the verdict, the end of the question (0: not a plain one) and the answer where it is FLATTEN."""
+    def judge(self, message: bytes, host: str) -> Judgement:
+        """Return what becomes of a message from a client at `host`."""
+        if not self.query.everyone and host not in self.query:
+            return (REFUSE if len(message) >= HEADER and not message[2] & QR else DROP), 0, None
+        # But for its ID, an ordinary query is judged by its octets alone, and most are asked again and again.
+        known = self._memo.get(message[2:])
+        if known is not None:
+            return known
+        judgement = self._judge(message, host)
+        if judgement[0] in (FORWARD, FLATTEN) and len(message) <= MEMO_OCTETS:
+            if len(self._memo) >= MEMO_SIZE:
+                self._memo.clear()
+            self._memo[message[2:]] = judgement
+        return judgement
+
+    def forget(self) -> None:
+        """Judge everything anew: `signed` has changed."""
+        self._memo.clear()
+
+    def _judge(self, message: bytes, host: str) -> Judgement:
         if len(message) < HEADER or message[2] & QR:
             return DROP, 0, None
-        if not self.query.everyone and host not in self.query:
-            return REFUSE, 0, None
         if message[2] & OPCODE or message[4:6] != b"\0\1" or not (end := question_end(message)):
             return self._judge_odd(message, host), 0, None
         question = message[HEADER:end].lower()

@@ -72,7 +72,7 @@ class Road:
 
     def deliver(self, query: Query, came: bytes, now: float) -> None:
         """Send a nameserver's reply back to the client under the client's ID."""
-        message, question, send, client, sent_at = query[:5]
+        message, question, send, client, sent_at, _tried, _preserved = query
         self.traffic.latency.add(now - sent_at)
         back = message[:2] + came[2:]
         if question and landing.may_land(back, question):

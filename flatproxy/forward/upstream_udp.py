@@ -11,28 +11,17 @@ import socket
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from twisted.internet.interfaces import IReadDescriptor
-from zope.interface import implementer
-
-from flatproxy.forward.pending import Pending, Query, RandomIds
+from flatproxy.forward.pending import Pending, Query
 from flatproxy.wire.peek import HEADER, OPCODE, QR, answers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from flatproxy.config.settings import Endpoint
 
 MAX_DATAGRAM = 65_535
 BATCH = 64
 RECEIVE_BUFFER = 4 * 1024 * 1024
-
-
-class Readers(Protocol):
-    """The part of a Twisted reactor that reads descriptors."""
-
-    def addReader(self, reader: IReadDescriptor) -> None:  # noqa: N802 - Twisted's name
-        """Call its `doRead` whenever there is something to read."""
-
-    def removeReader(self, reader: IReadDescriptor) -> None:  # noqa: N802 - Twisted's name
-        """Stop doing so."""
 
 
 class Server(Protocol):
@@ -62,8 +51,8 @@ def connected_socket(endpoint: Endpoint) -> socket.socket:
     return sock
 
 
-class _ReadDescriptor:
-    """What Twisted asks of a thing that it reads."""
+class _UpstreamSocket:
+    """A socket to one nameserver."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -73,24 +62,15 @@ class _ReadDescriptor:
         """Return the descriptor, -1 once closed."""
         return self._socket.fileno()
 
-    def logPrefix(self) -> str:  # noqa: N802 - Twisted's name
-        """Return what Twisted puts before a traceback."""
-        return f"upstream {self._server.endpoint}"
-
-    def connectionLost(self, reason: object) -> None:  # noqa: ARG002, N802 - Twisted's signature
-        """Close the socket."""
-        self.close()
-
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
 
 
-@implementer(IReadDescriptor)
-class PooledSocket(_ReadDescriptor):
+class PooledSocket(_UpstreamSocket):
     """One of a nameserver's sockets, with its own table of IDs."""
 
-    def __init__(self, server: Server, ids: RandomIds) -> None:
+    def __init__(self, server: Server, ids: Iterator[bytes]) -> None:
         super().__init__(server)
         self.pending = Pending(ids)
         self._receive = self._socket.recv
@@ -107,7 +87,7 @@ class PooledSocket(_ReadDescriptor):
         except OSError:
             pass
 
-    def doRead(self) -> None:  # noqa: N802 - Twisted's name
+    def read(self) -> None:
         """Read replies while queries wait for one, up to a batch."""
         server, pending = self._server, self.pending
         now = monotonic()
@@ -128,8 +108,7 @@ class PooledSocket(_ReadDescriptor):
                 return
 
 
-@implementer(IReadDescriptor)
-class OneShotSocket(_ReadDescriptor):
+class OneShotSocket(_UpstreamSocket):
     """A socket for one query that keeps its ID: a signed or odd one, or a probe."""
 
     def __init__(self, server: Server, query: Query) -> None:
@@ -138,7 +117,7 @@ class OneShotSocket(_ReadDescriptor):
         with contextlib.suppress(OSError):
             self._socket.send(query[0])
 
-    def doRead(self) -> None:  # noqa: N802 - Twisted's name
+    def read(self) -> None:
         """Read until the reply is there."""
         now = monotonic()
         for _ in range(BATCH):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import select
 from collections import Counter
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
@@ -12,15 +13,16 @@ from twisted.logger import Logger
 
 from flatproxy.forward.health import Health
 from flatproxy.forward.limits import ONE_SHOTS, PENDING, PENDING_SHARE, SOCKETS
-from flatproxy.forward.pending import Query, RandomIds, host_of
+from flatproxy.forward.pending import Query, host_of, random_ids
+from flatproxy.forward.readers import SharedReaders
 from flatproxy.forward.upstream_udp import OneShotSocket, PooledSocket
 from flatproxy.wire.peek import CLASS_IN, TYPE_SOA
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from flatproxy.config.settings import Endpoint
-    from flatproxy.forward.upstream_udp import Readers
+    from flatproxy.forward.readers import Readers
 
 log = Logger()
 
@@ -48,7 +50,7 @@ class Upstream:
 
     endpoint: Endpoint
     outcome: Outcome
-    _reactor: Readers
+    _readers: Readers
     _timeout_s: float
     _probe_question: bytes
     _changed: Callable[[], None]
@@ -57,12 +59,13 @@ class Upstream:
     timeouts: int = 0
     mismatched: int = 0
     pending: int = 0
+    _shared: SharedReaders | None = None
     _greedy: frozenset[str] = frozenset()
     _one_shot_limit: int = ONE_SHOTS
     _sockets: list[PooledSocket] = field(factory=list)
     _one_shots: dict[int, OneShotSocket] = field(factory=dict)
     _probe: Query | None = None
-    _ids: RandomIds = field(factory=RandomIds)
+    _ids: Iterator[bytes] = field(factory=random_ids)
     _drawn: PooledSocket | None = None
     _left: int = 0
 
@@ -74,10 +77,12 @@ class Upstream:
     def open(self, sockets: int, one_shots: int) -> None:
         """Open its sockets; `OSError` where there are no descriptors left."""
         self._one_shot_limit = one_shots
+        if hasattr(select, "epoll"):
+            self._readers = self._shared = SharedReaders(self._readers)
         for _ in range(sockets):
             pooled = PooledSocket(self, self._ids)
             self._sockets.append(pooled)
-            self._reactor.addReader(pooled)
+            self._readers.add(pooled)
 
     def send(self, query: Query) -> None:
         """Send a query under a random ID from a random port."""
@@ -105,15 +110,19 @@ class Upstream:
         self.sent += 1
         self.pending += 1
         self._one_shots[id(query)] = one_shot
-        self._reactor.addReader(one_shot)
+        self._readers.add(one_shot)
 
     def answered(self, query: Query, reply: bytes, now: float) -> None:
         """Hand on a reply."""
-        self.heard(now)
-        self._close_one_shot(query)
-        if query is self._probe:
-            self._probe = None
-            return
+        health = self.health
+        health.answered_at = now
+        if health.suspect:
+            self.heard(now)
+        if query[6]:
+            self._close_one_shot(query)
+            if query is self._probe:
+                self._probe = None
+                return
         self.pending -= 1
         self.outcome.deliver(query, reply, now)
 
@@ -181,7 +190,7 @@ class Upstream:
 
     def _send_probe(self, now: float) -> None:
         """Ask for a served zone's SOA: any answer, whatever its rcode, shows that the server lives."""
-        message = self._ids.take() + b"\0\0\0\1\0\0\0\0\0\0" + self._probe_question
+        message = next(self._ids) + b"\0\0\0\1\0\0\0\0\0\0" + self._probe_question
         query: Query = (message, self._probe_question, _nobody, None, now, (), True)
         try:
             one_shot = OneShotSocket(self, query)
@@ -190,22 +199,24 @@ class Upstream:
             return
         self._probe = query
         self._one_shots[id(query)] = one_shot
-        self._reactor.addReader(one_shot)
+        self._readers.add(one_shot)
 
     def _close_one_shot(self, query: Query) -> None:
         one_shot = self._one_shots.pop(id(query), None)
         if one_shot is not None:
-            self._reactor.removeReader(one_shot)
+            self._readers.remove(one_shot)
             one_shot.close()
 
     def close(self) -> None:
         """Close every socket; what is under way gets no reply."""
         descriptors: list[PooledSocket | OneShotSocket] = [*self._sockets, *self._one_shots.values()]
         for descriptor in descriptors:
-            self._reactor.removeReader(descriptor)
+            self._readers.remove(descriptor)
             descriptor.close()
         self._sockets.clear()
         self._one_shots.clear()
+        if self._shared is not None:
+            self._shared.close()
 
 
 def _nobody(_reply: bytes, _client: object) -> None:
@@ -217,7 +228,7 @@ class Upstreams:
 
     def __init__(
         self,
-        reactor: Readers,
+        readers: Readers,
         endpoints: Sequence[Endpoint],
         timeout_s: float,
         zone: bytes,
@@ -226,7 +237,7 @@ class Upstreams:
         question = zone + TYPE_SOA.to_bytes(2, "big") + CLASS_IN
         self.timeout_s = timeout_s
         self.servers = [
-            Upstream(endpoint, outcome, reactor, timeout_s, question, self._choose) for endpoint in endpoints
+            Upstream(endpoint, outcome, readers, timeout_s, question, self._choose) for endpoint in endpoints
         ]
         self.current: Upstream | None = self.servers[0]
 

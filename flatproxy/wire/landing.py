@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MAX_HOPS = 16
 
 _ADDRESS_QUESTIONS = (b"\0\x01\0\x01", b"\0\x1c\0\x01")
+_ALIASES = (TYPE_CNAME, TYPE_DNAME)
 
 
 @frozen
@@ -40,11 +41,12 @@ class Landing:
 
 def may_land(reply: bytes, question: bytes) -> bool:
     """Tell cheaply whether a reply to this question is worth a `find`: most are not."""
-    return (
-        question[-4:] in _ADDRESS_QUESTIONS
-        and first_answer_type(reply, 12 + len(question)) in (TYPE_CNAME, TYPE_DNAME)
-        and not reply[2] & 0x02
-    )
+    end = 12 + len(question)
+    if not reply[7] or question[-4:] not in _ADDRESS_QUESTIONS or reply[2] & 0x02:
+        return False
+    # The first owner is nearly always a pointer of two octets, with the type behind it.
+    rdtype = reply[end + 3] if reply[end] >= 0xC0 and len(reply) > end + 3 else first_answer_type(reply, end)
+    return rdtype in _ALIASES
 
 
 def find(reply: bytes, is_flagged: Callable[[bytes], bool]) -> Landing | None:
