@@ -48,3 +48,4 @@ class Traffic:
     tcp_evicted: int = 0
     tcp_refused: int = 0
     overloaded: int = 0
+    limited: int = 0

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from flatproxy.forward.access import Networks
+    from flatproxy.forward.rates import Limits
     from flatproxy.forward.upstreams import Upstreams
 
 # Verdicts are plain integers: they are compared for every packet.
@@ -85,6 +86,7 @@ class Policy:
     notify: Networks
     table: Mapping[bytes, Answer] = field(factory=dict)
     signed: Collection[bytes] = field(factory=frozenset)
+    limits: Limits | None = None
     _memo: dict[bytes, Judgement] = field(factory=dict, init=False)
 
     def judge(self, message: bytes, host: str) -> Judgement:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from flatproxy.forward.policy import DROP, FLATTEN, FORWARD, REFUSE
+from flatproxy.forward.rates import SLIP
 from flatproxy.wire import edns, landing, reply
 from flatproxy.wire.peek import HEADER, question_end
 
@@ -32,8 +33,16 @@ class Road:
 
     def query(self, message: bytes, host: str, send: Send, client: object, now: float) -> None:
         """Take a datagram from a client at `host`; `send(reply, client)` is the way back."""
-        verdict, end, answer = self.policy.judge(message, host)
+        policy = self.policy
+        verdict, end, answer = policy.judge(message, host)
         counts = self.traffic.udp
+        if policy.limits is not None and verdict != DROP:
+            excess = policy.limits.excess(host, now, own=verdict in (FLATTEN, REFUSE))
+            if excess:
+                self.traffic.limited += 1
+                if excess == SLIP:
+                    self.reply(reply.truncated(message), send, client)
+                return
         if verdict == FORWARD:
             counts.forwarded += 1
             self.forward(message, end, send, client, now)

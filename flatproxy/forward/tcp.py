@@ -17,7 +17,7 @@ from twisted.protocols.basic import Int16StringReceiver
 from zope.interface import implementer
 
 from flatproxy.forward.limits import IDLE_S, PIPELINE, PIPELINE_OCTETS, STALLED_S
-from flatproxy.forward.policy import DROP, FLATTEN, REFUSE
+from flatproxy.forward.policy import DROP, FLATTEN, FORWARD, PRESERVE, REFUSE
 from flatproxy.forward.upstream_tcp import UpstreamLink
 from flatproxy.wire import edns, reply
 
@@ -69,6 +69,10 @@ class ClientConnection(Int16StringReceiver):
         road = self._road
         verdict, end, answer = road.policy.judge(message, self.host)
         counts = road.traffic.tcp
+        limits = road.policy.limits
+        if limits is not None and verdict in (FORWARD, PRESERVE) and limits.excess(self.host, monotonic(), own=False):
+            road.traffic.limited += 1
+            verdict = REFUSE
         if verdict == DROP:
             counts.dropped += 1
         elif verdict == REFUSE:

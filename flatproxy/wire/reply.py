@@ -61,3 +61,10 @@ def error(query: bytes, rcode: int, extended: int | None = None) -> bytes:
     options = b"" if extended is None else edns.error_option(extended)
     opt = edns.opt_record(dnssec_ok=edns.wants_dnssec(query, end), options=options)
     return header + b"\0\1\0\0\0\0\0\1" + query[HEADER:end] + opt
+
+
+def truncated(query: bytes) -> bytes:
+    """Return an empty reply with TC=1, which sends a client to TCP; no larger than the query."""
+    end = question_end(query) if query[4:6] == b"\0\1" else 0
+    header = query[:2] + bytes((QR | _TC | query[2] & (OPCODE | RD), NOERROR))
+    return header + (b"\0\1\0\0\0\0\0\0" + query[HEADER:end] if end else bytes(8))

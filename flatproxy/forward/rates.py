@@ -1,0 +1,79 @@
+"""How much one client may have: a limit on what flatproxy answers itself, and one on what it forwards.
+
+Both are off by default. A bucket holds a second's worth and fills with time. Over UDP an address is easily forged, so
+responses are counted by network and what is too much is dropped; every `slip`-th is cut short instead (TC=1), so that
+a real client comes back over TCP (the rule of BIND's rate limiting).
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from attrs import define, field
+
+TABLE_SIZE = 65_536
+"""Clients or networks remembered; those whose bucket is full again are forgotten first."""
+DROPPED = 1
+SLIP = 2
+"""Respond, but cut short."""
+PREFIX_V4 = 24
+PREFIX_V6 = 56
+
+_Bucket = tuple[float, float, int]
+"""Tokens left, when that was so (monotonic seconds), and how many were refused in a row."""
+
+
+@define(eq=False)
+class Rate:
+    """Token buckets by key: at most `per_second` on average, as many at once."""
+
+    per_second: float
+    _buckets: dict[str, _Bucket] = field(factory=dict)
+
+    def take(self, key: str, now: float) -> int:
+        """Take a token: 0 where there was one, else how many have been refused in a row."""
+        tokens, at, refused = self._buckets.get(key) or (self.per_second, now, 0)
+        tokens = min(tokens + (now - at) * self.per_second, self.per_second)
+        if key not in self._buckets and len(self._buckets) >= TABLE_SIZE:
+            self._make_room(now)
+        if tokens >= 1:
+            self._buckets[key] = (tokens - 1, now, 0)
+            return 0
+        self._buckets[key] = (tokens, now, refused + 1)
+        return refused + 1
+
+    def _make_room(self, now: float) -> None:
+        """Forget the buckets that are full again, or all where none is: under a flood of addresses none says much."""
+        self._buckets = {
+            key: bucket
+            for key, bucket in self._buckets.items()
+            if bucket[0] + (now - bucket[1]) * self.per_second < self.per_second
+        }
+        if len(self._buckets) >= TABLE_SIZE:
+            self._buckets.clear()
+
+
+def network_of(host: str) -> str:
+    """Return the network that stands for a client: /24 for IPv4, /56 for IPv6."""
+    address = ip_address(host.partition("%")[0])
+    shift = 32 - PREFIX_V4 if address.version == 4 else 128 - PREFIX_V6
+    return f"{address.version}/{int(address) >> shift:x}"
+
+
+@define(eq=False)
+class Limits:
+    """The limits of one configuration; a rate of None is none."""
+
+    responses: Rate | None = None
+    slip: int = 2
+    queries: Rate | None = None
+
+    def excess(self, host: str, now: float, *, own: bool) -> int:
+        """Say what is to become of a query: 0 goes on as if there were no limit. `own`: flatproxy itself responds."""
+        rate = self.responses if own else self.queries
+        if rate is None:
+            return 0
+        refused = rate.take(network_of(host) if own else host, now)
+        if not refused:
+            return 0
+        return SLIP if own and self.slip and refused % self.slip == 0 else DROPPED
