@@ -5,14 +5,20 @@ No value is read or kept here.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 from prometheus_client.core import Metric
 from prometheus_client.samples import Sample
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 PREFIX: Final = "flatproxy_"
 _SUFFIX: Final = {"counter": "_total", "info": "_info", "gauge": ""}
+
+Reading = tuple[tuple[str, ...], float]
+"""The values of a family's labels, in the order of `Family.labels`, and the value."""
 
 
 @frozen
@@ -36,12 +42,42 @@ class Family:
         """Give the family without a sample."""
         return Metric(PREFIX + self.name, self.help, self.kind)
 
-    def of(self, *samples: tuple[tuple[str, ...], float]) -> Metric:
-        """Give the family with samples of (label values in the order of `labels`, value). Not for histograms."""
-        metric = self.empty()
+    def samples(self, readings: Iterable[Reading]) -> list[Sample]:
+        """Give the samples of readings. Not for histograms."""
         exposed, labels = self.exposed, self.labels
-        metric.samples = [Sample(exposed, dict(zip(labels, values, strict=True)), value) for values, value in samples]
+        return [Sample(exposed, dict(zip(labels, values, strict=True)), value) for values, value in readings]
+
+    def of(self, *readings: Reading) -> Metric:
+        """Give the family with these readings."""
+        metric = self.empty()
+        metric.samples = self.samples(readings)
         return metric
+
+
+class Pieces(Metric):
+    """A family whose samples are made when they are asked for: a piece at a time, or all at once as `samples`."""
+
+    def __init__(self, family: Family, pieces: Iterable[Iterable[Reading]]) -> None:
+        self._made: list[Sample] = []
+        self._rest = map(family.samples, pieces)
+        super().__init__(PREFIX + family.name, family.help, family.kind)
+
+    def pieces(self) -> Iterator[list[Sample]]:
+        """Make the samples that are not made yet, with a rest after each piece."""
+        for piece in self._rest:
+            self._made += piece
+            yield piece
+
+    @property
+    def samples(self) -> list[Sample]:
+        """All samples."""
+        for _piece in self.pieces():
+            pass
+        return self._made
+
+    @samples.setter
+    def samples(self, samples: list[Sample]) -> None:
+        self._made = samples
 
 
 _NAME = ("name", "type")

@@ -1,7 +1,7 @@
 """The HTTP side: `/metrics`, `/healthz` and `/readyz`, for GET and HEAD.
 
 It is kept small on purpose: one request a connection, short lines, few headers, no body, a deadline for each step and
-a fixed number of connections. It must never hold up the packets: a scrape is rendered in slices, with a turn of the
+a fixed number of connections. It must never hold up the packets: a scrape is rendered in pieces, with a turn of the
 reactor between them, and scrapes that meet share one rendering.
 """
 
@@ -25,11 +25,13 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from flatproxy.config.settings import Endpoint
+from flatproxy.observe.families import Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from prometheus_client import CollectorRegistry
+    from prometheus_client.samples import Sample
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort
     from twisted.python.failure import Failure
@@ -40,8 +42,6 @@ STEP_LIMIT_S: Final = 10
 """A whole request must arrive within this time, and its reply must be taken within it."""
 MISSING_LIMIT: Final = 100
 """Entries of `missing` that `/readyz` spells out."""
-SLICE: Final = 200
-"""Samples rendered in one turn of the reactor, about a millisecond of work."""
 
 _TEXT: Final = b"text/plain; charset=utf-8"
 _METRICS: Final = b"text/plain; version=0.0.4; charset=utf-8"
@@ -66,22 +66,31 @@ class Reactor(Turns, Protocol):
 
 
 class _Part:
-    """A registry of one family, or of a piece of one."""
+    """A registry of one family with a piece of its samples."""
 
-    def __init__(self, family: Metric, start: int) -> None:
+    def __init__(self, family: Metric, piece: list[Sample]) -> None:
         self._family = Metric(family.name, family.documentation, family.type)
-        self._family.samples = family.samples[start : start + SLICE]
+        self._family.samples = piece
 
     def collect(self) -> list[Metric]:
         return [self._family]
 
 
+def _pieces(family: Metric) -> Iterator[list[Sample]]:
+    if isinstance(family, Pieces):
+        yield from family.pieces()
+    else:
+        yield family.samples
+
+
 def exposition(registry: CollectorRegistry) -> Iterator[bytes]:
-    """Render a scrape in the text format 0.0.4, in pieces of at most `SLICE` samples that make one whole together."""
+    """Render a scrape in the text format 0.0.4, in pieces that make one whole, about a millisecond of work each."""
     for family in registry.collect():
-        for start in range(0, max(len(family.samples), 1), SLICE):
-            text = generate_latest(_Part(family, start))
-            yield text if start == 0 else text.split(b"\n", 2)[2]  # HELP and TYPE stand once, before the first piece
+        begun = False
+        for piece in _pieces(family):
+            text = generate_latest(_Part(family, piece))
+            yield text.split(b"\n", 2)[2] if begun else text  # HELP and TYPE stand once, before the first piece
+            begun = True
 
 
 def _reply(request: Request, code: int, kind: bytes, body: bytes) -> None:
@@ -104,7 +113,7 @@ class Scrapes:
         self._waiting: list[Request] = []
         self._running = False
         self._turns = Cooperator(
-            terminationPredicateFactory=lambda: lambda: True,  # one slice a turn
+            terminationPredicateFactory=lambda: lambda: True,  # one piece a turn
             scheduler=lambda call: reactor.callLater(0, call),
         )
 

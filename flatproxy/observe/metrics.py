@@ -6,12 +6,13 @@ It must never keep a count of its own, and never be touched by the packet path.
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 import dns.rcode
-from attrs import field, frozen
+from attrs import define, field, frozen
 from prometheus_client import PlatformCollector, ProcessCollector
 from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
@@ -20,7 +21,7 @@ from flatproxy.observe import families as f
 from flatproxy.observe.sources import RUNGS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
@@ -32,6 +33,10 @@ DETAIL_LIMIT: Final = 1000
 ADDRESS_LIMIT: Final = 32
 """Addresses shown per name and type, so that one huge RRset does not fill a scrape."""
 
+PIECE: Final = 50
+"""Names whose status is read, or whose samples are made, without a rest: about a millisecond of work."""
+
+_Read = Callable[["NameStatus"], Sequence["f.Reading"]]
 _VERDICTS: Final = ("forwarded", "flattened", "refused", "dropped")
 _ALWAYS_SHOWN: Final = frozenset({0, 1, 2, 3, 4, 5, 16})  # so that a rate exists before the first SERVFAIL
 
@@ -60,12 +65,11 @@ class Collector:
         return (family.empty() for family in f.FAMILIES)
 
     def collect(self) -> Iterator[Metric]:
-        """Every family with its samples as they are now. The statuses of the names are read once, at the start."""
-        statuses = list(self.sources.statuses(self.now()))
+        """Every family with its samples as they are now. The statuses of the names are read once for all of them."""
         yield from _traffic(self.sources.traffic)
         yield _histogram(f.RESOLVE, self.sources.resolve_latency)
         yield from _servers(list(self.sources.servers()))
-        yield from _names(statuses)
+        yield from _names(self.sources.statuses(self.now()))
         yield from self._condition()
 
     def _condition(self) -> Iterator[Metric]:
@@ -122,38 +126,71 @@ def _servers(servers: Sequence[Server]) -> Iterator[Metric]:
         yield family.of(*(((str(server.endpoint),), int(getattr(server, value))) for server in servers))
 
 
-def _detailed(statuses: Sequence[NameStatus]) -> Sequence[NameStatus]:
-    if len(statuses) <= DETAIL_LIMIT:
-        return statuses
-    return [status for status in statuses if status.rung != "fresh"][:DETAIL_LIMIT]
+@define
+class _Roll:
+    """What one look at the statuses of all names leaves behind: a count of rungs, and the names to show."""
+
+    total: int = 0
+    rungs: dict[str, int] = field(factory=lambda: dict.fromkeys(RUNGS, 0))
+    _first: list[NameStatus] = field(factory=list)
+    _not_fresh: list[NameStatus] = field(factory=list)
+
+    def call(self, statuses: Iterable[NameStatus]) -> Iterator[Iterable[f.Reading]]:
+        """Read the statuses piece by piece; the readings of the rungs come with the last one."""
+        for status in statuses:
+            self.total += 1
+            self.rungs[status.rung] += 1
+            if self.total <= DETAIL_LIMIT:
+                self._first.append(status)
+            if status.rung != "fresh" and len(self._not_fresh) < DETAIL_LIMIT:
+                self._not_fresh.append(status)
+            if self.total % PIECE == 0:
+                yield ()
+        yield [((rung,), count) for rung, count in self.rungs.items()]
+
+    @property
+    def shown(self) -> Sequence[NameStatus]:
+        """The names that have series of their own."""
+        return self._first if self.total <= DETAIL_LIMIT else self._not_fresh
 
 
-def _names(statuses: Sequence[NameStatus]) -> Iterator[Metric]:
-    rungs = dict.fromkeys(RUNGS, 0)
-    for status in statuses:
-        rungs[status.rung] += 1
-    yield f.NAMES.of(*(((rung,), count) for rung, count in rungs.items()))
-    yield from _per_name([(status, (status.name, status.rdtype)) for status in _detailed(statuses)])
+def _names(statuses: Iterable[NameStatus]) -> Iterator[Metric]:
+    roll = _Roll()
+    by_rung = f.Pieces(f.NAMES, roll.call(statuses))
+    yield by_rung
+    for _piece in by_rung.pieces():  # whoever took it may not have looked at its samples
+        pass
+    for family, read in _PER_NAME:
+        yield f.Pieces(family, _readings(roll.shown, read))
 
 
-def _per_name(shown: Sequence[tuple[NameStatus, tuple[str, str]]]) -> Iterator[Metric]:
-    def known(values: Iterable[tuple[tuple[str, str], float | None]]) -> Iterator[tuple[tuple[str, str], float]]:
-        return ((labels, value) for labels, value in values if value is not None)
+def _readings(shown: Sequence[NameStatus], read: _Read) -> Iterator[Iterable[f.Reading]]:
+    for start in range(0, max(len(shown), 1), PIECE):
+        yield [
+            ((status.name, status.rdtype, *more), value)
+            for status in shown[start : start + PIECE]
+            for more, value in read(status)
+        ]
 
-    yield f.RUNG.of(*((labels, RUNGS.index(status.rung)) for status, labels in shown))
-    yield f.ABSENT.of(*((labels, int(status.absent)) for status, labels in shown))
-    yield f.TTL_LEFT.of(*((labels, status.ttl_left_s) for status, labels in shown))
-    yield f.AGE.of(*known((labels, status.age_s) for status, labels in shown))
-    yield f.STALE_LEFT.of(*known((labels, status.stale_left_s) for status, labels in shown))
-    yield f.ADDRESS.of(
-        *(
-            ((*labels, address), 1)
-            for status, labels in shown
-            for address in sorted(set(status.addresses))[:ADDRESS_LIMIT]  # sorted: the same ones from scrape to scrape
-        )
-    )
-    yield f.ADDRESS_CHANGE.of(*known((labels, status.changed_at) for status, labels in shown))
-    yield f.CHAIN_LENGTH.of(*((labels, len(status.chain)) for status, labels in shown))
-    yield f.RESOLUTIONS.of(
-        *(((*labels, outcome), count) for status, labels in shown for outcome, count in status.outcomes.items())
-    )
+
+def _known(value: float | None) -> Sequence[f.Reading]:
+    return () if value is None else (((), value),)
+
+
+def _addresses(status: NameStatus) -> Sequence[f.Reading]:
+    first = sorted(set(status.addresses))[:ADDRESS_LIMIT]  # sorted: the same ones from scrape to scrape
+    return [((address,), 1) for address in first]
+
+
+_PER_NAME: Final[tuple[tuple[f.Family, _Read], ...]] = (
+    (f.RUNG, lambda status: _known(RUNGS.index(status.rung))),
+    (f.ABSENT, lambda status: _known(int(status.absent))),
+    (f.TTL_LEFT, lambda status: _known(status.ttl_left_s)),
+    (f.AGE, lambda status: _known(status.age_s)),
+    (f.STALE_LEFT, lambda status: _known(status.stale_left_s)),
+    (f.ADDRESS, _addresses),
+    (f.ADDRESS_CHANGE, lambda status: _known(status.changed_at)),
+    (f.CHAIN_LENGTH, lambda status: _known(len(status.chain))),
+    (f.RESOLUTIONS, lambda status: [((outcome,), count) for outcome, count in status.outcomes.items()]),
+)
+"""The families of a name, and what each reads of its status: the labels after name and type, and the value."""

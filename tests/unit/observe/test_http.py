@@ -19,7 +19,6 @@ from flatproxy.counts import Traffic
 from flatproxy.observe.http import (
     CONNECTION_LIMIT,
     MISSING_LIMIT,
-    SLICE,
     STEP_LIMIT_S,
     Channel,
     ObserveSite,
@@ -27,6 +26,7 @@ from flatproxy.observe.http import (
     Scrapes,
     exposition,
 )
+from flatproxy.observe.metrics import PIECE
 
 from .fakes import FakeStatus, registry_of, sources, with_names
 
@@ -99,21 +99,41 @@ def test_a_query_string_is_no_other_page() -> None:
     assert Browser().ask("/metrics?name[]=up").code == 200
 
 
-def test_slices_make_the_text_that_the_library_makes() -> None:
-    many = with_names(*(FakeStatus(name=f"{number}.example.com") for number in range(SLICE * 2 + 1)))
+def test_pieces_make_the_text_that_the_library_makes() -> None:
+    many = with_names(*(FakeStatus(name=f"{number}.example.com") for number in range(PIECE * 2 + 1)))
     ours = b"".join(exposition(registry_of(many))).decode().splitlines()
     theirs = generate_latest(registry_of(many)).decode().splitlines()
     assert [line for line in ours if "process_" not in line] == [line for line in theirs if "process_" not in line]
 
 
-def test_packets_have_their_turn_between_two_slices() -> None:
-    browser = Browser(with_names(*(FakeStatus(name=f"{number}.example.com") for number in range(SLICE))))
+def test_packets_have_their_turn_between_two_pieces() -> None:
+    browser = Browser(with_names(*(FakeStatus(name=f"{number}.example.com") for number in range(PIECE * 2))))
     transport = browser.send(b"GET /metrics HTTP/1.1\r\n\r\n")
     written: list[bytes] = []
     browser.clock.callLater(0, lambda: written.append(transport.value()))
     browser.clock.advance(0)
     assert written == [b""]
     assert parse(transport.value()).code == 200
+
+
+def test_reading_many_names_is_cut_into_pieces_too() -> None:
+    read: list[str] = []
+
+    def statuses(_now: float) -> Iterator[FakeStatus]:
+        for number in range(PIECE * 3):
+            read.append(f"{number}.example.com")
+            yield FakeStatus(name=read[-1])
+
+    browser = Browser(evolve(sources(), statuses=statuses))
+    transport = browser.send(b"GET /metrics HTTP/1.1\r\n\r\n")
+    most_at_once = 0
+    while not transport.value():
+        before = len(read)
+        first = browser.clock.getDelayedCalls()[0]
+        browser.clock.calls.remove(first)  # type: ignore[arg-type] # one turn, where advance() would give them all
+        first.func()  # type: ignore[attr-defined]
+        most_at_once = max(most_at_once, len(read) - before)
+    assert most_at_once == PIECE
 
 
 def test_scrapes_that_meet_share_one_rendering() -> None:
