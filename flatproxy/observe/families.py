@@ -91,9 +91,15 @@ QUERIES = Family(
 REPLIES = Family("counter", "replies", "Replies sent to clients by response code.", ("rcode",))
 MALFORMED = Family("counter", "malformed", "Messages from clients that were not understood, forwarded or dropped.")
 UNSENT = Family("counter", "unsent", "Replies to clients that the kernel would not send.")
+LIMITED = Family("counter", "limited", "Queries above the rate limit of where they came from.")
+OVERLOADED = Family(
+    "counter", "overloaded", "Queries answered with SERVFAIL because too many were waiting for a nameserver."
+)
 FORWARD = Family("histogram", "forward_seconds", "Time from sending a query to a nameserver to having its reply.")
 RESOLVE = Family("histogram", "resolve_seconds", "Time of one whole resolution of a target, chain and all.")
 TCP_CONNECTIONS = Family("gauge", "tcp_connections", "Client TCP connections open now.")
+TCP_REFUSED = Family("counter", "tcp_refused", "Client TCP connections closed at once for want of room.")
+TCP_EVICTED = Family("counter", "tcp_evicted", "Idle client TCP connections closed to make room for another.")
 
 UPSTREAM_UP = Family("gauge", "upstream_up", "Whether the nameserver answers: 1 or 0.", ("server",))
 UPSTREAM_PENDING = Family("gauge", "upstream_pending", "Queries that wait for the nameserver's reply now.", ("server",))

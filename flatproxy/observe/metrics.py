@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
-    from flatproxy.observe.sources import Buckets, NameStatus, Server, Sources, Traffic
+    from flatproxy.observe.sources import Buckets, NameStatus, Server, Sources, Traffic, Verdicts
 
 DETAIL_LIMIT: Final = 1000
 """Up to this many flagged names (counted per type) each has its own series; above it only those that are not fresh."""
@@ -37,7 +37,6 @@ PIECE: Final = 50
 """Names whose status is read, or whose samples are made, without a rest: about a millisecond of work."""
 
 _Read = Callable[["NameStatus"], Sequence["f.Reading"]]
-_VERDICTS: Final = ("forwarded", "flattened", "refused", "dropped")
 _ALWAYS_SHOWN: Final = frozenset({0, 1, 2, 3, 4, 5, 16})  # so that a rate exists before the first SERVFAIL
 
 
@@ -94,14 +93,15 @@ def _histogram(family: f.Family, buckets: Buckets) -> Metric:
     return metric
 
 
+def _verdicts(transport: str, counts: Verdicts) -> Iterator[f.Reading]:
+    yield (transport, "forwarded"), counts.forwarded
+    yield (transport, "flattened"), counts.flattened
+    yield (transport, "refused"), counts.refused
+    yield (transport, "dropped"), counts.dropped
+
+
 def _traffic(traffic: Traffic) -> Iterator[Metric]:
-    yield f.QUERIES.of(
-        *(
-            ((transport, verdict), getattr(counts, verdict))
-            for transport, counts in (("udp", traffic.udp), ("tcp", traffic.tcp))
-            for verdict in _VERDICTS
-        )
-    )
+    yield f.QUERIES.of(*_verdicts("udp", traffic.udp), *_verdicts("tcp", traffic.tcp))
     yield f.REPLIES.of(
         *(
             ((dns.rcode.to_text(dns.rcode.Rcode.make(number)),), count)
@@ -109,21 +109,28 @@ def _traffic(traffic: Traffic) -> Iterator[Metric]:
             if count or number in _ALWAYS_SHOWN
         )
     )
-    yield f.MALFORMED.of(((), traffic.malformed))
-    yield f.UNSENT.of(((), traffic.unsent))
     yield _histogram(f.FORWARD, traffic.latency)
-    yield f.TCP_CONNECTIONS.of(((), traffic.tcp_connections))
+    for family, value in (
+        (f.MALFORMED, traffic.malformed),
+        (f.UNSENT, traffic.unsent),
+        (f.LIMITED, traffic.limited),
+        (f.OVERLOADED, traffic.overloaded),
+        (f.TCP_CONNECTIONS, traffic.tcp_connections),
+        (f.TCP_REFUSED, traffic.tcp_refused),
+        (f.TCP_EVICTED, traffic.tcp_evicted),
+    ):
+        yield family.of(((), value))
 
 
 def _servers(servers: Sequence[Server]) -> Iterator[Metric]:
-    for family, value in (
-        (f.UPSTREAM_UP, "up"),
-        (f.UPSTREAM_PENDING, "pending"),
-        (f.UPSTREAM_SENT, "sent"),
-        (f.UPSTREAM_TIMEOUTS, "timeouts"),
-        (f.UPSTREAM_MISMATCHED, "mismatched"),
-    ):
-        yield family.of(*(((str(server.endpoint),), int(getattr(server, value))) for server in servers))
+    def each(family: f.Family, read: Callable[[Server], int]) -> Metric:
+        return family.of(*(((str(server.endpoint),), read(server)) for server in servers))
+
+    yield each(f.UPSTREAM_UP, lambda server: int(server.up))
+    yield each(f.UPSTREAM_PENDING, lambda server: server.pending)
+    yield each(f.UPSTREAM_SENT, lambda server: server.sent)
+    yield each(f.UPSTREAM_TIMEOUTS, lambda server: server.timeouts)
+    yield each(f.UPSTREAM_MISMATCHED, lambda server: server.mismatched)
 
 
 @define

@@ -73,6 +73,14 @@ class Traffic(Protocol):
         """Replies that the kernel would not send."""
 
     @property
+    def limited(self) -> int:
+        """Queries above the rate limit of where they came from."""
+
+    @property
+    def overloaded(self) -> int:
+        """Queries answered with SERVFAIL because too many were waiting for a nameserver."""
+
+    @property
     def rcodes(self) -> Sequence[int]:
         """Replies sent to clients; the place in the row is the rcode, extended ones included (RFC 6891 6.1.3)."""
 
@@ -83,6 +91,14 @@ class Traffic(Protocol):
     @property
     def tcp_connections(self) -> int:
         """Client connections open now."""
+
+    @property
+    def tcp_refused(self) -> int:
+        """Client connections closed at once, there being no room for one more."""
+
+    @property
+    def tcp_evicted(self) -> int:
+        """Idle client connections closed to make room for another."""
 
 
 class Server(Protocol):

@@ -5,7 +5,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
-from attrs import evolve
+from attrs import evolve, fields_dict
 from prometheus_client import CollectorRegistry
 
 from flatproxy.config.settings import Endpoint
@@ -72,7 +72,19 @@ def test_plain_counts_of_the_traffic() -> None:
     read = sources()
     assert value(read, "flatproxy_malformed_total") == 3
     assert value(read, "flatproxy_unsent_total") == 1
+    assert value(read, "flatproxy_limited_total") == 6
+    assert value(read, "flatproxy_overloaded_total") == 4
     assert value(read, "flatproxy_tcp_connections") == 2
+    assert value(read, "flatproxy_tcp_refused_total") == 8
+    assert value(read, "flatproxy_tcp_evicted_total") == 9
+
+
+def test_whatever_the_traffic_counts_is_exposed() -> None:
+    for name, kept in fields_dict(Traffic).items():
+        if kept.default == 0:
+            traffic = Traffic()
+            setattr(traffic, name, 4711)
+            assert 4711 in samples(evolve(sources(), traffic=traffic)).values(), name
 
 
 def test_each_server_has_its_own_series() -> None:
