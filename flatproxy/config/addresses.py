@@ -30,7 +30,8 @@ def listen_endpoint(port: int) -> Reader[Endpoint]:
     def read(value: object) -> Endpoint:
         host, port_text = _divided(text(value, "a listen address", quoted(example)))
         if host in {"", "*"}:
-            raise Refusal("the address is missing", quoted(f"0.0.0.0:{port_text}" if port_text else example))
+            every = Endpoint("0.0.0.0", _port(port_text) or port)  # noqa: S104 - shown, not bound
+            raise Refusal("the address is missing", quoted(str(every) if port_text else example))
         endpoint = _endpoint(host, port_text, port, example)
         if port_text is None:
             raise Refusal("a listen address needs a port", quoted(str(endpoint)))
@@ -73,18 +74,24 @@ def _endpoint(host: str, port_text: str | None, port: int, example: str) -> Endp
     """Return the endpoint of a host and a port as they are written; without a port, on `port`."""
     found = _parse(host)
     if found is None:
-        meant = "127.0.0.1" if host.lower() == "localhost" else host.strip("[]")
-        if _parse(meant):
-            raise Refusal(f"{quoted(host)} is not an IP address", quoted(f"{meant}:{port_text or port}"))
+        meant = _parse("127.0.0.1" if host.lower() == "localhost" else host.strip("[]"))
+        if meant:
+            write = quoted(str(Endpoint(str(meant), _port(port_text) or port)))
+            raise Refusal(f"{quoted(host)} is not an IP address", write)
         reason = f"{quoted(host)} is not an IP address, and host names are not accepted here"
         raise Refusal(reason, f"the IP address, like {quoted(example)}")
     if found.is_multicast:
         raise Refusal("a multicast address", f"a unicast address, like {quoted(example)}")
     if port_text is None:
         return Endpoint(str(found), port)
-    if not _PORT.fullmatch(port_text) or int(port_text) > 65535:
+    number = _port(port_text)
+    if number is None:
         raise Refusal("a port is a number from 0 to 65535", quoted(str(Endpoint(str(found), port))))
-    return Endpoint(str(found), int(port_text))
+    return Endpoint(str(found), number)
+
+
+def _port(digits: str | None) -> int | None:
+    return int(digits) if digits and _PORT.fullmatch(digits) and int(digits) <= 65535 else None
 
 
 def _parse(host: str) -> Address | None:

@@ -5,8 +5,10 @@ Only this module reads the file. It looks at no other file, no network and no cl
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import tomllib
+from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, TypeVar
 
@@ -46,9 +48,26 @@ def load(path: Path) -> Settings:
     except (OSError, ValueError) as error:
         reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
         raise _whole(path, reason, "the path of a file that can be read") from None
+    with _without_collection():
+        return to_settings(_toml(path, data), file=str(path), digest=hashlib.sha256(data).hexdigest())
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Keep the garbage collector away: with many names it walks all of them over and over, and there are no cycles."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _toml(path: Path, data: bytes) -> dict[str, object]:
     try:
         # Editors on Windows like to start a file with a byte order mark.
-        raw = tomllib.loads(data.decode("utf-8-sig"))
+        return tomllib.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise _whole(path, f"not UTF-8: line {line}, octet {error.start} of the file", "the file in UTF-8") from None
@@ -56,7 +75,6 @@ def load(path: Path) -> Settings:
         raise _whole(path, f"not TOML: {error}", "TOML 1.0: [table], then a line for each key = value") from None
     except RecursionError:
         raise _whole(path, "not usable TOML: nested too deeply", "arrays of strings, without nesting") from None
-    return to_settings(raw, file=str(path), digest=hashlib.sha256(data).hexdigest())
 
 
 def _whole(path: Path, reason: str, write: str) -> ConfigError:

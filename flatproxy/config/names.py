@@ -121,5 +121,6 @@ def _a_labels(text: str) -> str:
             _wire(meant)
         except (dns.exception.DNSException, UnicodeError, Refusal):
             continue
-        return quoted(meant)
+        if "\\" not in meant:
+            return quoted(meant)
     return "the name in ASCII: letters, digits and hyphens, or its xn-- form"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from datetime import date, time
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_ESCAPED = {'"': r"\"", "\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _LONGEST_VALUE = 70
 _DEEPEST_VALUE = 3
 
@@ -64,7 +64,16 @@ _FLAGGED_ONLY = ("target", "fallback")
 
 def quoted(text: str) -> str:
     """Return the text as a TOML string; what a terminal would not show as it is, is escaped."""
-    return json.dumps(text, ensure_ascii=not text.isprintable()).replace("\x7f", "\\u007f")
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return '"' + "".join(_ESCAPED.get(character) or _shown(character) for character in text) + '"'
+
+
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def kind_of(value: object) -> str:

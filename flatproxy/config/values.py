@@ -96,7 +96,7 @@ def whole_seconds(low_s: int, high: str, example: str) -> Reader[int]:
 def _no_duration(value: object, read: Reader[object], example: str) -> Refusal:
     """Return the refusal of what is not a duration; what was probably meant is suggested where `read` would take it."""
     meant = ""
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 10**9:
+    if isinstance(value, int | float) and 0 <= value < 10**9:
         meant = f"{value}s"
     elif isinstance(value, str):
         meant = "".join(value.split()).lower()
