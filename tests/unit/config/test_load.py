@@ -1,0 +1,492 @@
+from __future__ import annotations
+
+import gc
+import hashlib
+import re
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import fields
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flatproxy.config.load import load, to_settings
+from flatproxy.config.problems import TABLE_KEYS, keys_of
+from flatproxy.config.settings import Access, Endpoint, Listen, Resolver, Rule, Settings, State, Upstream
+from flatproxy.errors import ConfigError
+
+from .configs import MINIMAL, flattened, keys, minimal, problems
+
+EXAMPLE = Path(__file__).parents[3] / "config" / "flatproxy.toml"
+
+FULL = """
+[listen]
+dns  = ["0.0.0.0:53", "[::]:53"]
+http = "127.0.0.1:9353"
+[upstream]
+servers = ["192.0.2.53:53", "2001:DB8::35", "[2001:db8::36]"]
+timeout = "1500ms"
+[access]
+zones    = ["example.com", "Example.NET."]
+query    = ["192.0.2.0/24", "2001:db8::1"]
+transfer = ["198.51.100.7"]
+update   = ["0.0.0.0/0"]
+notify   = []
+[resolver]
+servers = ["system", "203.0.113.1", "203.0.113.1:5353", "[2001:db8::fe]:53"]
+timeout = "1.8s"
+[defaults]
+types = ["A"]
+max_ttl = "10m"
+min_ttl = "1m"
+stale_for = "12h"
+stale_ttl = "15s"
+any = "forward"
+[flatten."example.com"]
+target = "LB.example.org"
+fallback = ["192.0.2.10"]
+[flatten."www.example.net"]
+target = "lb.example.org."
+types = ["A", "AAAA"]
+max_ttl = "300s"
+min_ttl = "0s"
+stale_for = "365d"
+stale_ttl = "0s"
+any = "hinfo"
+fallback = ["192.0.2.10", "2001:db8::10"]
+[state]
+path = "/var/lib/flatproxy/answers.sqlite"
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "flatproxy.toml"
+
+
+def load_error(path: Path) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    return caught.value
+
+
+def test_every_key_reaches_its_setting(config: Path) -> None:
+    config.write_text(FULL)
+    target = b"\x02lb\x07example\x03org\x00"
+    assert load(config) == Settings(
+        listen=Listen(dns=(Endpoint("0.0.0.0", 53), Endpoint("::", 53)), http=Endpoint("127.0.0.1", 9353)),
+        upstream=Upstream(
+            servers=(Endpoint("192.0.2.53", 53), Endpoint("2001:db8::35", 53), Endpoint("2001:db8::36", 53)),
+            timeout_s=1.5,
+        ),
+        access=Access(
+            zones=(b"\x07example\x03com\x00", b"\x07example\x03net\x00"),
+            query=(IPv4Network("192.0.2.0/24"), IPv6Network("2001:db8::1/128")),
+            transfer=(IPv4Network("198.51.100.7/32"),),
+            update=(IPv4Network("0.0.0.0/0"),),
+            notify=(),
+        ),
+        resolver=Resolver(
+            servers=(
+                "system",
+                Endpoint("203.0.113.1", 53),
+                Endpoint("203.0.113.1", 5353),
+                Endpoint("2001:db8::fe", 53),
+            ),
+            timeout_s=1.8,
+        ),
+        flatten={
+            b"\x07example\x03com\x00": Rule(
+                target=target,
+                types=frozenset({"A"}),
+                max_ttl_s=600,
+                min_ttl_s=60,
+                stale_for_s=43200,
+                stale_ttl_s=15,
+                any="forward",
+                fallback=(IPv4Address("192.0.2.10"),),
+            ),
+            b"\x03www\x07example\x03net\x00": Rule(
+                target=target,
+                types=frozenset({"A", "AAAA"}),
+                max_ttl_s=300,
+                min_ttl_s=0,
+                stale_for_s=365 * 86400,
+                stale_ttl_s=0,
+                any="hinfo",
+                fallback=(IPv4Address("192.0.2.10"), IPv6Address("2001:db8::10")),
+            ),
+        },
+        state=State(path=Path("/var/lib/flatproxy/answers.sqlite")),
+        digest=hashlib.sha256(FULL.encode()).hexdigest(),
+    )
+
+
+def test_what_is_left_out_is_the_default_of_the_settings(config: Path) -> None:
+    config.write_text(MINIMAL)
+    assert load(config) == Settings(
+        listen=Listen(dns=(Endpoint("127.0.0.1", 0),), http=None),
+        upstream=Upstream(servers=(Endpoint("192.0.2.53", 53),)),
+        access=Access(zones=(b"\x07example\x03com\x00",)),
+        digest=hashlib.sha256(MINIMAL.encode()).hexdigest(),
+    )
+
+
+def test_the_example_loads_and_says_the_defaults() -> None:
+    example = load(EXAMPLE)
+    assert example.upstream == Upstream(servers=(Endpoint("192.0.2.53", 53),))
+    assert example.resolver == Resolver()
+    (rule,) = example.flatten.values()
+    assert rule == Rule(target=rule.target, fallback=rule.fallback)
+    assert example.access == Access(zones=example.access.zones)
+
+
+def test_the_example_shows_every_key_below_a_comment() -> None:
+    lines = EXAMPLE.read_text().splitlines()
+    shown = {line.split(" = ")[0] for line in lines if re.match(r"[a-z_]+ = ", line)}
+    assert shown == {key for table in TABLE_KEYS.values() for key in table} | set(keys_of(Rule))
+    for number, line in enumerate(lines):
+        if re.match(r"[a-z_]+ = ", line):
+            before = [text for text in lines[:number] if not re.match(r"[a-z_]+ = ", text)]
+            assert before[-1].startswith("#"), line
+
+
+def test_every_setting_has_its_table() -> None:
+    tables = {attribute.name for attribute in fields(Settings)} - {"digest"}
+    assert set(TABLE_KEYS) == tables | {"defaults"}
+
+
+def test_windows_line_ends_and_a_byte_order_mark_are_read(config: Path) -> None:
+    data = b"\xef\xbb\xbf" + FULL.replace("\n", "\r\n").encode()
+    config.write_bytes(data)
+    settings = load(config)
+    assert len(settings.flatten) == 2
+    assert settings.digest == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b'[listen]\ndns = "\n', "line 2, column 8"),
+        (b"[listen]\ndns = [,]\n", "line 2, column 8"),
+        (b"[listen]\n[listen]\n", "line 2, column 8"),
+        (b"a = 1\na = 2\n", "line 2"),
+        (b"a = " + b"[" * 5000, "nested too deeply"),
+        (b"a = " + b"1" * 5000, "not TOML"),
+        (b"# a\n# \xff\n", "not UTF-8: line 2, octet 6"),
+        (MINIMAL.encode("utf-16"), "not UTF-8: line 1, octet 0"),
+        (b"a = '\0'\n", "line 1"),
+    ],
+)
+def test_a_file_that_is_not_toml_is_one_problem(config: Path, data: bytes, reason: str) -> None:
+    config.write_bytes(data)
+    error = load_error(config)
+    (problem,) = error.problems
+    assert (problem.key, problem.value) == ("", "")
+    assert reason in problem.reason
+    assert problem.write
+    assert str(error).startswith(f"{config}: not ")
+
+
+def test_a_file_that_cannot_be_read_is_one_problem(config: Path, tmp_path: Path) -> None:
+    for path, reason in (
+        (config, "No such file"),
+        (tmp_path, "Is a directory"),
+        (config / "below", "No such file"),
+        (tmp_path / "a\0b", "null"),
+        (tmp_path / ("a" * 5000), "name too long"),
+    ):
+        error = load_error(path)
+        assert reason in error.problems[0].reason
+        assert str(error).startswith(f"{path}: cannot be read: ")
+
+
+def test_the_garbage_collector_is_left_as_it_was(config: Path) -> None:
+    try:
+        for was_enabled in (False, True):
+            for text in (MINIMAL, "", "["):
+                (gc.enable if was_enabled else gc.disable)()
+                config.write_text(text)
+                with suppress(ConfigError):
+                    load(config)
+                assert gc.isenabled() is was_enabled
+    finally:
+        gc.enable()
+
+
+def test_the_error_names_the_file_in_each_block(config: Path) -> None:
+    config.write_text("[listen]\ndns = ['0.0.0.0']\n")
+    error = load_error(config)
+    assert error.file == str(config)
+    blocks = [line for line in str(error).splitlines() if not line.startswith(" ")]
+    assert len(blocks) == len(error.problems) == 3
+    assert all(block.startswith(f"{config}: ") for block in blocks)
+
+
+def test_all_problems_of_all_tables_are_found_at_once() -> None:
+    raw = {
+        "listen": {"dns": ["127.0.0.1:53", "nowhere"], "http": 9353},
+        "upstream": {"servers": [5, "127.0.0.1"], "timout": "2s", "timeout": "0s"},
+        "access": {"query": ["192.0.2.1/24", "x"], "zones": ["example.com"]},
+        "resolver": {"servers": []},
+        "defaults": {"types": ["MX"], "max_ttl": 5, "target": "a.example"},
+        "flatten": {
+            "example.com": {"target": "EXAMPLE.com", "any": "no", "fallback": ["x", "2001:db8::1"], "types": ["A"]},
+            "example.org": {"targt": "lb.example.net", "min_ttl": "301s", "max_ttl": "300s"},
+        },
+        "state": {},
+        "extra": 1,
+    }
+    assert sorted(keys(raw)) == sorted(
+        [
+            "extra",
+            "listen.dns[1]",
+            "listen.http",
+            "upstream.servers[0]",
+            "upstream.servers[1]",
+            "upstream.timout",
+            "upstream.timeout",
+            "access.query[0]",
+            "access.query[1]",
+            "resolver.servers",
+            "defaults.types[0]",
+            "defaults.max_ttl",
+            "defaults.target",
+            'flatten."example.com".target',
+            'flatten."example.com".any',
+            'flatten."example.com".fallback[0]',
+            'flatten."example.com".fallback[1]',
+            'flatten."example.org"',
+            'flatten."example.org".target',
+            'flatten."example.org".targt',
+            'flatten."example.org".min_ttl',
+            "state.path",
+        ]
+    )
+
+
+BAD: list[tuple[dict[str, Any], str, str, str, str]] = [
+    # tables, key, value, a part of the reason, a part of what to write
+    ({"listen": 5}, "listen", "5", "a table is needed, not an integer", "[listen]\ndns = ["),
+    ({"listen": [{}]}, "listen", "[{}]", "not an array", "[listen]"),
+    ({"listen": {}}, "listen.dns", "", "is required", 'dns = ["0.0.0.0:53", "[::]:53"]'),
+    ({"listen": {"dns": []}}, "listen.dns", "[]", "nobody can ask", '["0.0.0.0:53", "[::]:53"]'),
+    ({"listen": {"dns": "0.0.0.0:53"}}, "listen.dns", '"0.0.0.0:53"', "an array of strings", '["0.0.0.0:53"]'),
+    ({"listen": {"dns": 53}}, "listen.dns", "53", "not an integer", '["0.0.0.0:53", "[::]:53"]'),
+    ({"listen": {"dns": [True]}}, "listen.dns[0]", "true", "a string, not a boolean", '"0.0.0.0:53"'),
+    ({"listen": {"dns": ["192.0.2.1"]}}, "listen.dns[0]", '"192.0.2.1"', "needs a port", '"192.0.2.1:53"'),
+    ({"listen": {"dns": ["::"]}}, "listen.dns[0]", '"::"', "needs a port", '"[::]:53"'),
+    (
+        {"listen": {"dns": ["192.0.2.1:53", "192.0.2.1:53"]}},
+        "listen.dns[1]",
+        '"192.0.2.1:53"',
+        "the same as item [0]",
+        "leave this one out",
+    ),
+    ({"listen": {"dns": ["192.0.2.1:53"], "http": 9353}}, "listen.http", "9353", "a string", '"127.0.0.1:9353"'),
+    ({"listen": {"dns": ["192.0.2.1:53"], "http": False}}, "listen.http", "false", "a string", '"127.0.0.1:9353"'),
+    (
+        {"listen": {"dns": ["192.0.2.1:53"], "http": "127.0.0.1"}},
+        "listen.http",
+        '"127.0.0.1"',
+        "needs a port",
+        '"127.0.0.1:9353"',
+    ),
+    (
+        {"listen": {"dns": ["192.0.2.1:53"], "http": "192.0.2.1:53"}},
+        "listen.http",
+        '"192.0.2.1:53"',
+        "DNS over TCP listens there",
+        '"192.0.2.1:9353"',
+    ),
+    ({"listen": {"dns": ["192.0.2.1:53"], "htp": "x"}}, "listen.htp", '"x"', "did you mean http?", 'http = "x"'),
+    ({"upstream": {}}, "upstream.servers", "", "is required", 'servers = ["192.0.2.53:53"]'),
+    ({"upstream": {"servers": []}}, "upstream.servers", "[]", "nothing can be forwarded", '["192.0.2.53:53"]'),
+    ({"upstream": {"servers": ["ns.example.com"]}}, "upstream.servers[0]", '"ns.example.com"', "host names", "IP addr"),
+    ({"upstream": {"servers": ["192.0.2.1:0"]}}, "upstream.servers[0]", '"192.0.2.1:0"', "no port 0", '"192.0.2.1:53"'),
+    (
+        {"upstream": {"servers": ["192.0.2.1", "192.0.2.1:53"]}},
+        "upstream.servers[1]",
+        '"192.0.2.1:53"',
+        "the same as item [0]",
+        "only once",
+    ),
+    ({"upstream": {"servers": ["192.0.2.1"], "timeout": 2}}, "upstream.timeout", "2", "a string of a number", '"2s"'),
+    ({"upstream": {"servers": ["192.0.2.1"], "timeout": 1.5}}, "upstream.timeout", "1.5", "and a unit", '"1.5s"'),
+    ({"upstream": {"servers": ["192.0.2.1"], "timeout": True}}, "upstream.timeout", "true", "a string", '"2s"'),
+    ({"upstream": {"servers": ["192.0.2.1"], "timeout": "0s"}}, "upstream.timeout", '"0s"', "more than 0s", '"2s"'),
+    ({"upstream": {"servers": ["192.0.2.1"], "timeout": "61s"}}, "upstream.timeout", '"61s"', "at most 60s", '"60s"'),
+    ({"access": {}}, "access.zones", "", "is required", 'zones = ["."] for every name'),
+    ({"access": {"zones": []}}, "access.zones", "[]", "every query is refused", '["."] for every name'),
+    ({"access": {"zones": "example.com"}}, "access.zones", '"example.com"', "an array", '["example.com"]'),
+    ({"access": {"zones": [""]}}, "access.zones[0]", '""', "empty", '"example.com"'),
+    (
+        {"access": {"zones": ["example.com", "EXAMPLE.COM."]}},
+        "access.zones[1]",
+        '"EXAMPLE.COM."',
+        "the same as item [0]",
+        "leave this one out",
+    ),
+    ({"access": {"zones": ["."], "query": "any"}}, "access.query", '"any"', "an array", '["192.0.2.0/24", "2001:'),
+    (
+        {"access": {"zones": ["."], "transfer": ["192.0.2.1/24"]}},
+        "access.transfer[0]",
+        '"192.0.2.1/24"',
+        "bits set outside",
+        '"192.0.2.0/24"',
+    ),
+    ({"access": {"zones": ["."], "allow": []}}, "access.allow", "[]", "no such key", "zones, query, transfer"),
+    ({"access": {"zones": ["."], "timeout": "1s"}}, "access.timeout", '"1s"', "no such key", "under [upstream]"),
+    ({"resolver": {"servers": []}}, "resolver.servers", "[]", "no target can be resolved", '["system"]'),
+    ({"resolver": {"servers": ["System"]}}, "resolver.servers[0]", '"System"', "not an IP address", '"system"'),
+    ({"resolver": {"servers": ["192.0.2.1:0"]}}, "resolver.servers[0]", '"192.0.2.1:0"', "port 0", '"192.0.2.1:53"'),
+    ({"resolver": {"timeout": "5"}}, "resolver.timeout", '"5"', "and a unit", '"5s"'),
+    ({"resolver": None}, "resolver", "None", "a table is needed", "[resolver]"),
+    ({"state": {}}, "state.path", "", "is required", 'path = "/var/lib/flatproxy/answers.sqlite"'),
+    ({"state": {"path": ""}}, "state.path", '""', "not the path of a file", '"/var/lib/'),
+    ({"state": {"path": 1}}, "state.path", "1", "a path is a string", '"/var/lib/'),
+    ({"state": "a"}, "state", '"a"', "a table is needed, not a string", "[state]\npath = "),
+    ({"defaults": []}, "defaults", "[]", "a table is needed", "[defaults]"),
+    ({"flatten": "x"}, "flatten", '"x"', "a table is needed", '[flatten."example.com"]\ntarget = '),
+    ({"upstreams": {}}, "upstreams", "{}", "did you mean upstream?", "[upstream]"),
+    ({"zones": ["."]}, "zones", '["."]', "no such table", 'zones = ["."] under [access]'),
+    ({"x y": 1}, '"x y"', "1", "no such table", "the tables here are listen, upstream"),
+]
+
+
+@pytest.mark.parametrize(("tables", "key", "value", "reason", "write"), BAD)
+def test_a_wrong_value_is_said_with_its_key(
+    tables: dict[str, Any], key: str, value: str, reason: str, write: str
+) -> None:
+    (problem,) = problems(flattened(**tables))
+    assert (problem.key, problem.value) == (key, value)
+    assert reason in problem.reason
+    assert write in problem.write
+
+
+@pytest.mark.parametrize("table", ["listen", "upstream", "access"])
+def test_a_required_table_is_asked_for(table: str) -> None:
+    raw = minimal()
+    del raw[table]
+    (problem,) = problems(raw)
+    assert problem.key == table
+    assert "required" in problem.reason
+    assert problem.write.startswith(f"[{table}]\n")
+
+
+def test_an_empty_file_lacks_three_tables() -> None:
+    assert keys({}) == ["listen", "upstream", "access"]
+
+
+@pytest.mark.parametrize(
+    ("dns", "server"),
+    [
+        ("192.0.2.1:53", "192.0.2.1"),
+        ("192.0.2.1:5353", "192.0.2.1:5353"),
+        ("[2001:db8::1]:53", "2001:0db8::0001"),
+        ("0.0.0.0:53", "127.0.0.1"),
+        ("0.0.0.0:53", "127.0.0.53"),
+        ("[::]:53", "::1"),
+    ],
+)
+def test_an_upstream_that_is_flatproxy_itself_is_refused(dns: str, server: str) -> None:
+    raw = flattened(listen={"dns": ["198.51.100.9:53", dns]}, upstream={"servers": ["192.0.2.53", server]})
+    (problem,) = problems(raw)
+    assert problem.key == "upstream.servers[1]"
+    assert "its own nameserver" in problem.reason
+    assert ":5353" in problem.write
+
+
+@pytest.mark.parametrize(
+    ("dns", "server"),
+    [
+        ("192.0.2.1:53", "192.0.2.1:5353"),
+        ("192.0.2.1:53", "192.0.2.2"),
+        ("127.0.0.1:53", "127.0.0.2"),
+        ("0.0.0.0:53", "192.0.2.1"),
+        ("[::]:53", "127.0.0.1"),
+        ("127.0.0.1:0", "127.0.0.1:53"),
+    ],
+)
+def test_an_upstream_elsewhere_on_this_machine_is_fine(dns: str, server: str) -> None:
+    assert keys(flattened(listen={"dns": [dns]}, upstream={"servers": [server]})) == []
+
+
+def test_an_upstream_that_is_flatproxy_itself_and_stands_twice_is_told_once_as_that() -> None:
+    raw = flattened(listen={"dns": ["127.0.0.1:53"]}, upstream={"servers": ["127.0.0.1", "127.0.0.1"]})
+    assert [(problem.key, problem.reason[:8]) for problem in problems(raw)] == [
+        ("upstream.servers[1]", "the same"),
+        ("upstream.servers[0]", "flatprox"),
+    ]
+
+
+def test_unknown_keys_are_told_in_the_order_of_the_file() -> None:
+    unknown = [f"key{number}" for number in (3, 1, 4, 5, 9, 2, 6)]
+    assert keys(flattened(resolver=dict.fromkeys(unknown, 1))) == [f"resolver.{key}" for key in unknown]
+
+
+def test_port_0_may_stand_twice_and_for_http() -> None:
+    settings = to_settings(flattened(listen={"dns": ["127.0.0.1:0", "127.0.0.1:0"], "http": "127.0.0.1:0"}))
+    assert settings.listen.dns == (Endpoint("127.0.0.1", 0),) * 2
+    assert settings.listen.http == Endpoint("127.0.0.1", 0)
+
+
+KEYS = st.sampled_from(
+    [*TABLE_KEYS, *(key for table in TABLE_KEYS.values() for key in table), "target", "fallback", "example.com"]
+)
+TEXTS = st.sampled_from(
+    [
+        "1s",
+        "0.5ms",
+        "400d",
+        "A",
+        "AAAA",
+        "hinfo",
+        ".",
+        "@",
+        "*.a",
+        "example.com",
+        "127.0.0.1:53",
+        "::1",
+        "[::]:0",
+        "system",
+    ]
+) | st.text(max_size=8)
+SCALARS = TEXTS | st.booleans() | st.integers() | st.floats() | st.dates() | st.times() | st.datetimes()
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+TABLES = st.fixed_dictionaries(
+    {},
+    optional={
+        table: VALUES | st.dictionaries(st.sampled_from([*known, "example.com"]), VALUES, max_size=5)
+        for table, known in TABLE_KEYS.items()
+    },
+)
+FLATTEN = st.dictionaries(
+    TEXTS, VALUES | st.dictionaries(st.sampled_from(keys_of(Rule)), VALUES | st.lists(TEXTS), max_size=5), max_size=4
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(KEYS, VALUES, max_size=5) | TABLES, FLATTEN, st.booleans())
+def test_nothing_but_a_config_error_comes_of_any_table(
+    tables: dict[str, Any], flatten: dict[str, Any], complete: bool
+) -> None:
+    raw = {**(minimal() if complete else {}), **tables, "flatten": flatten}
+    found = problems(raw)
+    assert all(problem.key and problem.reason and problem.write for problem in found)
+    assert all(str(problem).replace("\n", "").isprintable() for problem in found)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_nothing_but_a_config_error_comes_of_any_octets(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.mktemp("any") / "flatproxy.toml"
+    path.write_bytes(data)
+    assert load_error(path).problems
