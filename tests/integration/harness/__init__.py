@@ -1,0 +1,1 @@
+"""What the integration tests stand on: real nameservers, the proxy as a process, and stand-ins with a script."""

@@ -1,0 +1,110 @@
+"""A light load: clients that ask one question after the other and remember how it went."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING, Self
+
+import dns.exception
+import dns.message
+import dns.query
+from attrs import define, field, frozen
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from .ports import Address
+
+PAUSE_S = 0.01
+PATIENCE_S = 5.0
+
+
+@frozen
+class Asked:
+    at: float
+    took_s: float
+    transport: str
+    reply: dns.message.Message | None
+    """None where nothing came."""
+
+
+@define(eq=False)
+class Load:
+    """In a `with` block: one UDP client for each query, and one TCP client that keeps its connection."""
+
+    address: Address
+    queries: list[tuple[str, str]]
+    over_tcp: tuple[str, str] | None = None
+    asked: list[Asked] = field(factory=list, init=False)
+    _over: threading.Event = field(factory=threading.Event, init=False)
+    _threads: list[threading.Thread] = field(factory=list, init=False)
+
+    def __enter__(self) -> Self:
+        self._threads = [threading.Thread(target=self._udp, args=query) for query in self.queries]
+        if self.over_tcp is not None:
+            self._threads.append(threading.Thread(target=self._tcp, args=self.over_tcp))
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(2 * PATIENCE_S)
+
+    def _udp(self, name: str, rdtype: str) -> None:
+        while not self._over.wait(PAUSE_S):
+            query = dns.message.make_query(name, rdtype)
+            start = monotonic()
+            try:
+                reply = dns.query.udp(query, self.address[0], timeout=PATIENCE_S, port=self.address[1])
+            except (dns.exception.DNSException, OSError):
+                reply = None
+            self.asked.append(Asked(start, monotonic() - start, "udp", reply))
+
+    def _tcp(self, name: str, rdtype: str) -> None:
+        with socket.create_connection(self.address, PATIENCE_S) as connection:
+            while not self._over.wait(PAUSE_S):
+                start = monotonic()
+                reply = _ask_stream(connection, dns.message.make_query(name, rdtype))
+                self.asked.append(Asked(start, monotonic() - start, "tcp", reply))
+                if reply is None:
+                    return
+
+    @property
+    def lost(self) -> list[Asked]:
+        return [asked for asked in self.asked if asked.reply is None]
+
+    def replies(self) -> list[dns.message.Message]:
+        return [asked.reply for asked in self.asked if asked.reply is not None]
+
+
+def _ask_stream(connection: socket.socket, query: dns.message.Message) -> dns.message.Message | None:
+    wire = query.to_wire()
+    try:
+        connection.sendall(struct.pack("!H", len(wire)) + wire)
+        reply = read_frame(connection)
+    except OSError:
+        return None
+    return dns.message.from_wire(reply) if reply is not None else None
+
+
+def read_frame(connection: socket.socket) -> bytes | None:
+    """Return the next message of a stream, None at its end."""
+    length = _read(connection, 2)
+    return _read(connection, int.from_bytes(length, "big")) if length is not None else None
+
+
+def _read(connection: socket.socket, octets: int) -> bytes | None:
+    got = b""
+    while len(got) < octets:
+        more = connection.recv(octets - len(got))
+        if not more:
+            return None
+        got += more
+    return got
