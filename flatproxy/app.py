@@ -19,6 +19,7 @@ from flatproxy.flatten.resolver import Servers, expand
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.store import Row, Store
 from flatproxy.flatten.zones import ZoneFacts
+from flatproxy.forward import rates
 from flatproxy.forward.access import Networks
 from flatproxy.forward.connections import Connections
 from flatproxy.forward.limits import share_descriptors
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IListeningPort
 
+    from flatproxy.config import settings as config
     from flatproxy.config.settings import Settings
     from flatproxy.flatten.answers import Table, Target
     from flatproxy.forward.listen import Sockets
@@ -97,7 +99,14 @@ class App:
 
     def _new_upstreams(self, settings: Settings) -> Upstreams:
         upstream = settings.upstream
-        return Upstreams(self._readers, upstream.servers, upstream.timeout_s, settings.access.zones[0], self._road)
+        return Upstreams(
+            self._readers,
+            upstream.servers,
+            upstream.timeout_s,
+            settings.access.zones[0],
+            self._road,
+            tells_client=upstream.proxy_protocol,
+        )
 
     def _open_upstreams(self) -> None:
         try:
@@ -116,6 +125,7 @@ class App:
             notify=Networks(access.notify),
             table=self._table,
             signed=self._zones.signed,
+            limits=_limits(settings.limits),
         )
 
     def start(self) -> None:
@@ -140,8 +150,9 @@ class App:
         )
 
     def _listen(self, sockets: Sockets) -> None:
-        udp = UdpListener(sockets.udp, self._road)
-        tcp = TcpListener(self._road, self._reactor, self._connections)
+        proxies = Networks(self.settings.listen.proxy_from)
+        udp = UdpListener(sockets.udp, self._road, proxies, tell_client=self.settings.upstream.proxy_protocol)
+        tcp = TcpListener(self._road, self._reactor, self._connections, proxies)
         self._readers.add(udp)
         port = self._reactor.adoptStreamPort(sockets.tcp.fileno(), sockets.tcp.family, tcp)
         sockets.tcp.close()  # Twisted listens on a duplicate
@@ -288,3 +299,14 @@ class App:
             or self._connections.busy
             or any(target.waiters for target in self._refresher.targets.values())
         )
+
+
+def _limits(settings: config.Limits) -> rates.Limits | None:
+    """Return the limits that are on, None where none is."""
+    if not settings.responses_per_second and not settings.queries_per_second:
+        return None
+    return rates.Limits(
+        responses=rates.Rate(settings.responses_per_second) if settings.responses_per_second else None,
+        slip=settings.slip,
+        queries=rates.Rate(settings.queries_per_second) if settings.queries_per_second else None,
+    )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import stat
+import sys
 import tomllib
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -16,7 +18,7 @@ from flatproxy.config.addresses import server
 from flatproxy.config.flagged import Flagged
 from flatproxy.config.names import ROOT
 from flatproxy.config.problems import TABLE_KEYS, Refusal, kind_of, problem, quoted, unknown_key
-from flatproxy.config.settings import Access, Endpoint, Listen, Resolver, Settings, State, Upstream
+from flatproxy.config.settings import Access, Endpoint, Limits, Listen, Resolver, Settings, State, Upstream
 from flatproxy.config.tables import read_listen_dns, read_listen_http, read_zones, structure
 from flatproxy.errors import ConfigError, Problem
 
@@ -37,6 +39,7 @@ _EXAMPLES = {
     "resolver": '[resolver]\nservers = ["system"]',
     "defaults": '[defaults]\nmax_ttl = "300s"',
     "flatten": '[flatten."example.com"]\ntarget = "lb.example.net"',
+    "limits": "[limits]\nresponses_per_second = 50",
     "state": '[state]\npath = "/var/lib/flatproxy/answers.sqlite"',
 }
 
@@ -45,9 +48,13 @@ def load(path: Path) -> Settings:
     """Return the settings in a file; `ConfigError` with every problem in it."""
     try:
         data = path.read_bytes()
+        writable = sys.platform != "win32" and path.stat().st_mode & stat.S_IWOTH
     except (OSError, ValueError) as error:
         reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
         raise _whole(path, reason, "the path of a file that can be read") from None
+    if writable:
+        # Whoever can write it can send the zone's visitors anywhere.
+        raise _whole(path, "every user of this host can write it", f"chmod o-w {path}")
     with _without_collection():
         return to_settings(_toml(path, data), file=str(path), digest=hashlib.sha256(data).hexdigest())
 
@@ -89,6 +96,7 @@ def to_settings(raw: Mapping[str, object], *, file: str = "", digest: str = "") 
     upstream = _part(Upstream, "upstream", tables, problems)
     access = _part(Access, "access", tables, problems)
     resolver = _part(Resolver, "resolver", tables, problems) or Resolver()
+    limits = _part(Limits, "limits", tables, problems) or Limits()
     state = _part(State, "state", tables, problems)
 
     flagged = Flagged()
@@ -105,6 +113,7 @@ def to_settings(raw: Mapping[str, object], *, file: str = "", digest: str = "") 
         access=access,
         resolver=resolver,
         flatten=flagged.rules,
+        limits=limits,
         state=state,
         digest=digest,
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import fields
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
-from flatproxy.config.settings import Access, Listen, Resolver, Rule, State, Upstream
+from flatproxy.config.settings import Access, Limits, Listen, Resolver, Rule, State, Upstream
 from flatproxy.errors import Problem
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ TABLE_KEYS = {
     "resolver": keys_of(Resolver),
     "defaults": [key for key in keys_of(Rule) if key not in {"target", "fallback"}],
     "flatten": [],
+    "limits": keys_of(Limits),
     "state": keys_of(State),
 }
 _FLAGGED_ONLY = ("target", "fallback")

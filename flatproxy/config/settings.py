@@ -32,18 +32,26 @@ class Endpoint:
 
 @frozen(kw_only=True)
 class Listen:
-    """`[listen]`: UDP and TCP on each of `dns`; `http` None switches the HTTP side off."""
+    """`[listen]`: UDP and TCP on each of `dns`; `http` None switches the HTTP side off.
+
+    PROXY protocol headers (version 2) are believed from, and then required of, the networks of `proxy_from`.
+    """
 
     dns: tuple[Endpoint, ...]
     http: Endpoint | None = None
+    proxy_from: tuple[Network, ...] = ()
 
 
 @frozen(kw_only=True)
 class Upstream:
-    """`[upstream]`: the existing nameservers in order of preference."""
+    """`[upstream]`: the existing nameservers in order of preference.
+
+    With `proxy_protocol` each datagram and connection to them begins with a PROXY header that names the client.
+    """
 
     servers: tuple[Endpoint, ...]
     timeout_s: float = 2.0
+    proxy_protocol: bool = False
 
 
 @frozen(kw_only=True)
@@ -80,6 +88,20 @@ class Rule:
 
 
 @frozen(kw_only=True)
+class Limits:
+    """`[limits]`: 0 is no limit.
+
+    `responses_per_second` bounds what flatproxy itself answers over UDP to one client network (/24, /56), every
+    `slip`-th excess response being cut short (TC=1), the others dropped; `queries_per_second` what is forwarded for
+    one client.
+    """
+
+    responses_per_second: int = 0
+    slip: int = 2
+    queries_per_second: int = 0
+
+
+@frozen(kw_only=True)
 class State:
     """`[state]`: the SQLite file that keeps answers over a restart."""
 
@@ -95,5 +117,6 @@ class Settings:
     access: Access
     resolver: Resolver = Resolver()
     flatten: Mapping[bytes, Rule] = field(factory=dict)
+    limits: Limits = Limits()
     state: State | None = None
     digest: str = ""

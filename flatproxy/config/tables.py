@@ -10,7 +10,7 @@ from cattrs.gen import make_dict_structure_fn
 
 from flatproxy.config import addresses, names, values
 from flatproxy.config.problems import key_of, problems_of
-from flatproxy.config.settings import Access, Listen, Resolver, Rule, State, Upstream
+from flatproxy.config.settings import Access, Limits, Listen, Resolver, Rule, State, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,12 +47,14 @@ _READERS: dict[type, dict[str, Reader[Any]]] = {
             read_listen_dns, example='["0.0.0.0:53", "[::]:53"]', empty="without an address nobody can ask"
         ),
         "http": read_listen_http,
+        "proxy_from": _NETWORKS,
     },
     Upstream: {
         "servers": values.each(
             addresses.server, example='["192.0.2.53:53"]', empty="without a server nothing can be forwarded"
         ),
         "timeout_s": values.timeout('"2s"'),
+        "proxy_protocol": values.flag,
     },
     Access: {
         "zones": read_zones,
@@ -76,6 +78,11 @@ _READERS: dict[type, dict[str, Reader[Any]]] = {
         "stale_ttl_s": values.whole_seconds(0, "7d", '"30s"'),
         "any": values.choice(("hinfo", "forward"), "ANY is answered with HINFO or forwarded"),
         "fallback": values.each(addresses.address, example='["192.0.2.10", "2001:db8::10"]'),
+    },
+    Limits: {
+        "responses_per_second": values.count(0, 1_000_000, "50, or 0 for no limit"),
+        "slip": values.count(0, 10, "2, or 0 to drop all that is too much"),
+        "queries_per_second": values.count(0, 1_000_000, "1000, or 0 for no limit"),
     },
     State: {"path": values.file_path},
 }

@@ -44,6 +44,26 @@ def choice(options: tuple[str, ...], reason: str) -> Reader[str]:
     return read
 
 
+def flag(value: object) -> bool:
+    """Return the value, which must be true or false."""
+    if not isinstance(value, bool):
+        raise Refusal(f"true or false is needed, not {kind_of(value)}", "true or false, without quotes")
+    return value
+
+
+def count(low: int, high: int, example: str) -> Reader[int]:
+    """Return a reader of a whole number from `low` to `high`."""
+
+    def read(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise Refusal(f"a whole number is needed, not {kind_of(value)}", example)
+        if not low <= value <= high:
+            raise Refusal(f"a number from {low} to {high} is needed", example)
+        return value
+
+    return read
+
+
 def file_path(value: object) -> Path:
     """Return the path of a file."""
     example = '"/var/lib/flatproxy/answers.sqlite"'

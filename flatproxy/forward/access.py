@@ -23,6 +23,9 @@ class Networks:
         self._memo: dict[str, bool] = {}
         self.everyone = (4, 32) in self._prefixes and (6, 128) in self._prefixes
 
+    def __bool__(self) -> bool:
+        return bool(self._prefixes)
+
     def __contains__(self, host: str) -> bool:
         known = self._memo.get(host)
         if known is None:

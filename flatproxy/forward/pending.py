@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from flatproxy.wire.peek import HEADER, QR, answers
 
@@ -22,11 +22,22 @@ because one is made for each packet."""
 _RANDOM_OCTETS = 8192
 
 
+class Back(NamedTuple):
+    """The way back to a client of a listener that must know which of its addresses was asked."""
+
+    source: list[tuple[int, int, bytes]]
+    """Ancillary data that makes the reply leave from there."""
+    peer: Any
+    """Where the datagram came from, as the socket module has it."""
+    client: tuple[str, int]
+    """Who asked: the peer, or whom a trusted PROXY header named."""
+    asked: tuple[str, int]
+
+
 def host_of(query: Query) -> str:
     """Return the address of the client who asked."""
     client = query[3]
-    # A wildcard listener keeps the address that was asked in front of the client's.
-    return str(client[0] if isinstance(client[0], str) else client[1][0])
+    return str(client.client[0] if type(client) is Back else client[0])
 
 
 def random_ids() -> Iterator[bytes]:

@@ -16,16 +16,18 @@ from twisted.logger import Logger
 from twisted.protocols.basic import Int16StringReceiver
 from zope.interface import implementer
 
+from flatproxy.errors import WireError
 from flatproxy.forward.limits import IDLE_S, PIPELINE, PIPELINE_OCTETS, STALLED_S
 from flatproxy.forward.policy import DROP, FLATTEN, FORWARD, PRESERVE, REFUSE
 from flatproxy.forward.upstream_tcp import UpstreamLink
-from flatproxy.wire import edns, reply
+from flatproxy.wire import edns, proxy, reply
 
 if TYPE_CHECKING:
     from twisted.internet.address import IPv4Address, IPv6Address
     from twisted.internet.interfaces import IAddress, ITCPTransport
     from twisted.python.failure import Failure
 
+    from flatproxy.forward.access import Networks
     from flatproxy.forward.connections import Connections
     from flatproxy.forward.policy import Answer
     from flatproxy.forward.road import Road
@@ -40,9 +42,12 @@ class ClientConnection(Int16StringReceiver):
 
     transport: ITCPTransport
 
-    def __init__(self, road: Road, connector: Connector, host: str, connections: Connections) -> None:
+    def __init__(self, road: Road, connector: Connector, connections: Connections, proxies: Networks) -> None:
         self._road = road
-        self.host = host
+        self._proxies = proxies
+        self._header: bytes | None = None
+        """What has come of a PROXY header that must come first; None where there is none to wait for (any more)."""
+        self.client = self.asked = ("", 0)
         self._connections = connections
         self._link = UpstreamLink(road, connector, self)
         self._waiting = 0
@@ -54,7 +59,28 @@ class ClientConnection(Int16StringReceiver):
         """Take the client in."""
         self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(_OutputHold(self), True)  # type: ignore[attr-defined]  # noqa: FBT003
+        peer, here = self.transport.getPeer(), self.transport.getHost()
+        self.client, self.asked = (peer.host, peer.port), (here.host, here.port)
+        self.host = peer.host
+        if self._proxies and peer.host in self._proxies:
+            self._header = b""
         self._connections.add(self)
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        """Take octets; from a trusted proxy its header first."""
+        if self._header is not None:
+            self._header += data
+            try:
+                if len(self._header) < proxy.FIXED or len(self._header) < proxy.length(self._header):
+                    return
+                told, start = proxy.parse(self._header)
+            except WireError:
+                self._road.traffic.malformed += 1
+                self.transport.abortConnection()
+                return
+            self.client = told or self.client
+            data, self._header = self._header[start:], None
+        super().dataReceived(data)
 
     def stringReceived(self, string: bytes) -> None:  # noqa: N802 - Twisted's name
         """Take one message; one that breaks something costs the connection and one log line."""
@@ -67,10 +93,14 @@ class ClientConnection(Int16StringReceiver):
 
     def _query(self, message: bytes) -> None:
         road = self._road
-        verdict, end, answer = road.policy.judge(message, self.host)
+        verdict, end, answer = road.policy.judge(message, self.client[0])
         counts = road.traffic.tcp
         limits = road.policy.limits
-        if limits is not None and verdict in (FORWARD, PRESERVE) and limits.excess(self.host, monotonic(), own=False):
+        if (
+            limits is not None
+            and verdict in (FORWARD, PRESERVE)
+            and limits.excess(self.client[0], monotonic(), own=False)
+        ):
             road.traffic.limited += 1
             verdict = REFUSE
         if verdict == DROP:
@@ -225,14 +255,15 @@ class TcpListener(ServerFactory):
 
     noisy = False
 
-    def __init__(self, road: Road, connector: Connector, connections: Connections) -> None:
+    def __init__(self, road: Road, connector: Connector, connections: Connections, proxies: Networks) -> None:
         self._road = road
         self._connector = connector
         self._connections = connections
+        self._proxies = proxies
 
     def buildProtocol(self, addr: IAddress | None) -> ClientConnection | None:  # noqa: N802 - Twisted's name
         """Return the connection of a new client, None (and Twisted closes it) where there is no room."""
         host = cast("IPv4Address | IPv6Address", addr).host
         if not self._connections.has_room(host):
             return None
-        return ClientConnection(self._road, self._connector, host, self._connections)
+        return ClientConnection(self._road, self._connector, self._connections, self._proxies)

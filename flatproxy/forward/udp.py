@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from flatproxy.config.settings import Endpoint
+from flatproxy.errors import WireError
+from flatproxy.forward.pending import Back
+from flatproxy.wire import proxy
 
 if TYPE_CHECKING:
+    from flatproxy.forward.access import Networks
     from flatproxy.forward.road import Road
 
 log = Logger()
@@ -32,12 +36,15 @@ _IPV6_PKTINFO = getattr(socket, "IPV6_PKTINFO", 50)
 class UdpListener:
     """One listen address."""
 
-    def __init__(self, sock: socket.socket, road: Road) -> None:
+    def __init__(self, sock: socket.socket, road: Road, proxies: Networks, *, tell_client: bool) -> None:
+        """Listen on a bound socket. PROXY headers are believed from `proxies`; `tell_client`: the road writes them."""
         self._socket = sock
         self._road = road
+        self._proxies = proxies
         host, port = sock.getsockname()[:2]
         self.endpoint = Endpoint(host, port)
-        if host in ("0.0.0.0", "::"):  # noqa: S104 - recognises the wildcard, binds nothing
+        wildcard = host in ("0.0.0.0", "::")  # noqa: S104 - recognises the wildcard, binds nothing
+        if wildcard or proxies or tell_client:
             self._ask_for_destination()
             self.read = self._read_with_destination
         else:
@@ -69,11 +76,22 @@ class UdpListener:
                 return
             except OSError:
                 continue
-            back = (_source(ancillary), client)
             try:
-                self._road.query(message, client[0], self._send_from_destination, back, now)
+                self._query(message, ancillary, client, now)
+            except WireError:
+                self._road.traffic.malformed += 1
+                self._road.traffic.udp.dropped += 1
             except Exception:  # noqa: BLE001 - no packet may stop the service
                 self._note_failure(message)
+
+    def _query(self, message: bytes, ancillary: list[tuple[int, int, bytes]], peer: Any, now: float) -> None:  # noqa: ANN401
+        client = peer[:2]
+        if self._proxies and peer[0] in self._proxies:
+            told, start = proxy.parse(message)
+            message, client = message[start:], told or client
+        source, asked = _destination(ancillary, self.endpoint)
+        back = Back(source, peer, client, asked)
+        self._road.query(message, client[0], self._send_back, back, now)
 
     def _note_failure(self, message: bytes) -> None:
         self._road.traffic.udp.dropped += 1
@@ -85,9 +103,8 @@ class UdpListener:
         else:
             self._socket.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
 
-    def _send_from_destination(self, reply: bytes, back: tuple[list[Any], Any]) -> None:
-        source, client = back
-        self._socket.sendmsg([reply], source, 0, client)
+    def _send_back(self, reply: bytes, back: Back) -> None:
+        self._socket.sendmsg([reply], back.source, 0, back.peer)
 
     def fileno(self) -> int:
         """Return the descriptor, -1 once closed."""
@@ -98,12 +115,15 @@ class UdpListener:
         self._socket.close()
 
 
-def _source(ancillary: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
-    """Return the ancillary data that makes a reply leave from where the query arrived."""
+def _destination(
+    ancillary: list[tuple[int, int, bytes]], endpoint: Endpoint
+) -> tuple[list[tuple[int, int, bytes]], tuple[str, int]]:
+    """Return the ancillary data that makes a reply leave from where the query arrived, and that address."""
     for level, kind, data in ancillary:
         if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
             # in_pktinfo: interface, local address, destination. To send: no interface, the source in the middle.
-            return [(level, kind, bytes(4) + data[8:12] + bytes(4))]
+            source = [(level, kind, bytes(4) + data[8:12] + bytes(4))]
+            return source, (socket.inet_ntop(socket.AF_INET, data[8:12]), endpoint.port)
         if level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO:
-            return [(level, kind, data)]
-    return []
+            return [(level, kind, data)], (socket.inet_ntop(socket.AF_INET6, data[:16]), endpoint.port)
+    return [], (endpoint.host, endpoint.port)

@@ -13,7 +13,7 @@ from attrs import define
 from twisted.internet.protocol import ClientFactory
 from twisted.protocols.basic import Int16StringReceiver
 
-from flatproxy.wire import landing
+from flatproxy.wire import landing, proxy
 from flatproxy.wire.peek import HEADER, OPCODE, QR, TYPE_AXFR, TYPE_IXFR, answers
 
 if TYPE_CHECKING:
@@ -120,6 +120,9 @@ class UpstreamLink:
         self._tried.clear()
         connection.transport.setTcpNoDelay(True)
         connection.transport.registerProducer(self._client, True)  # type: ignore[attr-defined]  # noqa: FBT003
+        if self._road.policy.upstreams.tells_client:
+            header = proxy.header(self._client.client, self._client.asked, udp=False)
+            connection.transport.write(header)
         if self._held:
             connection.pauseProducing()
         for asked in self._all():

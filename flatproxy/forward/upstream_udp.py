@@ -11,7 +11,8 @@ import socket
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from flatproxy.forward.pending import Pending, Query
+from flatproxy.forward.pending import Back, Pending, Query
+from flatproxy.wire import proxy
 from flatproxy.wire.peek import HEADER, OPCODE, QR, answers
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Server(Protocol):
 
     endpoint: Endpoint
     mismatched: int
+    tells_client: bool
+    """Whether each datagram begins with a PROXY header."""
 
     def answered(self, query: Query, reply: bytes, now: float) -> None:
         """Take a reply to this query."""
@@ -49,6 +52,12 @@ def connected_socket(endpoint: Endpoint) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def client_header(query: Query) -> bytes:
+    """Return the PROXY header for a query: its client's, or for one of our own the one without a client."""
+    client = query[3]
+    return proxy.header(client.client, client.asked, udp=True) if type(client) is Back else proxy.LOCAL
 
 
 class _UpstreamSocket:
@@ -78,6 +87,8 @@ class PooledSocket(_UpstreamSocket):
     def send(self, query: Query) -> None:
         """Send a query under an ID of its own; what the kernel has no room for is lost like any other datagram."""
         datagram = self.pending.admit(query) + query[0][2:]
+        if self._server.tells_client:
+            datagram = client_header(query) + datagram
         try:
             self._socket.send(datagram)
         except ConnectionRefusedError:
@@ -115,7 +126,7 @@ class OneShotSocket(_UpstreamSocket):
         super().__init__(server)
         self.query = query
         with contextlib.suppress(OSError):
-            self._socket.send(query[0])
+            self._socket.send(client_header(query) + query[0] if server.tells_client else query[0])
 
     def read(self) -> None:
         """Read until the reply is there."""

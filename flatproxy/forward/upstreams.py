@@ -54,6 +54,7 @@ class Upstream:
     _timeout_s: float
     _probe_question: bytes
     _changed: Callable[[], None]
+    tells_client: bool
     health: Health = field(factory=Health)
     sent: int = 0
     timeouts: int = 0
@@ -233,11 +234,16 @@ class Upstreams:
         timeout_s: float,
         zone: bytes,
         outcome: Outcome,
+        *,
+        tells_client: bool = False,
     ) -> None:
+        """Prepare them. `zone` is what probes ask for; `tells_client` puts a PROXY header before what is sent."""
+        self.tells_client = tells_client
         question = zone + TYPE_SOA.to_bytes(2, "big") + CLASS_IN
         self.timeout_s = timeout_s
         self.servers = [
-            Upstream(endpoint, outcome, readers, timeout_s, question, self._choose) for endpoint in endpoints
+            Upstream(endpoint, outcome, readers, timeout_s, question, self._choose, tells_client)
+            for endpoint in endpoints
         ]
         self.current: Upstream | None = self.servers[0]
 

@@ -49,8 +49,8 @@ def length(octets: bytes) -> int:
     return FIXED + int(rest)
 
 
-def parse(octets: bytes) -> tuple[str | None, int]:
-    """Return the client's address (None for a connection of the proxy's own) and where the message begins.
+def parse(octets: bytes) -> tuple[tuple[str, int] | None, int]:
+    """Return the client's host and port (None for a connection of the proxy's own) and where the message begins.
 
     Raises `WireError` where the header is cut, or of a kind that carries no addresses.
     """
@@ -63,4 +63,5 @@ def parse(octets: bytes) -> tuple[str | None, int]:
     size = {_INET: 4, _INET6: 16}.get(family, 0)
     if command != _PROXY or not size or end < FIXED + 2 * size + _PORTS.size:
         raise WireError(f"PROXY header with command {command} and family {family} has no client")
-    return str(ip_address(octets[FIXED : FIXED + size])), end
+    port, _asked = _PORTS.unpack_from(octets, FIXED + 2 * size)
+    return (str(ip_address(octets[FIXED : FIXED + size])), port), end
