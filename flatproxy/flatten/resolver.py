@@ -1,17 +1,22 @@
 """Asks resolvers and the nameserver for one RRset, over UDP and, where the answer was cut, TCP.
 
-This is the one place of this half that opens sockets: dnspython's asynchronous queries, each from a port of its own.
+This is the one place of this half that opens sockets: dnspython's asynchronous ones, each on a port of its own and
+connected, so that the kernel tells when nobody is there.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal
+import os
+import socket
+from typing import TYPE_CHECKING, Any, Literal
 
+import dns.asyncbackend
 import dns.asyncquery
 import dns.entropy
 import dns.exception
 import dns.flags
+import dns.inet
 import dns.message
 import dns.rcode
 import dns.rdatatype
@@ -47,6 +52,69 @@ def expand(servers: Sequence[Endpoint | Literal["system"]]) -> list[Endpoint]:
     return expanded
 
 
+def is_own_address(host: str) -> bool:
+    """Tell whether this machine has the address: only then a socket can be bound to it."""
+    with socket.socket(dns.inet.af_for_address(host), socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind(dns.inet.low_level_address_tuple((host, 0)))
+        except OSError:
+            return False
+    return True
+
+
+async def exchange(
+    query: dns.message.Message, endpoint: Endpoint, timeout_s: float, *, tcp: bool | None = None, header: bytes = b""
+) -> dns.message.Message:
+    """Return one server's response. `tcp` None means UDP, then TCP where that was cut; `header` comes before the query.
+
+    Raises `UpstreamTimeout` where nothing comes in time, `ChainBroken` where nobody listens or speaks DNS.
+    """
+    query.id = dns.entropy.random_16()
+    try:
+        async with asyncio.timeout(timeout_s):
+            if not tcp:
+                response = await _over_udp(query, endpoint, header)
+                if tcp is False or not response.flags & dns.flags.TC:
+                    return response
+            return await _over_tcp(query, endpoint, header)
+    except TimeoutError:
+        raise UpstreamTimeout(f"{endpoint}: no answer within {timeout_s:g} s") from None
+    except (OSError, EOFError, dns.exception.DNSException) as error:
+        raise ChainBroken(f"{endpoint}: {_reason(error)}") from None
+
+
+async def _connected(endpoint: Endpoint, kind: socket.SocketKind) -> Any:  # noqa: ANN401 - a socket of either kind
+    backend = dns.asyncbackend.get_default_backend()
+    family = dns.inet.af_for_address(endpoint.host)
+    there = (endpoint.host, endpoint.port)
+    return await backend.make_socket(family, kind, destination=there)  # type: ignore[no-untyped-call] # dnspython
+
+
+async def _over_udp(query: dns.message.Message, endpoint: Endpoint, header: bytes) -> dns.message.Message:
+    async with await _connected(endpoint, socket.SOCK_DGRAM) as sock:
+        await sock.sendto(header + query.to_wire(), None, None)
+        response: dns.message.Message
+        response, _time, _there = await dns.asyncquery.receive_udp(
+            sock, ignore_errors=True, ignore_trailing=True, query=query
+        )
+    return response
+
+
+async def _over_tcp(query: dns.message.Message, endpoint: Endpoint, header: bytes) -> dns.message.Message:
+    async with await _connected(endpoint, socket.SOCK_STREAM) as sock:
+        if header:
+            await sock.sendall(header, None)
+        return await dns.asyncquery.tcp(query, endpoint.host, sock=sock, ignore_trailing=True)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    if isinstance(error, EOFError):
+        return "closed the connection"
+    return str(error) or type(error).__name__
+
+
 @define
 class Servers:
     """Servers in order of preference, all asked within `timeout_s` for one question."""
@@ -56,6 +124,8 @@ class Servers:
     recursion: bool
     asked: Endpoint | None = None
     """Who answered last."""
+    header: bytes = b""
+    """What each of them must be told before a query, such as a PROXY header."""
 
     async def ask(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
         """Return the first answer that says yes or no; otherwise the last other one.
@@ -69,11 +139,11 @@ class Servers:
         share = self.timeout_s / max(len(self.endpoints), 1)
         for endpoint in self.endpoints:
             try:
-                response = await self._ask_one(query, endpoint, share)
-            except TimeoutError:
+                response = await exchange(query, endpoint, share, header=self.header)
+            except UpstreamTimeout:
                 continue
-            except (OSError, dns.exception.DNSException) as error:
-                other = other or ChainBroken(f"{endpoint}: {error or type(error).__name__}")
+            except ChainError as error:
+                other = other or error
                 continue
             self.asked = endpoint
             if response.rcode() in _FINAL:
@@ -84,11 +154,3 @@ class Servers:
         if other is not None:
             raise other
         raise UpstreamTimeout(f"{name} {rdtype.name}: no answer within {self.timeout_s:g} s")
-
-    async def _ask_one(self, query: dns.message.Message, endpoint: Endpoint, timeout_s: float) -> dns.message.Message:
-        query.id = dns.entropy.random_16()
-        async with asyncio.timeout(timeout_s):
-            response, _used_tcp = await dns.asyncquery.udp_with_fallback(
-                query, endpoint.host, port=endpoint.port, ignore_errors=True, ignore_trailing=True
-            )
-        return response
