@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attrs import evolve
+from attrs import evolve, frozen
 
 from . import zones
 from .backend import RealBackend
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .stub import Stub
+
+
+@frozen(kw_only=True)
+class Pair:
+    """A subject, and the nameserver that it stands in front of."""
+
+    subject: Subject
+    backend: RealBackend
 
 
 class Arena:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from .arena import Arena, Launch
+from .arena import Arena, Launch, Pair
+from .backend import KINDS as KINDS_OF_BACKEND
 from .proxies import KINDS
 from .scorecard import Scorecard
 from .stub import Stub
@@ -55,6 +56,14 @@ def proxy(arena: Arena, nsd: RealBackend) -> Iterator[Subject]:
     subject = arena.shared("nsd")
     yield subject
     arena.verify_alive("nsd")
+
+
+@pytest.fixture(params=KINDS_OF_BACKEND)
+def pair(arena: Arena, request: pytest.FixtureRequest) -> Iterator[Pair]:
+    """The shared subject in front of each kind of shared nameserver in turn."""
+    backend = arena.backend(request.param)
+    yield Pair(subject=arena.shared(request.param), backend=backend)
+    arena.verify_alive(request.param)
 
 
 @pytest.fixture
