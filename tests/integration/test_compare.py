@@ -70,7 +70,7 @@ def _compare(exchange: Exchange, nameserver: Nameserver, proxy: Proxy, asked: li
     100 error replies a second), so what one of the two did not answer is asked again, few at a time.
     """
     wrong: list[tuple[bytes, bytes | None, bytes | None]] = []
-    again = []
+    again: list[tuple[bytes, bytes | None, bytes | None]] = []
     direct, through = exchange(nameserver.address, asked, 0.5), exchange(proxy.address, asked, _PATIENCE_S)
     for wire, before, after in zip(asked, direct, through, strict=True):
         if before is None or after is None or before[2:] != after[2:]:

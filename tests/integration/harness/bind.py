@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from attrs import define
 
-from .nameserver import Nameserver
+from .nameserver import Dynamic
 from .zones import KEY_NAME, KEY_SECRET, ZONES
 
 _SERVER = """\
@@ -45,10 +45,9 @@ _UPDATE = 'allow-update {{ key "{key}"; }};'
 
 
 @define(eq=False, kw_only=True)
-class Bind(Nameserver):
+class Bind(Dynamic):
     kind: ClassVar[str] = "bind"
     binary: ClassVar[str] = "named"
-    updates: ClassVar[bool] = True
 
     def configure(self) -> list[str]:
         path = self.folder / "named.conf"

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from attrs import define
 
-from .nameserver import Nameserver
+from .nameserver import Dynamic
 from .zones import KEY_NAME, KEY_SECRET, ZONES
 
 _SERVER = """\
@@ -50,10 +50,9 @@ _ZONE = """\
 
 
 @define(eq=False, kw_only=True)
-class Knot(Nameserver):
+class Knot(Dynamic):
     kind: ClassVar[str] = "knot"
     binary: ClassVar[str] = "knotd"
-    updates: ClassVar[bool] = True
 
     def configure(self) -> list[str]:
         path = self.folder / "knot.conf"

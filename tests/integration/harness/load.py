@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Self
@@ -13,7 +11,10 @@ import dns.message
 import dns.query
 from attrs import define, field, frozen
 
+from .raw import framed, read_frame, tcp_socket
+
 if TYPE_CHECKING:
+    import socket
     from types import TracebackType
 
     from .ports import Address
@@ -68,7 +69,7 @@ class Load:
             self.asked.append(Asked(start, monotonic() - start, "udp", reply))
 
     def _tcp(self, name: str, rdtype: str) -> None:
-        with socket.create_connection(self.address, PATIENCE_S) as connection:
+        with tcp_socket(self.address, PATIENCE_S) as connection:
             while not self._over.wait(PAUSE_S):
                 start = monotonic()
                 reply = _ask_stream(connection, dns.message.make_query(name, rdtype))
@@ -85,26 +86,9 @@ class Load:
 
 
 def _ask_stream(connection: socket.socket, query: dns.message.Message) -> dns.message.Message | None:
-    wire = query.to_wire()
     try:
-        connection.sendall(struct.pack("!H", len(wire)) + wire)
+        connection.sendall(framed(query.to_wire()))
         reply = read_frame(connection)
     except OSError:
         return None
     return dns.message.from_wire(reply) if reply is not None else None
-
-
-def read_frame(connection: socket.socket) -> bytes | None:
-    """Return the next message of a stream, None at its end."""
-    length = _read(connection, 2)
-    return _read(connection, int.from_bytes(length, "big")) if length is not None else None
-
-
-def _read(connection: socket.socket, octets: int) -> bytes | None:
-    got = b""
-    while len(got) < octets:
-        more = connection.recv(octets - len(got))
-        if not more:
-            return None
-        got += more
-    return got

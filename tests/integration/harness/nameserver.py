@@ -12,10 +12,10 @@ import dns.query
 import dns.rcode
 from attrs import define, field
 
-from .child import Child, program
+from .child import Child, program, run
 from .ports import Address, free_port
 from .waiting import until
-from .zones import ZONES, Zones
+from .zones import NSUPDATE_KEY, ZONES, Zones
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,9 +38,6 @@ class Nameserver(ABC):
 
     kind: ClassVar[str]
     binary: ClassVar[str]
-    updates: ClassVar[bool]
-    """Whether it takes UPDATE."""
-
     folder: Path
     zones: Zones
     host: str = "127.0.0.1"
@@ -93,11 +90,25 @@ class Nameserver(ABC):
         """Start it again on the port that it had."""
         self._start()
 
-    def rewrite(self, zone: str, extra: str) -> None:
-        """Add records to a zone's file under the next serial and return when they are served."""
+    def change(self, zone: str, name: str, address: str) -> None:
+        """Add an A record to a zone under the next serial, in the zone's file, and return when it is served."""
         assert self.child is not None
         before = serial(self.address, zone)
         assert before is not None
-        self.zones.rewrite(self.folder, zone, before + 1, extra)
+        self.zones.rewrite(self.folder, zone, before + 1, f"{name} A {address}\n")
         self.child.send(signal.SIGHUP)
         until(lambda: serial(self.address, zone) == before + 1, f"{self.kind} serves the new {zone}")
+
+
+def update(address: Address, commands: str, *options: str, zone: str = "dynamic.test", check: bool = True) -> str:
+    """Run nsupdate and return what it said."""
+    host, port = address
+    script = f"server {host} {port}\nzone {zone}\n{commands}\nsend\n"
+    return run(["nsupdate", "-t", "5", "-r", "0", *options], stdin=script, check=check)
+
+
+class Dynamic(Nameserver):
+    """A nameserver that is changed by UPDATE."""
+
+    def change(self, zone: str, name: str, address: str) -> None:
+        update(self.address, f"update add {name}.{zone}. 60 A {address}", "-y", NSUPDATE_KEY, zone=zone)

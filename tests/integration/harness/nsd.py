@@ -53,7 +53,6 @@ zone:
 class Nsd(Nameserver):
     kind: ClassVar[str] = "nsd"
     binary: ClassVar[str] = "nsd"
-    updates: ClassVar[bool] = False
 
     def configure(self) -> list[str]:
         path = self.folder / "nsd.conf"

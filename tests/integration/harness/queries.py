@@ -37,7 +37,7 @@ NAMES: Final = (
             "x.wild", "sub", "a.sub", "ns.sub", "cut", "old", "host.old", "api.old", "no.old", "leaf.older.tree",
             "leaf.tree", "empty.branch", "branch", "leaf.empty.branch", "_sip._tcp", "_tcp", "sip", "_443._tcp", "box",
             "odd", "zero", "long", "many", "mail._domainkey", "big._domainkey", "txt1200", "txt1450", "txt4000",
-            "txt30000", "l" * 63, r"dot\.inside", r"octets\000\255\127", "under_score", "*", "*.wild",
+            "txt12000", "l" * 63, r"dot\.inside", r"octets\000\255\127", "under_score", "*", "*.wild",
             "1.2.3.4.5.6.7.8.9.10.11.12.13.14.15.16", "xexample", r"new\010line", ".".join("a" * 110),
         )
     ),

@@ -96,7 +96,7 @@ big._domainkey TXT {_strings(780, "K")}
 txt1200 TXT {_strings(1200, "a")}
 txt1450 TXT {_strings(1450, "b")}
 txt4000 TXT {_strings(4000, "c")}
-txt30000 TXT {_strings(30000, "d")}
+txt12000 TXT {_strings(12000, "d")}
 {"l" * 63} A 192.0.2.63
 dot\\.inside A 192.0.2.46
 octets\\000\\255\\127 A 192.0.2.47
