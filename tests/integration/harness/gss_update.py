@@ -34,7 +34,8 @@ def main(port: int, owner: str, address: str) -> None:
     context = gssapi.SecurityContext(name=name, usage="initiate", flags=flags)
     # Samba counts the octets of the TSIG as if its owner were not compressed, so the owner shares no suffix.
     key_name = dns.name.from_text(f"{uuid.uuid4().hex[:16]}.key.")
-    keyring = dns.tsig.GSSTSigAdapter({key_name: dns.tsig.Key(key_name, context, dns.tsig.GSS_TSIG)})
+    keys = {key_name: dns.tsig.Key(key_name, context, dns.tsig.GSS_TSIG)}
+    keyring = dns.tsig.GSSTSigAdapter(keys)  # type: ignore[no-untyped-call]
 
     dns.query.tcp(_key_exchange(key_name, context.step(), keyring), "127.0.0.1", timeout=10, port=port)
     assert context.complete
@@ -56,7 +57,7 @@ def _key_exchange(key_name: dns.name.Name, token: bytes, keyring: object) -> dns
     query = dns.message.make_query(key_name, dns.rdatatype.TKEY, dns.rdataclass.ANY)
     query.keyring = keyring
     now = int(time.time())
-    tkey = dns.rdtypes.ANY.TKEY.TKEY(
+    tkey = dns.rdtypes.ANY.TKEY.TKEY(  # type: ignore[no-untyped-call]
         dns.rdataclass.ANY, dns.rdatatype.TKEY, dns.name.from_text("gss-tsig."), now, now + 86_400, 3, 0, token
     )
     query.additional.append(dns.rrset.from_rdata(key_name, 0, tkey))
