@@ -100,7 +100,7 @@ class Chain:
 
     def _visit(self, name: dns.name.Name) -> None:
         if name in self._visited:
-            raise ChainLoop(f"{name} comes again after {_names(self._visited)}")
+            raise ChainLoop(f"{_names([name])} comes again after {_names(self._visited)}")
         if len(self._visited) > MAX_HOPS:
             raise ChainTooLong(f"more than {MAX_HOPS} hops: {_names(self._visited)}")
         self._visited.append(name)
@@ -127,7 +127,7 @@ class Chain:
         if response.rcode() == dns.rcode.NXDOMAIN:
             self._deny(response, name, "nxdomain", upstream=asked.upstream)
         elif response.rcode() != dns.rcode.NOERROR:
-            raise ChainBroken(f"{name}: {dns.rcode.to_text(response.rcode())}")
+            raise ChainBroken(f"{_names([name])}: {dns.rcode.to_text(response.rcode())}")
         elif name == asked.name or _soa(response) is not None:
             self._deny(response, name, "nodata", upstream=asked.upstream)
 

@@ -39,7 +39,7 @@ MARGIN_S = 4.0
 FAILURE_S = 5.0
 MAX_FAILURE_S = 300.0
 
-_OUTCOMES = {ChainLoop: "loop", ChainTooLong: "too_long", UpstreamTimeout: "timeout"}
+_OUTCOMES: dict[type[FlatproxyError], str] = {ChainLoop: "loop", ChainTooLong: "too_long", UpstreamTimeout: "timeout"}
 
 Key = tuple[bytes, int]
 
@@ -61,6 +61,11 @@ def retry_at(now: float, failures: int, chance: float) -> float:
     """Return when to try again after this many failures in a row: 5 s, doubling to 5 min."""
     pause = min(FAILURE_S * (1 << min(failures - 1, 10)), MAX_FAILURE_S)
     return now + pause * (1 - 0.1 * chance)
+
+
+def outcome_of(error: FlatproxyError | None) -> str:
+    """Return the word for how a walk ended that found nothing: "loop", "too_long", "timeout" or "broken"."""
+    return _OUTCOMES.get(type(error), "broken") if error is not None else "broken"
 
 
 async def walk(chain: Chain, resolvers: Asker, upstream: Asker) -> Found:
@@ -143,7 +148,7 @@ class Refresher:
             rdtype = dns.rdatatype.RdataType(target.rdtype)
             found = await walk(Chain.to(names.to_name(target.name), rdtype, self.scope), self.resolvers, self.upstream)
         except FlatproxyError as error:
-            outcome = _OUTCOMES.get(type(error), "broken")
+            outcome = outcome_of(error)
             self._failed(target, str(error))
         except Exception:  # noqa: BLE001 - a resolver's answer must not end the refreshing
             log.failure("resolving {target} went wrong", event="resolve_failed", target=names.to_text(target.name))

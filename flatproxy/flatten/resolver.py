@@ -153,4 +153,6 @@ class Servers:
             return other
         if other is not None:
             raise other
-        raise UpstreamTimeout(f"{name} {rdtype.name}: no answer within {self.timeout_s:g} s")
+        raise UpstreamTimeout(
+            f"{name.to_text(omit_final_dot=True)} {rdtype.name}: no answer within {self.timeout_s:g} s"
+        )
