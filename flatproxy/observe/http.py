@@ -20,7 +20,6 @@ from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Cooperator
 from twisted.logger import Logger
 from twisted.web.http import HTTPChannel
-from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -231,13 +230,7 @@ class ObserveSite(Site):
         self.channels: set[Channel] = set()
 
     def startFactory(self) -> None:
-        """Open no access log, and keep no clock for it."""
-
-    def stopFactory(self) -> None:
-        """Nothing was opened."""
-
-    def log(self, _request: HttpRequest) -> None:
-        """Write nothing: a scrape is not news."""
+        """Open no access log, and keep no clock for it: a scrape is not news."""
 
     def buildProtocol(self, addr: IAddress | None) -> Channel | None:  # type: ignore[override] # as above
         """Give a channel, or None (Twisted then closes the connection) where there are enough of them."""

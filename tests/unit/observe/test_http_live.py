@@ -39,12 +39,14 @@ def address(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
         stdout=subprocess.PIPE,
         text=True,
     ) as child:
-        assert child.stdin is not None
         assert child.stdout is not None
-        yield request.param, int(child.stdout.readline())
-        child.stdin.close()
-        assert child.stdout.read() == "None\n"  # its address once it has stopped
-        assert child.wait(DEADLINE_S) == 0
+        try:
+            yield request.param, int(child.stdout.readline())
+            said, _ = child.communicate(timeout=DEADLINE_S)  # the end of its standard input tells it to stop
+        finally:
+            child.kill()
+        assert said == "None\n"  # its address once it has stopped
+        assert child.returncode == 0
 
 
 def ask(address: tuple[str, int], path: str) -> tuple[int, bytes]:
