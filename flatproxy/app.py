@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort
 
     from flatproxy.config import settings as config
-    from flatproxy.config.settings import Settings
+    from flatproxy.config.settings import Endpoint, Settings
     from flatproxy.flatten.answers import Table, Target
     from flatproxy.forward.listen import Sockets
     from flatproxy.observe.sources import Reload
@@ -57,7 +57,7 @@ class App:
 
     def __init__(self, settings: Settings, reactor: Any, record: Reload) -> None:  # noqa: ANN401 - many interfaces
         self.settings = settings
-        self.addresses: list[str] = []
+        self.listening: list[Endpoint] = []
         self._reactor = reactor
         self._readers = LoopReaders(reactor._asyncioEventloop)  # noqa: SLF001 - Twisted names no other way to the loop
         self._record = record
@@ -139,12 +139,13 @@ class App:
             self._listen(bind(endpoint))
         self._start_http()
         self._ticker.start(TICK_S, now=False)
-        http = str(self._http.address) if self._http is not None else None
+        http = str(self.http) if self.http else None
+        addresses = [str(endpoint) for endpoint in self.listening]
         log.info(
             "listening on {addresses}, UDP and TCP{and_http}",
             event="listening",
-            addresses=", ".join(self.addresses),
-            dns=self.addresses,
+            addresses=", ".join(addresses),
+            dns=addresses,
             http=http,
             and_http=f"; HTTP on {http}" if http else "",
         )
@@ -158,7 +159,7 @@ class App:
         sockets.tcp.close()  # Twisted listens on a duplicate
         self._udp.append(udp)
         self._ports.append(port)
-        self.addresses.append(str(udp.endpoint))
+        self.listening.append(udp.endpoint)
 
     def _start_http(self) -> None:
         endpoint = self.settings.listen.http
@@ -182,6 +183,11 @@ class App:
             signed_zones=lambda: [names.to_text(zone) for zone in self._zones.signed_zones],
             reload=lambda: self._record,
         )
+
+    @property
+    def http(self) -> Endpoint | None:
+        """Where the HTTP side listens, None where it does not."""
+        return self._http.address if self._http is not None else None
 
     def statuses(self, now: float) -> Iterator[status.NameStatus]:
         """Yield what each flagged name answers at `now`."""
@@ -223,7 +229,7 @@ class App:
     def missing(self) -> list[str]:
         """Say what is not ready yet; nothing when all is."""
         found = []
-        if not self.addresses:
+        if not self.listening:
             found.append("not listening")
         if not any(server.up and server.health.answered_at for server in self._upstreams.servers):
             found.append("upstream: no server answers")
