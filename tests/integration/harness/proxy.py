@@ -46,7 +46,9 @@ class Proxy:
 
     @property
     def address(self) -> Address:
-        return self.listening[0]
+        """Where to ask it: the first address it listens on, the loopback's where that is every address."""
+        host, port = self.listening[0]
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
 
     def start(self, *, ready: bool = True) -> None:
         """Start it and return when it listens and, where asked for, says that it is ready."""

@@ -89,6 +89,10 @@ box SSHFP 4 2 0000000000000000000000000000000000000000000000000000000000000003
 box URI 10 1 "https://www.example.com/"
 odd TYPE65280 \\# 0
 odd TYPE65281 \\# 300 {"AB" * 300}
+both A 192.0.2.120
+both AAAA 2001:db8::120
+to.both CNAME both
+to.only4 CNAME only4
 zero 0 A 192.0.2.100
 long 2147483647 A 192.0.2.101
 mail._domainkey TXT {_strings(410, "k")}
@@ -110,6 +114,7 @@ host AAAA 2001:db8:1::10
 api A 203.0.113.20
 api TXT "an api"
 back CNAME example.com.
+to.unlisted CNAME unlisted
 flat A 192.0.2.1
 flat TXT "beside the flagged name"
 tree TXT "a tree"
