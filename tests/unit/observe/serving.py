@@ -16,7 +16,7 @@ from twisted.internet import reactor as installed  # noqa: E402 - once there is 
 
 from flatproxy.config.settings import Endpoint  # noqa: E402
 from flatproxy.observe.http import HttpSide  # noqa: E402
-from unit.observe.fakes import registry_of, sources  # noqa: E402
+from tests.unit.observe.fakes import registry_of, sources  # noqa: E402
 
 
 def main() -> None:

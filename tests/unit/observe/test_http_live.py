@@ -17,7 +17,7 @@ from flatproxy.observe.http import CONNECTION_LIMIT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TESTS = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DEADLINE_S = 10
 
 
@@ -33,8 +33,8 @@ def hosts() -> list[Any]:
 @pytest.fixture(params=hosts())
 def address(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
     with subprocess.Popen(
-        [sys.executable, "-m", "unit.observe.serving", request.param],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        [sys.executable, "-m", "tests.unit.observe.serving", request.param],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

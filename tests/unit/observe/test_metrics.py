@@ -150,6 +150,12 @@ def test_statuses_are_asked_once_and_with_the_given_time() -> None:
     assert asked == [1234.5]
 
 
+def test_families_may_be_taken_first_and_read_later() -> None:
+    taken = {family.name: family for family in registry_of(sources()).collect()}
+    assert len(taken["flatproxy_rung"].samples) == 2
+    assert sum(sample.value for sample in taken["flatproxy_names"].samples) == 2
+
+
 @pytest.mark.parametrize(
     "name", ['quo"te.example.com', "back\\\\slash.example.com", "new\nline.example.com", "a\\032b.test"]
 )
