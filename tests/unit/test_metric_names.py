@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .expressions import METRICS_PAGE, RULE_TESTS, RULES, Expression, of_panels, of_rules, of_the_rest
+from .expressions import METRICS_PAGE, ROOT, RULE_TESTS, RULES, Expression, of_panels, of_rules, of_the_rest
 from .observe.fakes import registry_of, sources
 
 if TYPE_CHECKING:
@@ -92,6 +92,14 @@ def test_the_page_says_what_each_metric_means_and_what_to_do() -> None:
 def test_the_page_speaks_of_no_metric_that_is_not_there() -> None:
     said = set(re.findall(r"\bflatproxy_\w+", METRICS_PAGE.read_text()))
     assert said <= families().keys()
+
+
+def test_the_page_has_every_event_of_the_log_and_no_other() -> None:
+    code = "\n".join(file.read_text() for file in (ROOT / "flatproxy").rglob("*.py"))
+    table = METRICS_PAGE.read_text().split("| Event |", 1)[1]
+    first_cells = " ".join(line.split("|")[1] for line in table.splitlines() if line.startswith("|"))
+    said = set(re.findall(r"`(\w+)`", first_cells))
+    assert said == set(re.findall(r'\bevent="(\w+)"', code))
 
 
 def test_every_alert_says_what_to_do_and_is_tested_both_ways() -> None:
