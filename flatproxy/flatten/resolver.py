@@ -24,7 +24,7 @@ import dns.resolver
 from attrs import define
 
 from flatproxy.config.settings import Endpoint
-from flatproxy.errors import ChainBroken, ChainError, UpstreamTimeout
+from flatproxy.errors import ChainBroken, ChainError, FlatproxyError, UpstreamTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,24 +135,24 @@ class Servers:
         query = dns.message.make_query(name, rdtype, use_edns=0, payload=PAYLOAD)
         if not self.recursion:
             query.flags &= ~dns.flags.RD
-        other: dns.message.Message | ChainError | None = None
-        share = self.timeout_s / max(len(self.endpoints), 1)
+        asked = f"{name.to_text(omit_final_dot=True)} {rdtype.name}"
+        if not self.endpoints:
+            raise ChainBroken(f"{asked}: there is no server to ask")
+        other: dns.message.Message | None = None
+        failures: list[FlatproxyError] = []
+        share = self.timeout_s / len(self.endpoints)
         for endpoint in self.endpoints:
             try:
                 response = await exchange(query, endpoint, share, header=self.header)
-            except UpstreamTimeout:
-                continue
-            except ChainError as error:
-                other = other or error
+            except (UpstreamTimeout, ChainError) as error:
+                failures.append(error)
                 continue
             self.asked = endpoint
             if response.rcode() in _FINAL:
                 return response
             other = response
-        if isinstance(other, dns.message.Message):
-            return other
         if other is not None:
-            raise other
-        raise UpstreamTimeout(
-            f"{name.to_text(omit_final_dot=True)} {rdtype.name}: no answer within {self.timeout_s:g} s"
-        )
+            return other
+        if any(isinstance(failure, ChainError) for failure in failures):
+            raise ChainBroken(f"{asked}: {'; '.join(map(str, failures))}")
+        raise UpstreamTimeout(f"{asked}: no answer within {self.timeout_s:g} s")
