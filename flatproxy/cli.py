@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import io
+import json
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -12,13 +15,16 @@ from flatproxy.config.load import load
 from flatproxy.errors import ConfigError, FlatproxyError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from flatproxy.config.settings import Settings
 
 FINE = 0
 FAILED = 1
 WRONG = 2
+
+MANY = 2_000
+"""Flagged names from which on `check` takes more than some seconds."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,11 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load(options.config)
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        if options.command == "check" and options.json:
+            _print_json(_problems(error))
+        else:
+            print(error, file=sys.stderr)
         return WRONG
     if options.command == "run":
         return _run(settings, options.config, options.log_format)
-    raise NotImplementedError
+    if options.command == "check":
+        return _check(settings, options.config, as_json=options.json)
+    return _explain(settings, options.name, as_json=options.json)
 
 
 def _run(settings: Settings, path: Path, log_format: str) -> int:
@@ -70,3 +81,58 @@ def _run(settings: Settings, path: Path, log_format: str) -> int:
         print(f"flatproxy: {error}", file=sys.stderr)
         return FAILED
     return FINE
+
+
+def _check(settings: Settings, path: Path, *, as_json: bool) -> int:
+    """Probe what the configuration names."""
+    from flatproxy.inspect.check import check
+    from flatproxy.inspect.check_text import render
+
+    if len(settings.flatten) > MANY and sys.stderr.isatty():
+        print(f"asking about {len(settings.flatten)} flagged names, which takes a while", file=sys.stderr)
+    report = asyncio.run(check(settings, str(path)))
+    if as_json:
+        _print_json(report.as_json())
+    else:
+        _print_lines(render(report))
+    return FINE if report.ok else FAILED
+
+
+def _explain(settings: Settings, written: str, *, as_json: bool) -> int:
+    """Say what becomes of one name."""
+    from flatproxy.config.names import flagged_name
+    from flatproxy.config.problems import Refusal
+    from flatproxy.inspect.explain import explain
+    from flatproxy.inspect.explain_text import render
+
+    try:
+        name = flagged_name(written)
+    except Refusal as refusal:
+        print(f"flatproxy explain: {written!r}: {refusal.reason}; write {refusal.write}", file=sys.stderr)
+        return WRONG
+    report = asyncio.run(explain(settings, name))
+    if as_json:
+        _print_json(report.as_json())
+    else:
+        _print_lines(render(report))
+    return FINE if report.ok else FAILED
+
+
+def _problems(error: ConfigError) -> dict[str, object]:
+    """Return what is wrong in the file as `check --json` prints its findings."""
+    from flatproxy.inspect.findings import error as finding
+
+    found = [finding(problem.key, problem.value, problem.reason, problem.write) for problem in error.problems]
+    return {"ok": False, "findings": [each.as_json() for each in found], "targets": []}
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    """Print the lines also where the terminal's encoding lacks a character."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    for line in lines:
+        print(line)
