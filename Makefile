@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types imports check clean
+.PHONY: demo test lint types imports check conformance fuzz soak clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -25,6 +25,21 @@ types: $(VENV)/.installed
 
 imports: $(VENV)/.installed
 	$(BIN)/lint-imports
+
+# SECONDS=600 make fuzz; half of the time goes to the functions, half to the whole process.
+SECONDS ?= 60
+fuzz: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=2.3'
+	$(BIN)/python -m tests.fuzz.run --seconds $$(($(SECONDS) / 2))
+	$(BIN)/python -m tests.fuzz.process --seconds $$(($(SECONDS) / 2))
+
+# MINUTES=60 make soak
+MINUTES ?= 1
+soak: $(VENV)/.installed
+	$(BIN)/python -m tests.soak.run --minutes $(MINUTES)
+
+conformance: $(VENV)/.installed
+	$(BIN)/python -m pytest tests/conformance
 
 check: lint types imports test
 

@@ -1,7 +1,7 @@
 """The clients' TCP connections, counted and bounded in all and per client. It closes, and never reads or writes.
 
 At a bound the connection that has been idle for longest makes room, so that idle ones cannot keep anybody out; where
-none is idle the new one is closed.
+none is idle one whose client has closed its half, and may be gone altogether; else the new one is closed.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ class Connection(Protocol):
     def busy(self) -> bool:
         """Whether the client still waits for something."""
 
+    @property
+    def half_closed(self) -> bool:
+        """Whether the client will send no more."""
+
     def abort(self) -> None:
         """Cut it off."""
 
@@ -57,11 +61,13 @@ class Connections:
         return self._count < self.limit or self._evict(self.all())
 
     def _evict(self, candidates: Iterable[Connection]) -> bool:
+        candidates = list(candidates)
         idle = [connection for connection in candidates if not connection.busy]
-        if not idle:
+        spare = idle or [connection for connection in candidates if connection.half_closed]
+        if not spare:
             self.traffic.tcp_refused += 1
             return False
-        longest = min(idle, key=lambda connection: connection.active_at)
+        longest = min(spare, key=lambda connection: connection.active_at)
         self.traffic.tcp_evicted += 1
         self.remove(longest)
         longest.abort()

@@ -51,7 +51,7 @@ class ClientConnection(Int16StringReceiver):
         self._connections = connections
         self._link = UpstreamLink(road, connector, self)
         self._waiting = 0
-        self._half_closed = False
+        self.half_closed = False
         self._holds: set[str] = set()
         self.active_at = monotonic()
 
@@ -167,7 +167,7 @@ class ClientConnection(Int16StringReceiver):
         """Go on reading, or close, if what was under way allows it."""
         if "pipeline" in self._holds and not self._link_is_full():
             self.release("pipeline")
-        if self._half_closed and not self.busy:
+        if self.half_closed and not self.busy:
             self.transport.loseConnection()
 
     @property
@@ -218,7 +218,7 @@ class ClientConnection(Int16StringReceiver):
 
     def readConnectionLost(self) -> None:  # noqa: N802 - Twisted's name
         """Answer what was asked before the client closed its half, then close ours."""
-        self._half_closed = True
+        self.half_closed = True
         self.settle()
 
     def writeConnectionLost(self) -> None:  # noqa: N802 - Twisted's name

@@ -41,6 +41,7 @@ class UdpListener:
         self._socket = sock
         self._road = road
         self._proxies = proxies
+        self._failures = 0
         host, port = sock.getsockname()[:2]
         self.endpoint = Endpoint(host, port)
         wildcard = host in ("0.0.0.0", "::")  # noqa: S104 - recognises the wildcard, binds nothing
@@ -95,7 +96,9 @@ class UdpListener:
 
     def _note_failure(self, message: bytes) -> None:
         self._road.traffic.udp.dropped += 1
-        log.failure("datagram of {size} octets not understood", event="query_failed", size=len(message))
+        self._failures += 1
+        if self._failures & (self._failures - 1) == 0:  # the 1st, 2nd, 4th, 8th …: a flood must not fill the log
+            log.failure("datagram of {size} octets not understood", event="query_failed", size=len(message))
 
     def _ask_for_destination(self) -> None:
         if self._socket.family == socket.AF_INET6:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from flatproxy.forward.tcp import ClientConnection
     from flatproxy.forward.upstreams import Upstream
 
+TRANSFER_BEGINS_S = 10.0
+"""The first message of a transfer may take this long: the nameserver has a zone to gather."""
 TRANSFER_S = 60.0
 """A transfer may pause for this long between two messages."""
 ATTEMPTS = 2
@@ -174,12 +176,15 @@ class UpstreamLink:
 
     def sweep(self, now: float) -> None:
         """Say SERVFAIL to what is overdue, and forget transfers that have been quiet for long."""
-        overdue = now - self._road.policy.upstreams.timeout_s
+        if self._held:
+            return
+        timeout_s = self._road.policy.upstreams.timeout_s
         for asked in self._all():
-            if asked.transfer:
-                if asked.sent_at < now - TRANSFER_S and not self._held:
-                    self._forget(asked) if asked.begun else self._fail(asked)
-            elif asked.sent_at < overdue and not self._held:
+            quiet_s = now - asked.sent_at
+            if asked.begun:
+                if quiet_s > TRANSFER_S:
+                    self._forget(asked)
+            elif quiet_s > (max(timeout_s, TRANSFER_BEGINS_S) if asked.transfer else timeout_s):
                 self._fail(asked)
 
     def _all(self) -> list[_Asked]:
