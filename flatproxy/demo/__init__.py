@@ -1,0 +1,1 @@
+"""The proxy between embedded stand-ins on loopback: what `flatproxy demo` runs, without internet and without root."""
