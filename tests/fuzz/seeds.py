@@ -26,9 +26,7 @@ def _queries() -> list[bytes]:
         dns.message.make_query("ExAmPlE.CoM", "AAAA", use_edns=0, payload=4096, want_dnssec=True),
         dns.message.make_query("example.com", "ANY", use_edns=1),
         dns.message.make_query("www.example.com", "AXFR"),
-        dns.message.make_query(
-            "example.com", "A", use_edns=0, options=[dns.edns.GenericOption(dns.edns.OptionType.COOKIE, bytes(8))]
-        ),
+        dns.message.make_query("example.com", "A", options=[cookie]),
     ]
     update = dns.update.UpdateMessage("example.com")
     update.add("new", 60, "A", "192.0.2.7")
