@@ -58,6 +58,7 @@ class Road:
             self.reply(reply.error(message, reply.REFUSED), send, client)
         elif verdict == DROP:
             counts.dropped += 1
+            self.traffic.malformed += 1
         else:
             counts.forwarded += 1
             self.preserve(message, end, send, client, now)

@@ -105,6 +105,7 @@ class ClientConnection(Int16StringReceiver):
             verdict = REFUSE
         if verdict == DROP:
             counts.dropped += 1
+            road.traffic.malformed += 1
         elif verdict == REFUSE:
             counts.refused += 1
             self.respond(reply.error(message, reply.REFUSED))
