@@ -20,16 +20,17 @@ def configuration(
     flatten: Mapping[str, Mapping[str, object]] | None = None,
     dns: Sequence[str] = ("127.0.0.1:0",),
     zones: Sequence[str] = ("example.com", "example.net", "signed.test", "dynamic.test"),
-    **tables: Mapping[str, object],
+    tables: Mapping[str, Mapping[str, object]] | None = None,
+    **more: Mapping[str, object],
 ) -> str:
-    """Write a whole file. `tables` adds keys to tables: `access={"transfer": [...]}`, `upstream_={...}`."""
+    """Write a whole file. `more` and `tables` add keys to tables: `access={"transfer": [...]}`, `upstream_={...}`."""
     content: dict[str, dict[str, object]] = {
         "listen": {"dns": list(dns), "http": "127.0.0.1:0"},
         "upstream": {"servers": [text(address) for address in upstream], "timeout": "1s"},
         "access": {"zones": list(zones)},
         "resolver": {"servers": [text(address) for address in resolver], "timeout": "500ms"},
     }
-    for name, extra in tables.items():
+    for name, extra in {**more, **(tables or {})}.items():
         content.setdefault(name.rstrip("_"), {}).update(extra)
     lines = [_table(name, keys) for name, keys in content.items()]
     lines += [_table(f'flatten."{name}"', keys) for name, keys in (flatten or {}).items()]

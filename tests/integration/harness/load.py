@@ -29,7 +29,9 @@ class Asked:
     took_s: float
     transport: str
     reply: dns.message.Message | None
-    """None where nothing came."""
+    """None where nothing good came."""
+
+    error: str = ""
 
 
 @define(eq=False)
@@ -64,18 +66,21 @@ class Load:
             start = monotonic()
             try:
                 reply = dns.query.udp(query, self.address[0], timeout=PATIENCE_S, port=self.address[1])
-            except (dns.exception.DNSException, OSError):
-                reply = None
-            self.asked.append(Asked(start, monotonic() - start, "udp", reply))
+            except (dns.exception.DNSException, OSError) as caught:
+                self.asked.append(Asked(start, monotonic() - start, "udp", None, repr(caught)))
+            else:
+                self.asked.append(Asked(start, monotonic() - start, "udp", reply))
 
     def _tcp(self, name: str, rdtype: str) -> None:
         with tcp_socket(self.address, PATIENCE_S) as connection:
             while not self._over.wait(PAUSE_S):
                 start = monotonic()
-                reply = _ask_stream(connection, dns.message.make_query(name, rdtype))
-                self.asked.append(Asked(start, monotonic() - start, "tcp", reply))
-                if reply is None:
+                try:
+                    reply = _ask_stream(connection, dns.message.make_query(name, rdtype))
+                except (dns.exception.DNSException, OSError, EOFError) as caught:
+                    self.asked.append(Asked(start, monotonic() - start, "tcp", None, repr(caught)))
                     return
+                self.asked.append(Asked(start, monotonic() - start, "tcp", reply))
 
     @property
     def lost(self) -> list[Asked]:
@@ -85,10 +90,9 @@ class Load:
         return [asked.reply for asked in self.asked if asked.reply is not None]
 
 
-def _ask_stream(connection: socket.socket, query: dns.message.Message) -> dns.message.Message | None:
-    try:
-        connection.sendall(framed(query.to_wire()))
-        reply = read_frame(connection)
-    except OSError:
-        return None
-    return dns.message.from_wire(reply) if reply is not None else None
+def _ask_stream(connection: socket.socket, query: dns.message.Message) -> dns.message.Message:
+    connection.sendall(framed(query.to_wire()))
+    reply = read_frame(connection)
+    if reply is None:
+        raise EOFError("the connection was closed")
+    return dns.message.from_wire(reply)

@@ -172,7 +172,7 @@ class Proxy:
             raise AssertionError(f"SIGTERM did not end it:\n{self.log}") from None
         assert code == 0, self.log
         strange = [event for event in self.events if "Traceback" in json.dumps(event) or event["event"] == "not_json"]
-        assert not strange, strange
+        assert not strange, "\n".join(event["message"] for event in strange)
 
     def kill(self) -> None:
         assert self.process is not None
