@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from heapq import heappop, heappush
+from itertools import count
 from time import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,7 +25,7 @@ from flatproxy.flatten.ladder import Resolution, Rung, lifetime_s
 from flatproxy.wire import names, records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import dns.message
     import dns.name
@@ -89,8 +90,10 @@ class Refresher:
     saved: Callable[[Target], None]
     latency: BucketTable = field(factory=BucketTable)
     targets: dict[Key, Target] = field(factory=dict)
-    _due: list[tuple[float, Key]] = field(factory=list)
-    _running: dict[Key, asyncio.Task[None]] = field(factory=dict)
+    _due: list[tuple[float, int, Target]] = field(factory=list)
+    """When to resolve each target next; one entry a target, none while it is being resolved."""
+    _numbers: Iterator[int] = field(factory=count)
+    _running: dict[Target, asyncio.Task[None]] = field(factory=dict)
     _waiting: dict[Key, float] = field(factory=dict)
     """Cold targets and when their waiters are let go."""
     _troubled: dict[Key, None] = field(factory=dict)
@@ -106,8 +109,15 @@ class Refresher:
             target = self.targets[key] = Target(name, rdtype, cold_until=now + self.cold_s)
             self._troubled[key] = None
             self._waiting[key] = target.cold_until
-            heappush(self._due, (now, key))
+            self._schedule(target, now)
         return target
+
+    def _schedule(self, target: Target, due: float) -> None:
+        heappush(self._due, (due, next(self._numbers), target))
+
+    def _is_wanted(self, target: Target) -> bool:
+        """Tell whether it is still in the table: a reload may have dropped it, and another may stand in its place."""
+        return self.targets.get((target.name, target.rdtype)) is target
 
     def keep(self, known: dict[Key, Resolution]) -> None:
         """Take resolutions from before a restart for targets that have none yet."""
@@ -128,20 +138,17 @@ class Refresher:
     def tick(self, now: float) -> None:
         """Begin what is due, let go who waited long enough, and report changes of rung."""
         while self._due and self._due[0][0] <= now and len(self._running) < CONCURRENT:
-            key = heappop(self._due)[1]
-            if key in self.targets and key not in self._running:
-                task = asyncio.get_running_loop().create_task(self._resolve(key))
-                self._running[key] = task
-                task.add_done_callback(lambda _task, key=key: self._running.pop(key, None))  # type: ignore[misc]
+            target = heappop(self._due)[2]
+            if self._is_wanted(target):
+                self._running[target] = asyncio.get_running_loop().create_task(self._resolve(target))
         for key in [key for key, until in self._waiting.items() if until <= now]:
             del self._waiting[key]
             self.targets[key].release()
         for key in list(self._troubled):
             self._report_rungs(key, now)
 
-    async def _resolve(self, key: Key) -> None:
+    async def _resolve(self, target: Target) -> None:
         """Resolve one target and put down the result; never raises."""
-        target = self.targets[key]
         began = self.clock()
         outcome = "broken"
         try:
@@ -159,8 +166,10 @@ class Refresher:
         target.outcomes[outcome] = target.outcomes.get(outcome, 0) + 1
         now = self.clock()
         self.latency.add(now - began)
-        if self.targets.get(key) is target:
-            heappush(self._due, (self._next(target, now), key))
+        del self._running[target]
+        if self._is_wanted(target):
+            key = (target.name, target.rdtype)
+            self._schedule(target, self._next(target, now))
             self._waiting.pop(key, None)
             self._report_rungs(key, now)
         target.release()

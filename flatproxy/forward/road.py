@@ -126,7 +126,9 @@ class Road:
 
     def reply(self, made: bytes, send: Send, client: object) -> None:
         """Send a reply to a client; a client that cannot be reached is no reason to stop."""
-        self.traffic.rcodes[made[3] & 0x0F] += 1
+        code = reply.rcode(made)
+        if code < len(self.traffic.rcodes):
+            self.traffic.rcodes[code] += 1
         try:
             send(made, client)
         except OSError:

@@ -151,7 +151,9 @@ class ClientConnection(Int16StringReceiver):
         if not self.connected:
             return
         self.active_at = monotonic()
-        self._road.traffic.rcodes[made[3] & 0x0F] += 1
+        code = reply.rcode(made)
+        if code < len(self._road.traffic.rcodes):
+            self._road.traffic.rcodes[code] += 1
         self.sendString(made)
         self.settle()
 

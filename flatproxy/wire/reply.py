@@ -68,3 +68,16 @@ def truncated(query: bytes) -> bytes:
     end = question_end(query) if query[4:6] == b"\0\1" else 0
     header = query[:2] + bytes((QR | _TC | query[2] & (OPCODE | RD), NOERROR))
     return header + (b"\0\1\0\0\0\0\0\0" + query[HEADER:end] if end else bytes(8))
+
+
+def rcode(made: bytes) -> int:
+    """Return the rcode of a reply, the upper bits of an OPT record right behind the question included.
+
+    Those of a reply with records are not looked for: an extended rcode is an error, and comes without any.
+    """
+    code = made[3] & 0x0F
+    if made[6:12] == b"\0\0\0\0\0\1":
+        end = question_end(made)
+        if end and made[end : end + 3] == b"\0\0\x29" and len(made) > end + 5:
+            code |= made[end + 5] << 4
+    return code
