@@ -196,6 +196,29 @@ def test_sigterm_answers_what_is_under_way(start: Start) -> None:
         slow.stop()
 
 
+def test_sigterm_lets_large_replies_out(start: Start) -> None:
+    """A client with a small window has everything that was on its way when the signal came."""
+    large = StandIn(lambda query, _transport: [Reply(query[:2] + b"\x84\0" + query[4:] + bytes(60_000), 0.2)])
+    large.start()
+    try:
+        proxy = start(configuration(upstream=[large.address]))
+        wire = queries.query(wire_name("large.example.com"), 16)
+        with socket.socket() as tcp:
+            tcp.settimeout(raw.PATIENCE_S)
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            tcp.connect(proxy.address)
+            tcp.sendall(b"".join(raw.framed(bytes([0, number]) + wire[2:]) for number in range(10)))
+            until(lambda: sum(b"large" in message for _, message in large.received) >= 10, "all of it asked for")
+            proxy.expected_to_end = True
+            proxy.send(signal.SIGTERM)
+            replies = [raw.read_frame(tcp) or b"" for _ in range(10)]
+        assert sorted(reply[1] for reply in replies) == list(range(10))
+        assert {len(reply) for reply in replies} == {len(wire) + 60_000}
+        assert proxy.wait() == 0
+    finally:
+        large.stop()
+
+
 def test_sigterm_waits_no_longer_than_a_second(start: Start) -> None:
     silent = StandIn(lambda _query, _transport: [])
     silent.start()
