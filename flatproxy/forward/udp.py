@@ -25,7 +25,12 @@ log = Logger()
 
 BATCH = 64
 MAX_DATAGRAM = 65_535
+MAX_DESTINATIONS = 1_024
 _ANCILLARY_SIZE = 64
+
+Ancillary = list[tuple[int, int, bytes]]
+Destination = tuple[Ancillary, tuple[str, int]]
+"""The ancillary data that makes a reply leave from an address, and that address with the port."""
 
 # Linux's numbers; the socket module of 3.11 does not name the IPv4 one.
 _IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
@@ -42,6 +47,7 @@ class UdpListener:
         self._road = road
         self._proxies = proxies
         self._failures = 0
+        self._destinations: dict[bytes, Destination] = {}
         host, port = sock.getsockname()[:2]
         self.endpoint = Endpoint(host, port)
         wildcard = host in ("0.0.0.0", "::")  # noqa: S104 - recognises the wildcard, binds nothing
@@ -85,13 +91,19 @@ class UdpListener:
             except Exception:  # noqa: BLE001 - no packet may stop the service
                 self._note_failure(message)
 
-    def _query(self, message: bytes, ancillary: list[tuple[int, int, bytes]], peer: Any, now: float) -> None:  # noqa: ANN401
+    def _query(self, message: bytes, ancillary: Ancillary, peer: Any, now: float) -> None:  # noqa: ANN401
         client = peer[:2]
         if self._proxies and peer[0] in self._proxies:
             told, start = proxy.parse(message)
             message, client = message[start:], told or client
-        source, asked = _destination(ancillary, self.endpoint)
-        back = Back(source, peer, client, asked)
+        # A host has few addresses: what follows from each is worked out once.
+        told_by_kernel = ancillary[0][2] if ancillary else b""
+        known = self._destinations.get(told_by_kernel)
+        if known is None:
+            if len(self._destinations) >= MAX_DESTINATIONS:
+                self._destinations.clear()
+            known = self._destinations[told_by_kernel] = _destination(ancillary, self.endpoint)
+        back = Back(known[0], peer, client, known[1])
         self._road.query(message, client[0], self._send_back, back, now)
 
     def _note_failure(self, message: bytes) -> None:
@@ -118,9 +130,7 @@ class UdpListener:
         self._socket.close()
 
 
-def _destination(
-    ancillary: list[tuple[int, int, bytes]], endpoint: Endpoint
-) -> tuple[list[tuple[int, int, bytes]], tuple[str, int]]:
+def _destination(ancillary: Ancillary, endpoint: Endpoint) -> Destination:
     """Return the ancillary data that makes a reply leave from where the query arrived, and that address."""
     for level, kind, data in ancillary:
         if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
