@@ -45,8 +45,8 @@ def test_the_next_is_drawn_over_the_last_whatever_their_lengths(terminal: Termin
 
 def test_a_line_that_wraps_counts_as_its_rows_and_colours_count_as_none(terminal: Terminal) -> None:
     screen = FixedScreen(terminal)
-    screen.draw(["x" * 41, "\x1b[1m" + "y" * 20 + "\x1b[0m", ""])
-    assert "\x1b[5A\r" in _drawn(terminal, screen, [])
+    screen.draw(["x" * 21, "\x1b[1m" + "y" * 20 + "\x1b[0m", ""])
+    assert "\x1b[4A\r" in _drawn(terminal, screen, [])
 
 
 def test_what_does_not_fit_is_left_out(terminal: Terminal) -> None:

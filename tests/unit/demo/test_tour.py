@@ -42,7 +42,9 @@ class FakeProxy:
         self._twist(response)
 
 
-def _take(twist: Twist = lambda _response: None, *, balancer: Internet | None = None) -> tuple[bool, str]:
+def _take(
+    twist: Twist = lambda _response: None, *, balancer: Internet | None = None, large: str = DKIM
+) -> tuple[bool, str]:
     """Take the tour between stand-ins; return what it found and what it said."""
     lines: list[str] = []
 
@@ -57,7 +59,7 @@ def _take(twist: Twist = lambda _response: None, *, balancer: Internet | None = 
                 proxy=proxy.endpoint,
                 nameserver=nameserver.endpoint,
                 load_balancer=balancer or internet,
-                stops=Stops(flagged=APEX, alias=f"www.{APEX}", large=DKIM),
+                stops=Stops(flagged=APEX, alias=f"www.{APEX}", large=large),
                 say=lines.append,
                 patience_s=0.0,
             )
@@ -161,6 +163,12 @@ def test_an_ordinary_answer_that_differs_fails_the_tour(twist: Twist) -> None:
     assert said.count("identical") == 4
     assert "        nameserver " in said
     assert said.endswith("FAILED: see above.")
+
+
+def test_a_large_answer_that_was_never_cut_has_shown_nothing() -> None:
+    well, said = _take(large=APEX)
+    assert not well
+    assert said.count("identical") == 4
 
 
 def test_nobody_there_is_said_and_fails() -> None:
