@@ -217,9 +217,10 @@ async def _forwarded(settings: Settings, name: bytes) -> Forwarded:
 
 
 def near_misses(name: bytes, flagged: Iterable[bytes]) -> list[str]:
-    """Return flagged names that may have been meant: one above it, its `www`, and names written much like it."""
+    """Return flagged names that may have been meant: those above it, its `www`, else names written much like it."""
     known = frozenset(flagged)
     related = [suffix for suffix in (*names.suffixes(name)[1:], b"\3www" + name) if suffix in known]
-    text = names.to_text(name)
-    alike = difflib.get_close_matches(text, [names.to_text(each) for each in known], n=_NEAR, cutoff=0.85)
-    return list(dict.fromkeys([*(names.to_text(each) for each in related), *alike]))[:_NEAR]
+    if related:
+        return [names.to_text(each) for each in related[:_NEAR]]
+    texts = sorted(names.to_text(each) for each in known)
+    return difflib.get_close_matches(names.to_text(name), texts, n=_NEAR, cutoff=0.85)
