@@ -302,7 +302,7 @@ class App:
         return bool(
             self._upstreams.pending
             or any(upstreams.pending for _until, upstreams in self._retired)
-            or self._connections.busy
+            or not self._connections.finish()
             or any(target.waiters for target in self._refresher.targets.values())
         )
 

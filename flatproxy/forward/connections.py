@@ -37,6 +37,9 @@ class Connection(Protocol):
     def half_closed(self) -> bool:
         """Whether the client will send no more."""
 
+    def finish(self) -> None:
+        """Close it once everything that was sent is with the client."""
+
     def abort(self) -> None:
         """Cut it off."""
 
@@ -99,10 +102,12 @@ class Connections:
         for connection in self.all():
             connection.sweep(now)
 
-    @property
-    def busy(self) -> bool:
-        """Whether any client still waits for something."""
-        return any(connection.busy for connection in self.all())
+    def finish(self) -> bool:
+        """Close those whose client waits for nothing; tell whether all are closed."""
+        for connection in self.all():
+            if not connection.busy:
+                connection.finish()
+        return not self._count
 
     def close(self) -> None:
         """Cut every connection off."""

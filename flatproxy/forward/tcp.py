@@ -171,7 +171,7 @@ class ClientConnection(Int16StringReceiver):
         if "pipeline" in self._holds and not self._link_is_full():
             self.release("pipeline")
         if self.half_closed and not self.busy:
-            self.transport.loseConnection()
+            self.finish()
 
     @property
     def busy(self) -> bool:
@@ -214,6 +214,12 @@ class ClientConnection(Int16StringReceiver):
         quiet = now - self.active_at
         if quiet > STALLED_S or (quiet > IDLE_S and not self.busy):
             self.transport.abortConnection()
+
+    def finish(self) -> None:
+        """Close once everything that was sent is with the client."""
+        # A transport with a paused producer would wait for it instead of closing.
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
 
     def abort(self) -> None:
         """Cut the client off."""
