@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import io
 import json
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -66,9 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG
     if options.command == "run":
         return _run(settings, options.config, options.log_format)
-    if options.command == "check":
-        return _check(settings, options.config, as_json=options.json)
-    return _explain(settings, options.name, as_json=options.json)
+    try:
+        if options.command == "check":
+            return _check(settings, options.config, as_json=options.json)
+        return _explain(settings, options.name, as_json=options.json)
+    except KeyboardInterrupt:
+        return FAILED
 
 
 def _run(settings: Settings, path: Path, log_format: str) -> int:
@@ -127,12 +131,16 @@ def _problems(error: ConfigError) -> dict[str, object]:
 
 
 def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2))
+    _print_lines([json.dumps(value, indent=2)])
 
 
 def _print_lines(lines: Iterable[str]) -> None:
-    """Print the lines also where the terminal's encoding lacks a character."""
+    """Print the lines, also where the terminal's encoding lacks a character, or who reads them (`head`) has enough."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    for line in lines:
-        print(line)
+    try:
+        for line in lines:
+            print(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush fails again

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -210,3 +213,31 @@ def test_nobody_to_resolve(explain: Explain) -> None:
     done = explain(NAME, resolver=[NOWHERE])
     assert done.code == 1
     assert types(done)["A"]["error"] == "lb.cloud.test A: 127.0.0.1:9: connection refused"
+
+
+def test_a_reader_that_has_enough_is_no_error(explain: Explain, tmp_path: Path) -> None:
+    whole = explain(NAME, as_text=True)
+    assert whole.code == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flatproxy", "explain", "--config", str(tmp_path / "flatproxy.toml"), NAME],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(10) == 0
+
+
+def test_a_terminal_without_the_characters_gets_others(explain: Explain, tmp_path: Path) -> None:
+    explain(NAME, "loop1.cloud.test")
+    done = subprocess.run(
+        [sys.executable, "-m", "flatproxy", "explain", "--config", str(tmp_path / "flatproxy.toml"), NAME],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        check=False,
+    )
+    assert done.returncode == 1
+    assert b"loop1.cloud.test ? loop2.cloud.test" in done.stdout
