@@ -33,7 +33,7 @@ from flatproxy.forward.upstreams import Upstreams
 from flatproxy.observe import metrics
 from flatproxy.observe.http import HttpSide
 from flatproxy.observe.sources import Sources
-from flatproxy.wire import names
+from flatproxy.wire import names, proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,7 +87,9 @@ class App:
 
     @staticmethod
     def _servers(settings: Settings) -> Servers:
-        return Servers(settings.upstream.servers, settings.upstream.timeout_s, recursion=False)
+        upstream = settings.upstream
+        header = proxy.LOCAL if upstream.proxy_protocol else b""
+        return Servers(upstream.servers, upstream.timeout_s, recursion=False, header=header)
 
     @staticmethod
     def _resolvers(settings: Settings) -> Servers:

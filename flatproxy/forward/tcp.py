@@ -24,7 +24,7 @@ from flatproxy.wire import edns, proxy, reply
 
 if TYPE_CHECKING:
     from twisted.internet.address import IPv4Address, IPv6Address
-    from twisted.internet.interfaces import IAddress, ITCPTransport
+    from twisted.internet.interfaces import IAddress, IConsumer, ITCPTransport
     from twisted.python.failure import Failure
 
     from flatproxy.forward.access import Networks
@@ -218,7 +218,7 @@ class ClientConnection(Int16StringReceiver):
     def finish(self) -> None:
         """Close once everything that was sent is with the client."""
         # A transport with a paused producer would wait for it instead of closing.
-        self.transport.unregisterProducer()
+        cast("IConsumer", self.transport).unregisterProducer()
         self.transport.loseConnection()
 
     def abort(self) -> None:
