@@ -84,6 +84,7 @@ class App:
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = reactor
         self._ready = False
+        self.ticked_at = 0.0  # when the periodic tasks last went through, on the monotonic clock
 
     @staticmethod
     def _servers(settings: Settings) -> Servers:
@@ -130,16 +131,22 @@ class App:
             limits=_limits(settings.limits),
         )
 
-    def start(self) -> None:
-        """Bind, load the state, and begin; `FlatproxyError` where an address is not to be had."""
+    def start(self, listen_at: Callable[[Endpoint], Sockets] = bind, bound: Callable[[], None] | None = None) -> None:
+        """Bind, load the state, and begin; `FlatproxyError` where an address is not to be had.
+
+        `listen_at` gives an address its sockets. `bound` is called once all are there, before any other thing is done.
+        """
+        sockets = [listen_at(endpoint) for endpoint in self.settings.listen.dns]
+        self._start_http()
+        if bound is not None:
+            bound()
         self._open_upstreams()
         self._adopt(self.settings)
         if self._store is not None:
             now, wall = monotonic(), time()
             self._refresher.keep({(row.target, row.rdtype): row.resolution(now, wall) for row in self._store.load()})
-        for endpoint in self.settings.listen.dns:
-            self._listen(bind(endpoint))
-        self._start_http()
+        for pair in sockets:
+            self._listen(pair)
         self._ticker.start(TICK_S, now=False)
         http = str(self.http) if self.http else None
         addresses = [str(endpoint) for endpoint in self.listening]
@@ -254,6 +261,7 @@ class App:
         if not self._ready and not self.missing():
             self._ready = True
             log.info("ready", event="ready")
+        self.ticked_at = now
 
     def _parts(self, now: float) -> Iterator[Callable[[], None]]:
         yield self._upstreams.sweep

@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     as_json.add_argument("--json", action="store_true", help="print JSON")
     run = commands.add_parser("run", parents=[config], help="run the proxy")
     run.add_argument("--log-format", choices=("text", "json"), default="text", help="lines to read, or JSON lines")
+    run.add_argument("--user", metavar="NAME", help="become this user once the ports are bound (started as root)")
     commands.add_parser("check", parents=[config, as_json], help="check the file, then what it names")
     explain = commands.add_parser("explain", parents=[config, as_json], help="show one flagged name's chain")
     explain.add_argument("name", metavar="NAME")
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(error, file=sys.stderr)
         return WRONG
     if options.command == "run":
-        return _run(settings, options.config, options.log_format)
+        return _run(settings, options.config, options.log_format, options.user)
     try:
         if options.command == "check":
             return _check(settings, options.config, as_json=options.json)
@@ -75,12 +76,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _run(settings: Settings, path: Path, log_format: str) -> int:
+def _run(settings: Settings, path: Path, log_format: str, user_name: str | None) -> int:
     """Run until SIGTERM or SIGINT."""
+    from flatproxy import privileges
     from flatproxy.run import run
 
     try:
-        run(settings, path, "json" if log_format == "json" else "text")
+        user = privileges.find(user_name) if user_name is not None else None
+        run(settings, path, "json" if log_format == "json" else "text", user)
+    except ConfigError as error:
+        print(f"flatproxy: {error}", file=sys.stderr)
+        return WRONG
     except FlatproxyError as error:
         print(f"flatproxy: {error}", file=sys.stderr)
         return FAILED

@@ -36,6 +36,16 @@ class Applies(Protocol):
         """Do so; `FlatproxyError` changes nothing."""
 
 
+class Told(Protocol):
+    """Who is told that a reload begins and ends."""
+
+    def reloading(self) -> None:
+        """Note that a reload begins."""
+
+    def ready(self) -> None:
+        """Note that it is done, well or not."""
+
+
 @define(eq=False)
 class Reload:
     """Reloads `path` whenever `request` is called, one at a time; the last request is always honoured."""
@@ -43,6 +53,7 @@ class Reload:
     path: Path
     app: Applies
     record: ReloadRecord
+    told: Told
     _task: asyncio.Task[None] | None = None
     _again: bool = False
 
@@ -57,6 +68,7 @@ class Reload:
         again = True
         while again:
             self._again = False
+            self.told.reloading()
             try:
                 # In a thread: a file of many names takes seconds to read, and packets do not wait for that.
                 settings = await asyncio.to_thread(load, self.path)
@@ -69,6 +81,7 @@ class Reload:
             else:
                 self.record.success, self.record.digest, self.record.at = True, settings.digest, time()
                 log.info("configuration reloaded from {path}", event="reloaded", path=str(self.path))
+            self.told.ready()
             again = self._again
         self._task = None
 
