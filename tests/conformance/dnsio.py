@@ -242,3 +242,34 @@ def _arrived(sock: socket.socket, flight: _Flight, *, stream: bool) -> bool:
     if len(flight.data) < 2:
         return False
     return len(flight.data) >= 2 + int.from_bytes(flight.data[:2], "big")
+
+
+def udp_gather(
+    wheres: Sequence[Address], messages: Sequence[bytes], *, quiet_s: float = 0.25, wait_s: float = 1.5
+) -> list[list[bytes]]:
+    """Send each message to its address from a socket of its own, all at once, and return all answers of each.
+
+    Ends once nothing has come for `quiet_s`, after `wait_s` at the latest.
+    """
+    results: list[list[bytes]] = [[] for _ in messages]
+    with selectors.DefaultSelector() as selector:
+        for index, (where, message) in enumerate(zip(wheres, messages, strict=True)):
+            sock = udp_socket(where)
+            sock.setblocking(False)
+            selector.register(sock, selectors.EVENT_READ, index)
+            sock.send(message)
+        deadline = time.monotonic() + wait_s
+        while (left := deadline - time.monotonic()) > 0:
+            ready = selector.select(min(left, quiet_s))
+            if not ready:
+                break
+            for key, _ in ready:
+                assert isinstance(key.fileobj, socket.socket)
+                try:
+                    results[key.data].append(key.fileobj.recv(65535))
+                except OSError:
+                    continue
+        for key in tuple(selector.get_map().values()):
+            assert isinstance(key.fileobj, socket.socket)
+            key.fileobj.close()
+    return results
