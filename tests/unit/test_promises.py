@@ -13,13 +13,13 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.testing import StringTransport
 from twisted.protocols.basic import Int16StringReceiver
 
 from flatproxy.config.settings import Rule
-from flatproxy.errors import ChainError, WireError
+from flatproxy.errors import ChainError, ChainLoop, WireError
 from flatproxy.flatten.chain import MAX_HOPS, Chain
 from flatproxy.flatten.ladder import Resolution, Rung, step
 from flatproxy.flatten.scope import ConfiguredScope
@@ -49,6 +49,8 @@ class TestPeek:
         assert (name, used) == (question[0], len(wire) - 4)
 
     @given(st.binary(max_size=300))
+    @example(bytes(12) + b"\x40" + b"a" * 64 + b"\0\0\1\0\1")
+    @example(bytes(12) + b"\x3f" * 256 + b"\0\0\1\0\1")
     def test_it_follows_nothing_that_dnspython_cannot(self, message: bytes) -> None:
         end = peek.question_end(message)
         if end:
@@ -202,3 +204,10 @@ def test_sixteen_hops_are_walked_and_not_one_more(length: int) -> None:
     else:
         with pytest.raises(ChainError):
             chain.told(respond(graph, hosts[0], 30))
+
+
+def test_a_chain_that_comes_back_to_a_name_is_a_loop() -> None:
+    graph: dict[dns.name.Name, dns.name.Name | str | None] = {hosts[0]: hosts[1], hosts[1]: hosts[0]}
+    chain = Chain.to(hosts[0], dns.rdatatype.A, ConfiguredScope({}, frozenset()))
+    with pytest.raises(ChainLoop):
+        chain.told(respond(graph, hosts[0], 4))
