@@ -268,5 +268,6 @@ def test_changes_of_the_load_balancer_are_followed(nsd: Nsd, resolver: FakeInter
         seen, key=lambda address: [_FIRST, *(f"203.0.113.{last}" for last in (11, 12, 13))].index(str(address))
     )
     assert not proxy.since(0, "rung_change", name="example.com", new="stale")
+    assert max(reply.answer[0].ttl for reply in load.replies()) <= 1, "stale answers have a TTL of their own"
     changed = proxy.metrics().value("address_change_timestamp_seconds", name="example.com", type="A")
     assert changed > 1_700_000_000
