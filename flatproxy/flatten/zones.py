@@ -13,8 +13,9 @@ import dns.name
 import dns.rdatatype
 from attrs import define, field
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from flatproxy.errors import FlatproxyError
+from flatproxy.errors import FlatproxyError, UpstreamTimeout
 from flatproxy.wire import names, records
 from flatproxy.wire.peek import TYPE_SOA
 
@@ -30,6 +31,8 @@ log = Logger()
 CONCURRENT = 8
 INTERVAL_S = 300.0
 RETRY_S = 5.0
+SILENCES = 16
+"""Questions in a row without an answer that end a round: of a hundred thousand names each would cost a timeout."""
 
 
 @define(frozen=True)
@@ -62,6 +65,7 @@ class ZoneFacts:
     signed: set[bytes] = field(factory=set)
     signed_zones: set[bytes] = field(factory=set)
     _zones: dict[bytes, Zone] = field(factory=dict)
+    _silences: int = 0
     _due: float = float("-inf")
     _task: asyncio.Task[None] | None = None
 
@@ -80,10 +84,17 @@ class ZoneFacts:
         if now >= self._due and self._task is None:
             self._due = now + INTERVAL_S
             self._task = asyncio.get_running_loop().create_task(self._round(now))
+            self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if not task.cancelled() and task.exception() is not None:
+            log.failure("asking for zones went wrong", Failure(task.exception()), event="zone_failed")
 
     async def _round(self, now: float) -> None:
         """Ask about every name; a round in which the nameserver was silent is soon followed by another."""
         left = iter(list(self.names))
+        self._silences = 0
         keys: dict[bytes, asyncio.Future[bool]] = {}
         results = await asyncio.gather(*(self._ask_each(left, keys) for _ in range(CONCURRENT)))
         if not all(results):
@@ -91,15 +102,19 @@ class ZoneFacts:
         covered = set(self.names)
         self.signed &= covered
         self._zones = {name: zone for name, zone in self._zones.items() if name in covered}
-        gone = self.signed_zones - {self._zones[name].apex for name in self.signed if name in self._zones}
-        self.signed_zones -= gone
-        self._task = None
+        self.signed_zones &= {self._zones[name].apex for name in self.signed if name in self._zones}
 
     async def _ask_each(self, left: Iterable[bytes], keys: dict[bytes, asyncio.Future[bool]]) -> bool:
         complete = True
         for name in left:
+            if self._silences >= SILENCES:
+                return False
             try:
                 await self._ask(name, keys)
+                self._silences = 0
+            except UpstreamTimeout:
+                self._silences += 1
+                complete = False
             except FlatproxyError:
                 complete = False
             except Exception:  # noqa: BLE001 - one zone's oddity must not hide the others
