@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import stat
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -69,6 +71,9 @@ def read(path: Path) -> list[Row]:
     """Return what the file holds, nothing where there is none; `sqlite3.Error` or `ValueError` where it is damaged."""
     if not path.exists():
         return []
+    if sys.platform != "win32" and path.stat().st_mode & stat.S_IWOTH:
+        # Whoever can write it can send the zone's visitors anywhere.
+        raise ValueError("every user of this host can write it")
     with closing(_connect(path)) as connection:
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers'").fetchone():
             return []
@@ -86,7 +91,12 @@ def read(path: Path) -> list[Row]:
 
 
 def write(path: Path, rows: list[Row]) -> None:
-    """Save these rows in one transaction; `sqlite3.Error` where that cannot be done."""
+    """Save these rows in one transaction; `sqlite3.Error` or `OSError` where that cannot be done.
+
+    A new file is its owner's alone (0600); SQLite gives its journal the same permissions.
+    """
+    if not path.exists():
+        path.touch(0o600)
     with closing(_connect(path)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(_SCHEMA)
