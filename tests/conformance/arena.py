@@ -100,6 +100,10 @@ class Arena:
         subject.start()
         return subject
 
+    def subject_before(self, *backends: RealBackend | Stub, **options: Any) -> Subject:
+        """Start a subject in front of the backends, with `Options` fields by name; the caller stops it."""
+        return self.subject(Options(backends=tuple(backend.where for backend in backends), **options))
+
     def stop(self) -> None:
         for subject in self._subjects.values():
             subject.stop()
@@ -117,8 +121,7 @@ class Launch:
     def __call__(self, *backends: RealBackend | Stub, **options: Any) -> Subject:
         """Start a subject in front of the backends, with `Options` fields by name, and return it once it is ready."""
         real = all(isinstance(backend, RealBackend) for backend in backends)
-        given = {"probe": zones.PLAIN if real else None, **options}
-        subject = self._arena.subject(Options(backends=tuple(backend.where for backend in backends), **given))
+        subject = self._arena.subject_before(*backends, **{"probe": zones.PLAIN if real else None, **options})
         self._running.append(subject)
         return subject
 

@@ -124,11 +124,11 @@ class Dnsdist(Subject):
         yield 'setWebserverConfig({password="conformance", statsRequireAuthentication=false, acl="127.0.0.0/8"})'
         for name, rule in self.options.flatten.items():
             addresses = ", ".join(f'"{address}"' for address in rule.stand_in)
-            yield (
-                f'addAction(AndRule({{QNameRule("{name}"), '
-                "OrRule({QTypeRule(DNSQType.A), QTypeRule(DNSQType.AAAA), QTypeRule(DNSQType.ANY)})}), "
-                f"SpoofAction({{{addresses}}}, {{ttl={rule.stand_in_ttl}}}))"
-            )
+            asked = f'QNameRule("{name}"), QClassRule(DNSClass.IN), OpcodeRule(DNSOpcode.Query)'
+            yield f"addAction(AndRule({{{asked}, EDNSVersionRule(0)}}), ERCodeAction(DNSRCode.BADVERS))"
+            types = ", ".join(f"QTypeRule(DNSQType.{rdtype})" for rdtype in ("A", "AAAA", "ANY"))
+            spoof = f"SpoofAction({{{addresses}}}, {{ttl={rule.stand_in_ttl}, aa=true, ra=false}})"
+            yield f"addAction(AndRule({{{asked}, OrRule({{{types}}})}}), {spoof})"
         yield from self.options.dnsdist
 
 
