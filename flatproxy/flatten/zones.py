@@ -89,7 +89,7 @@ class ZoneFacts:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._task = None
         if not task.cancelled() and task.exception() is not None:
-            log.failure("asking for zones went wrong", Failure(task.exception()), event="zone_failed")
+            log.failure("asking for zones went wrong", Failure(task.exception()), event="zone_failed")  # type: ignore[no-untyped-call]
 
     async def _round(self, now: float) -> None:
         """Ask about every name; a round in which the nameserver was silent is soon followed by another."""
