@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import dns.flags
 import dns.message
+import dns.name
 import dns.query
 import dns.rcode
 import dns.rrset
@@ -15,6 +17,7 @@ import pytest
 
 from .harness import queries, raw
 from .harness.configuration import configuration
+from .harness.exchange import over_udp
 from .harness.internet import FakeInternet, Mood
 from .harness.proxy import Proxy
 from .harness.standin import TCP, UDP, Reply, StandIn
@@ -106,7 +109,11 @@ def liar() -> Iterator[StandIn]:
 
 @pytest.fixture(scope="module")
 def before_the_liar(liar: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    config = configuration(upstream=[liar.address], upstream_={"timeout": "400ms"})
+    config = configuration(
+        upstream=[liar.address],
+        upstream_={"timeout": "400ms"},
+        flatten={"example.com": {"target": "lb.test", "fallback": ["203.0.113.1"]}},
+    )
     running = Proxy(tmp_path_factory.mktemp("proxy"), config)
     running.start()
     yield running
@@ -172,6 +179,54 @@ def test_an_error_without_a_question_is_passed_on(liar: StandIn, before_the_liar
         wire = b"\5\6" + queries.query(wire_name("header.example.com"), 1)[2:]
         assert exchange(before_the_liar.address, wire) == b"\5\6" + bytes([0x80, number]) + bytes(8)
     liar.script = _Liar()
+
+
+@pytest.mark.parametrize("rdtype", [1, 16], ids=["A", "TXT"])
+def test_a_reply_that_is_cut_harms_nobody(liar: StandIn, before_the_liar: Proxy, rdtype: int) -> None:
+    """It has the ID and the question, so it is passed on as it is, or SERVFAIL in its place, wherever it ends."""
+    wire = b"\7\7" + queries.query(wire_name("cut.example.com"), rdtype)[2:]
+    question = len(wire)
+    whole = wire[:2] + b"\x84\0\0\1\0\2\0\0\0\0" + wire[12:] + b"\xc0\x0c\0\5\0\1\0\0\0\x3c\0\7\4away\xc0\x10"
+    for cut in range(question, len(whole) + 1):
+        liar.script = lambda query, _transport, cut=cut: [Reply(query[:2] + whole[2:cut])]  # type: ignore[misc]
+        for exchange in (raw.udp, raw.tcp):
+            reply = exchange(before_the_liar.address, wire)
+            assert reply is not None
+            assert reply == whole[:cut] or reply[3] & 0x0F == dns.rcode.SERVFAIL
+    liar.script = _Liar()
+    _good(before_the_liar)
+
+
+def test_mangled_replies_that_may_land_on_a_flagged_name(liar: StandIn, before_the_liar: Proxy) -> None:
+    """These are parsed: whatever is in them, each query has one reply, and nothing is logged as an exception."""
+    chance = random.Random(21)
+    asked = queries.query(wire_name("www.example.com"), 1, tail=queries.opt())
+    made = _answer(asked, _FALSE)
+    made.answer.insert(0, dns.rrset.from_text("www.example.com.", 60, "IN", "CNAME", "example.com."))
+    made.answer[1].name = dns.name.from_text("example.com")
+    made.authority.append(dns.rrset.from_text("example.com.", 60, "IN", "NS", "ns1.example.com."))
+    good = made.to_wire()
+    question = len(asked) - len(queries.opt())
+
+    def script(query: bytes, transport: str) -> Sequence[Reply]:
+        if b"\3www" not in query[:20]:
+            return _Liar()(query, transport)
+        wire = bytearray(query[:2] + good[2:])
+        for _ in range(chance.randrange(1, 4)):
+            at = chance.randrange(question, len(wire)) if chance.random() < 0.8 else chance.randrange(6, 12)
+            if chance.random() < 0.7:
+                wire[at] = chance.choice((0, 1, 0x0C, 0xC0, 0xFF, chance.randrange(256)))
+            elif at > question:
+                del wire[at : at + chance.randrange(1, 30)]
+        return [Reply(bytes(wire))]
+
+    liar.script = script
+    replies = over_udp(before_the_liar.address, [asked] * 1000, 1.0)
+    assert all(reply is not None and reply[12:question] == asked[12:question] for reply in replies)
+    assert sum(bytes([203, 0, 113, 1]) in (reply or b"") for reply in replies) > 100, "many did land"
+    liar.script = _Liar()
+    assert not before_the_liar.since(0, "exception")
+    _good(before_the_liar)
 
 
 def test_a_late_reply_goes_to_nobody(liar: StandIn, before_the_liar: Proxy) -> None:
