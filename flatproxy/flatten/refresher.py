@@ -199,7 +199,7 @@ class Refresher:
         target.resolution = Resolution(
             rdatas=found.rdatas, ttl_s=found.ttl_s, names=found.names, resolved_at=self.clock()
         )
-        if old is None or old.rdatas != found.rdatas:
+        if (old.rdatas if old else ()) != found.rdatas:
             target.changed_at = time()
             self._report_addresses(target, old, found.rdatas)
         self.saved(target)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 from flatproxy.flatten.answers import RDTYPES, Answer, Table, question
 from flatproxy.flatten.ladder import Rung, stale_until
@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 
 
 @frozen(kw_only=True)
-class NameStatus:
-    """One flagged name and type as it is answered now. Seconds throughout, `changed_at` in Unix time."""
+class AnswerStatus:
+    """What one answer says now. Seconds throughout, `changed_at` in Unix time."""
 
-    name: str
     rdtype: str
     target: str
     rung: str
@@ -34,23 +33,38 @@ class NameStatus:
     outcomes: Mapping[str, int]
 
 
+@frozen(kw_only=True)
+class NameStatus(AnswerStatus):
+    """The same for one of the flagged names that the answer is given for."""
+
+    wire: bytes
+
+    @property
+    def name(self) -> str:
+        """The name in text; worked out when asked for, since most of a hundred thousand are not."""
+        return names.to_text(self.wire)
+
+
 def statuses(rules: Mapping[bytes, Rule], table: Table, now: float) -> Iterator[NameStatus]:
     """Yield the status of each flagged name and type, in the configuration's order."""
+    shared: dict[Answer, dict[str, Any]] = {}
     for name, rule in rules.items():
         for rdtype in sorted(rule.types):
             answer = table.get(question(name, RDTYPES[rdtype]))
             if isinstance(answer, Answer):
-                yield _status(name, rdtype, answer, now)
+                known = shared.get(answer)
+                if known is None:
+                    known = shared[answer] = asdict(_status(rdtype, answer, now), recurse=False)
+                yield NameStatus(wire=name, **known)
 
 
-def _status(name: bytes, rdtype: str, answer: Answer, now: float) -> NameStatus:
+def _status(rdtype: str, answer: Answer, now: float) -> AnswerStatus:
     target, rule = answer.target, answer.rule
     resolution = target.resolution
     step = answer.step(now)
     fresh = step.rung is Rung.FRESH
     served = resolution if step.rung in (Rung.FRESH, Rung.STALE) else None
-    return NameStatus(
-        name=names.to_text(name),
+    return AnswerStatus(
         rdtype=rdtype,
         target=names.to_text(rule.target),
         rung=step.rung.name.lower(),
