@@ -326,7 +326,9 @@ def flattening(strange: FakeInternet, nsd: Nsd, tmp_path_factory: pytest.TempPat
         f"{name}.example.com": {"target": f"{name}.test", "types": ["A"]} for name in _TARGETS
     }
     flatten["flat.example.net"] = {"target": "s16.test", "types": ["A"]}
-    config = configuration(upstream=[nsd.address], resolver=[strange.address], flatten=flatten)
+    config = configuration(
+        upstream=[nsd.address], resolver=[strange.address], resolver_={"timeout": "2s"}, flatten=flatten
+    )
     running = Proxy(tmp_path_factory.mktemp("proxy"), config)
     running.start()
     yield running
