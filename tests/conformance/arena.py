@@ -93,6 +93,9 @@ class Arena:
         if options.flatten and not kind.can_flatten:
             pytest.skip(f"{self.kind} does not flatten")
         if self.kind == "external":
+            plain = Options(backends=options.backends, probe=options.probe)
+            if options != plain:
+                pytest.skip("an external subject cannot be set up otherwise")
             get = self._config.getoption
             where = {"host": str(get("--subject-host")), "port": str(get("--subject-port"))}
             options = evolve(options, env={**where, "http_port": str(get("--subject-http-port"))})
