@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+import dns
 from attrs import frozen
 
 from flatproxy.errors import ConfigError, FlatproxyError, Problem
@@ -68,6 +69,7 @@ def become(user: User) -> None:
         ids = {os.getuid(), os.geteuid()}, {os.getgid(), os.getegid()}, frozenset(os.getgroups())
         if ids != ({user.uid}, {user.gid}, user.groups) or _can_return():
             raise FlatproxyError(f"did not become the user {user.name} for good; refusing to run with root's rights")
+        _check_code(user)
 
 
 def _can_return() -> bool:
@@ -78,6 +80,16 @@ def _can_return() -> bool:
         except OSError:
             return False
     return True
+
+
+def _check_code(user: User) -> None:
+    """Raise where the user cannot read the code.
+
+    Parts are imported while it runs, and a record type that cannot be loaded would be misread rather than missed.
+    """
+    for file in (os.__file__, dns.__file__, __file__):
+        if not os.access(file, os.R_OK):
+            raise FlatproxyError(f"{user.name} cannot read {file}: install flatproxy where every user can read it")
 
 
 def out_of_reach(user: User, config: Path, state: Path | None) -> Iterator[str]:
