@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from flatproxy.forward.road import Road
-    from flatproxy.forward.tcp import ClientConnection
     from flatproxy.forward.upstreams import Upstream
 
 TRANSFER_BEGINS_S = 10.0
@@ -39,6 +38,26 @@ class Connector(Protocol):
 
     def connectTCP(self, host: str, port: int, factory: ClientFactory, timeout: float) -> IConnector:  # noqa: N802
         """Open a connection; the factory is told how it went."""
+
+
+class Client(Protocol):
+    """The client's connection. It is also the producer that the upstream connection pauses when it cannot take more."""
+
+    client: tuple[str, int]
+    asked: tuple[str, int]
+    connected: int
+
+    def respond(self, made: bytes) -> None:
+        """Send a message to the client."""
+
+    def land(self, came: bytes) -> None:
+        """Send a reply whose CNAME chain may reach a flagged name."""
+
+    def settle(self) -> None:
+        """Take note that something which was under way has ended."""
+
+    def finish(self) -> None:
+        """Close once everything that was sent is with the client."""
 
 
 @define(eq=False)
@@ -67,7 +86,7 @@ class _Asked:
 class UpstreamLink:
     """What a client connection has under way with the nameserver, over one connection after another."""
 
-    def __init__(self, road: Road, connector: Connector, client: ClientConnection) -> None:
+    def __init__(self, road: Road, connector: Connector, client: Client) -> None:
         self._road = road
         self._connector = connector
         self._client = client
@@ -167,7 +186,7 @@ class UpstreamLink:
             if asked.begun:
                 # Part of a transfer is with the client: whether it was the last part only the client can tell.
                 self._forget(asked)
-                self._client.transport.loseConnection()
+                self._client.finish()
             elif asked.attempts >= ATTEMPTS:
                 self._fail(asked)
         if self._count and self._client.connected:
