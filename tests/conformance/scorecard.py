@@ -44,8 +44,8 @@ class Scorecard:
         self._lines: dict[int, Line] = {}
         self._by_node: dict[str, Line] = {}
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        for item in items:
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        for item in session.items:
             found = _NUMBERED.search(item.nodeid)
             if not found:
                 continue

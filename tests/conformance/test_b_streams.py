@@ -53,6 +53,42 @@ def test_050_very_long_messages(proxy: Subject) -> None:
     assert proxy.serves(zones.PLAIN)
 
 
+def crowded(size: int) -> list[bytes]:
+    """Return messages of `size` octets that are cheap to send and may be dear to read: thousands of questions."""
+    root = packets.question(".")
+    deep = packets.question(b"\1a" * 127 + b"\0")
+    chain, last = bytearray(root), 12
+    while len(chain) + 18 < size:  # each name is a pointer to the pointer before
+        here = 12 + len(chain)
+        chain += (0xC000 | last).to_bytes(2, "big") + root[1:]
+        last = here if here < 0x4000 else last
+    bodies = [(bytes(chain), len(chain) // 6)]
+    bodies += [(one * ((size - 12) // len(one)), (size - 12) // len(one)) for one in (root, deep)]
+    return [
+        packets.header(0x5050, packets.opcode(number), (count, 0, 0, 0)) + body
+        for body, count in bodies
+        for number in (packets.QUERY, packets.NOTIFY, packets.UPDATE)
+    ]
+
+
+@pytest.mark.must
+@pytest.mark.parametrize(("size", "times"), [(1400, 60), (60000, 3)])
+def test_050_crowded_messages_hold_nobody_up(proxy: Subject, size: int, times: int) -> None:
+    slowest = 0.0
+    connections = [dnsio.Connection(proxy.where) for _ in crowded(size)]
+    with dnsio.udp_socket(proxy.where) as sock:
+        for _ in range(times):
+            for connection, message in zip(connections, crowded(size), strict=True):
+                sock.send(message)
+                push(connection.raw, packets.frame(message))
+            asked = time.monotonic()
+            assert proxy.serves(zones.PLAIN)
+            slowest = max(slowest, time.monotonic() - asked)
+    for connection in connections:
+        connection.close()
+    assert slowest < 0.3
+
+
 def nasty_names() -> list[bytes]:
     """Return names that would write into a log or a metrics page, were they let to."""
     labels = [

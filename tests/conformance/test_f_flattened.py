@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .conftest import MakeStub
 
 _APEX = zones.APEX
+_TYPES = (packets.A, packets.AAAA, packets.CNAME, packets.TXT, packets.ANY)
 _EVERY = [(ask, rdtype) for ask in (dnsio.udp, dnsio.tcp) for rdtype in (packets.A, packets.AAAA)]
 
 
@@ -102,6 +103,14 @@ def test_117_everything_else_is_the_nameservers(flat: Pair) -> None:
     messages += [packets.query(name, rdtype) for name in others for rdtype in (1, 28, 255)]
     for transport in ("udp", "tcp"):
         compare.as_backend(flat.subject, flat.backend, messages, transport, answered=True)
+
+
+@pytest.mark.must
+def test_117_ordinary_grid_beside_a_flagged_name(flat: Pair) -> None:
+    for zone, opt in ((zones.PLAIN, None), (zones.SIGNED, edns(flags=packets.DO))):
+        messages = [packets.query(zones.full(name, zone), rdtype, opt=opt) for name in zones.NAMES for rdtype in _TYPES]
+        for transport in ("udp", "tcp"):
+            compare.as_backend(flat.subject, flat.backend, messages, transport, answered=True)
 
 
 @pytest.mark.must
