@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types imports check conformance fuzz soak clean
+.PHONY: demo test lint types imports check conformance fuzz soak pins clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -40,6 +40,26 @@ soak: $(VENV)/.installed
 
 conformance: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/conformance
+
+# The newest versions that pyproject.toml allows, with the hashes of all their files, for deployment.
+pins: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip-tools>=7.4'
+	CUSTOM_COMPILE_COMMAND='make pins' $(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe \
+		--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+		--output-file requirements.txt pyproject.toml
+
+# Side by side with dnsdist and PowerDNS: about five minutes; two for the quick one, which keeps no committed results.
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	touch $@
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m bench
+	$(BIN)/python -m bench.growth
+	$(BIN)/python -m bench.report
+
+bench-quick: $(VENV)/.installed
+	$(BIN)/python -m bench --quick
 
 check: lint types imports test
 

@@ -1,0 +1,57 @@
+"""What processes and the machine have used, read from /proc. It starts and stops nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+_KIB = 1024
+_PROC = Path("/proc")
+
+
+def members(group: int) -> list[int]:
+    """Return the ids of the processes of a process group, which is how the bench starts every server."""
+    found = []
+    for entry in _PROC.iterdir():
+        if entry.name.isdigit():
+            fields = _stat(int(entry.name))
+            if fields and int(fields[2]) == group:
+                found.append(int(entry.name))
+    return found
+
+
+def cpu_s(group: int) -> float:
+    """Return the CPU seconds, user and system, that a group's processes with all their threads have used."""
+    ticks = 0
+    for pid in members(group):
+        fields = _stat(pid)
+        if fields:
+            ticks += int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])  # the ended children, too
+    return ticks * _TICK_S
+
+
+def rss_bytes(group: int) -> int:
+    """Return the resident memory of a group's processes; what they share counts once for each."""
+    total = 0
+    for pid in members(group):
+        for line in (_PROC / str(pid) / "status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                total += int(line.split()[1]) * _KIB
+    return total
+
+
+def machine_busy_s() -> tuple[float, float]:
+    """Return the CPU seconds that all cores have been busy since the machine started, and those stolen from it."""
+    first = (_PROC / "stat").read_text().splitlines()[0].split()[1:]
+    user, nice, system, _idle, _iowait, irq, softirq, steal = (int(value) * _TICK_S for value in first[:8])
+    return user + nice + system + irq + softirq, steal
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the third on (proc(5)); none where the process has gone."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return text.rpartition(")")[2].split()
