@@ -43,13 +43,16 @@ class Rate:
         return refused + 1
 
     def _make_room(self, now: float) -> None:
-        """Forget the buckets that are full again, or all where none is: under a flood of addresses none says much."""
+        """Forget the buckets that are full again, or all where that leaves most of the table.
+
+        A table that little can be forgotten of would be looked through again for every few new addresses.
+        """
         self._buckets = {
             key: bucket
             for key, bucket in self._buckets.items()
             if bucket[0] + (now - bucket[1]) * self.per_second < self.per_second
         }
-        if len(self._buckets) >= TABLE_SIZE:
+        if len(self._buckets) > TABLE_SIZE // 2:
             self._buckets.clear()
 
 

@@ -31,8 +31,14 @@ LOCAL: Final = _HEAD.pack(SIGNATURE, _LOCAL, 0, 0)
 
 
 def header(client: tuple[str, int], server: tuple[str, int], *, udp: bool) -> bytes:
-    """Return the header for a client (host, port) that asked a server (host, port) of the same family."""
+    """Return the header for a client (host, port) that asked a server (host, port).
+
+    A client that a trusted header named may be of another family than the address on which that header came. One
+    header has one family, and the client's is what counts: the server's address is then mapped, or unspecified.
+    """
     source, destination = ip_address(client[0].partition("%")[0]), ip_address(server[0].partition("%")[0])
+    if source.version != destination.version:
+        destination = ip_address(f"::ffff:{destination}" if source.version == 6 else "0.0.0.0")  # noqa: S104 - unknown
     addresses = source.packed + destination.packed + _PORTS.pack(client[1], server[1])
     family = (_INET if source.version == 4 else _INET6) | (_UDP if udp else _TCP)
     return _HEAD.pack(SIGNATURE, _PROXY, family, len(addresses)) + addresses
