@@ -236,12 +236,12 @@ def test_sigterm_waits_no_longer_than_a_second(start: Start) -> None:
 
 
 def test_the_port_is_free_afterwards(nsd: Nsd, start: Start) -> None:
-    first = start(configuration(upstream=[nsd.address]))
-    host, port = first.address
+    config = configuration(upstream=[nsd.address], dns=[f"127.0.0.1:{free_port()}"])
+    first = start(config)
     with raw.tcp_socket(first.address) as idle:
         idle.sendall(b"\0")
         first.stop()
-    again = start(configuration(upstream=[nsd.address], dns=[f"{host}:{port}"]))
+    again = start(config)
     assert again.ask(_MX).answer
     assert again.ask(_MX, tcp=True).answer
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from contextlib import ExitStack
+from typing import Final
 
 Address = tuple[str, int]
+
+_SERVER_PORTS: Final = (12_000, 32_000)
 
 
 def family(host: str) -> socket.AddressFamily:
@@ -24,14 +28,18 @@ def parse(written: str) -> Address:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port that was free a moment ago: whoever takes it must be ready to try another one."""
-    for _ in range(50):
+    """Return a port that was free a moment ago: whoever takes it must be ready to try another one.
+
+    It is below the range from which kernels choose for clients (RFC 6335 section 6), so that it is still free when a
+    server that was stopped takes it again.
+    """
+    for _ in range(200):
+        port = random.randrange(*_SERVER_PORTS)
         with ExitStack() as stack:
             udp = stack.enter_context(socket.socket(family(host), socket.SOCK_DGRAM))
             tcp = stack.enter_context(socket.socket(family(host), socket.SOCK_STREAM))
-            udp.bind((host, 0))
-            port: int = udp.getsockname()[1]
             try:
+                udp.bind((host, port))
                 tcp.bind((host, port))
             except OSError:
                 continue
