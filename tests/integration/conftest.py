@@ -60,8 +60,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Pr
     """Start the proxy with a configuration; at the end of the test each must still run, and end well."""
     started: list[Proxy] = []
 
-    def begin(config: str, *, ready: bool = True) -> Proxy:
-        proxy = Proxy(tmp_path_factory.mktemp("proxy"), config)
+    def begin(config: str, *, ready: bool = True, descriptors: int | None = None) -> Proxy:
+        proxy = Proxy(tmp_path_factory.mktemp("proxy"), config, descriptors)
         started.append(proxy)
         proxy.start(ready=ready)
         return proxy

@@ -16,6 +16,7 @@ import dns.message
 import dns.query
 from attrs import define, field
 
+from .child import program
 from .metrics import Metrics
 from .ports import Address, parse
 from .waiting import until
@@ -32,6 +33,8 @@ class Proxy:
 
     folder: Path
     config: str
+    descriptors: int | None = None
+    """How many files it may open; None: as many as the tests themselves."""
     process: subprocess.Popen[str] | None = field(default=None, init=False)
     events: list[Event] = field(factory=list, init=False)
     listening: list[Address] = field(factory=list, init=False)
@@ -63,8 +66,10 @@ class Proxy:
         self.path.write_text(self.config)
         self.events.clear()
         self.expected_to_end = False
+        limit = f"--nofile={self.descriptors}:{self.descriptors}"
+        prefix = [program("prlimit"), limit] if self.descriptors is not None else []  # becomes what it starts
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "flatproxy", "run", "--config", str(self.path), "--log-format", "json"],
+            [*prefix, sys.executable, "-m", "flatproxy", "run", "--config", str(self.path), "--log-format", "json"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
