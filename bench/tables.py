@@ -1,0 +1,117 @@
+"""Writes the tables of `docs/performance.md` from results, between its markers. Everything outside them is prose."""
+
+from __future__ import annotations
+
+import re
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from bench import verdicts
+from bench.verdicts import FIGURES, MEMORY_BYTES, MIB, START_S, TARGETS, Result, figure, ratio
+from bench.works import FLATPROXY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+TIMES = "\u00d7"
+_VERDICT = {True: "met", False: "**missed**", None: ""}
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def targets(result: Result) -> str:
+    """Return the table of targets and what was measured."""
+    rows = []
+    for target in TARGETS:
+        got = ratio(result, target)
+        bound = "" if target.bound is None else f"{'≤' if target.lower_is_better else '≥'} {target.bound:.2f} {TIMES}"
+        spread = f"{got.least:.2f} to {got.most:.2f}"
+        verdict = _VERDICT[target.met(got.value)]
+        work = f"{target.work}: {FIGURES[target.figure]}"
+        rows.append((work, target.against, bound, f"{got.value:.2f} {TIMES}", spread, verdict))
+    start = median(result["start_s"][FLATPROXY])
+    starts = f"{min(result['start_s'][FLATPROXY])} to {max(result['start_s'][FLATPROXY])} s"
+    rows.append(("start to first flattened answer", "", f"≤ {START_S:g} s", f"{start:.2f} s", starts,
+                 _VERDICT[start <= START_S]))  # fmt: skip
+    memory = result["rss_idle_bytes"][FLATPROXY]
+    rows.append(("resident memory, idle", "", f"≤ {MEMORY_BYTES // MIB} MiB", f"{memory / MIB:.0f} MiB", "",
+                 _VERDICT[memory <= MEMORY_BYTES]))  # fmt: skip
+    return _table(("work", "against", "target", "measured", "single rounds", ""), rows)
+
+
+def figures(result: Result) -> str:
+    """Return the table of medians behind the ratios."""
+    rows = []
+    for work, servers in result["works"].items():
+        for server in servers:
+            row = [work, server, f"{figure(result, work, server, 'qps'):,.0f}"]
+            row.append(f"{figure(result, work, server, 'cpu_us'):.1f} µs")
+            has_latency = "median_ms" in servers[server][0]
+            row += [
+                f"{figure(result, work, server, name):.3f} ms" if has_latency else ""
+                for name in ("median_ms", "p99_ms", "p999_ms")
+            ]
+            rows.append(row)
+    return _table(("work", "server", "q/s", "CPU a query", "median", "p99", "p99.9"), rows)
+
+
+def others(result: Result) -> str:
+    """Return start-up times and memory of all servers."""
+    rows = []
+    for server, idle in result["rss_idle_bytes"].items():
+        starts = result["start_s"].get(server)
+        after = result["rss_after_bytes"][server]
+        start = f"{median(starts):.2f} s" if starts else ""
+        rows.append((server, start, f"{idle / MIB:.0f} MiB", f"{after / MIB:.0f} MiB"))
+    return _table(("server", "start to first answer", "memory, idle", "memory after the load"), rows)
+
+
+def growth(result: dict[str, Any]) -> str:
+    """Return what names cost."""
+    rows = []
+    base = next(iter(result["names"].values()))["qps"]
+    for count, names in result["names"].items():
+        rows.append((
+            f"{int(count):,}",
+            f"{names['first_answer_s']:.2f} s",
+            f"{names['all_flattened_s']:.2f} s",
+            f"{names['rss_bytes'] / MIB:.0f} MiB",
+            f"{names['bytes_a_name']}" if names["bytes_a_name"] else "",
+            f"{names['qps']:,.0f}",
+            f"{names['qps'] / base:.2f} {TIMES}",
+            f"{median(each['cpu_us'] for each in names['rounds']):.1f} µs",
+        ))  # fmt: skip
+    head = ("names", "first answer", "all flattened", "memory", "octets a name", "q/s", "of one name", "CPU a query")
+    return _table(head, rows)
+
+
+def circumstances(result: dict[str, Any]) -> str:
+    """Return where and when it was measured."""
+    machine, versions = result["machine"], result["versions"]
+    load = " and ".join("/".join(f"{each:.2f}" for each in result[key]["load_average"]) for key in ("start", "end"))
+    told = ", ".join(f"{name} {version}" for name, version in versions.items() if name != "commit")
+    text = (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_mib']:,} MiB, Linux {machine['kernel']}, "
+        f"{machine['system']}. {told}; commit {versions['commit']}. {result['start']['at']} to {result['end']['at']}; "
+        f"load average (1/5/15 minutes) at the start and the end: {load}."
+    )
+    if "works" in result:
+        text += f" {result['rounds']} rounds of {result['seconds']:g} s."
+        lost = ", ".join(f"{name} {count}" for name, count in verdicts.lost(result).items())
+        text += f" Queries lost over all rounds: {lost or 'none'}."
+    return text
+
+
+def filled(document: str, blocks: dict[str, str]) -> str:
+    """Return the document with each block between its markers replaced; it is an error where markers are missing."""
+    for name, block in blocks.items():
+        begin, end = f"<!-- bench:{name} -->", f"<!-- /bench:{name} -->"
+        pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+        parts = pattern.split(document)
+        if len(parts) != 2:
+            raise ValueError(f"{begin} … {end} stands {len(parts) - 1} times in the document")
+        document = f"{parts[0]}{begin}\n{block}\n{end}{parts[1]}"
+    return document
