@@ -14,6 +14,7 @@ import pytest
 
 from . import compare, dnsio, hostile, packets, zones
 from .arena import Pair
+from .backend import KINDS
 from .packets import edns, option
 from .standin import ADDRESSES, TARGET, Internet, rule, silent_on_broken
 from .stub import Stub
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from .arena import Arena, Launch
     from .backend import RealBackend
-    from .conftest import MakeStub
 
 _APEX = zones.APEX
 _TYPES = (packets.A, packets.AAAA, packets.CNAME, packets.TXT, packets.ANY)
@@ -185,13 +185,21 @@ def test_122_other_classes_opcodes_and_counts(flat: Pair) -> None:
 
 
 @pytest.mark.should
-def test_123_any_does_not_leak_the_placeholder(flat: Pair) -> None:
-    for ask in (dnsio.udp, dnsio.tcp):
-        for opt in (None, edns(4096)):
-            reply = ask(flat.subject.where, packets.query(_APEX, packets.ANY, opt=opt))
-            assert reply is not None
-            for address in (zones.PLACEHOLDER_A, zones.PLACEHOLDER_AAAA):
-                assert ip_address(address).packed not in reply
+@pytest.mark.parametrize("kind", KINDS)
+def test_123_any_does_not_leak_the_placeholder(arena: Arena, start: Launch, kind: str) -> None:
+    backend = arena.backend(kind)
+    resolver = Stub(silent_on_broken(Internet().answer))
+    placeholders = [ip_address(address).packed for address in (zones.PLACEHOLDER_A, zones.PLACEHOLDER_AAAA)]
+    messages = [packets.query(_APEX, packets.ANY, opt=opt) for opt in (None, edns(4096))]
+    with resolver:
+        subject = start(backend, flatten=rule(), resolvers=(resolver.where,))
+        for message in messages:
+            for ask in (dnsio.udp, dnsio.tcp):
+                reply = ask(subject.where, message)
+                assert reply is not None
+                assert not [one for one in placeholders if one in reply]
+    if kind == "bind":  # NSD and Knot give one set only; BIND shows that there is something to leak
+        assert placeholders[0] in (dnsio.tcp(backend.where, messages[0]) or b"")
 
 
 @pytest.mark.should
@@ -241,7 +249,7 @@ def test_126_malformed_queries_do_not_stall(flat: Pair) -> None:
 
 
 @pytest.mark.must
-def test_127_size_limits(start: Launch, nsd: RealBackend, make_stub: MakeStub) -> None:
+def test_127_size_limits(start: Launch, nsd: RealBackend) -> None:
     many = {
         packets.A: [f"198.51.100.{number}" for number in range(1, 101)],
         packets.AAAA: [f"2001:db8:2::{number:x}" for number in range(1, 101)],
