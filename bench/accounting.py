@@ -21,14 +21,15 @@ def members(group: int) -> list[int]:
     return found
 
 
-def cpu_s(group: int) -> float:
-    """Return the CPU seconds, user and system, that a group's processes with all their threads have used."""
-    ticks = 0
+def cpu_s(group: int) -> tuple[float, float]:
+    """Return the CPU seconds that a group's processes with all their threads have used: in user mode, in the kernel."""
+    user = system = 0
     for pid in members(group):
         fields = _stat(pid)
         if fields:
-            ticks += int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])  # the ended children, too
-    return ticks * _TICK_S
+            user += int(fields[11]) + int(fields[13])  # its own, and those of its ended children
+            system += int(fields[12]) + int(fields[14])
+    return user * _TICK_S, system * _TICK_S
 
 
 def rss_bytes(group: int) -> int:

@@ -86,7 +86,7 @@ def grown(folder: Path, count: int, behind: tuple[Nsd, Unbound]) -> Iterator[tup
                 "first_answer_s": round(answers_after, 2),
                 "ready_s": round(ready_after, 2),
                 "all_flattened_s": round(flattened_after, 2),
-                "start_cpu_s": round(proxy.cpu_s, 2),
+                "start_cpu_s": round(sum(proxy.cpu_s), 2),
                 "rss_bytes": proxy.rss_bytes,
             },
         )
@@ -124,9 +124,9 @@ def _all_counts(
             print(f"{count} names: {result['names'][str(count)]}", flush=True)
         for number in range(rounds):
             for count, proxy in proxies.items():
-                before = proxy.cpu_s
+                before = sum(proxy.cpu_s)
                 made = load.dnsperf(proxy, folder / f"{count}.txt", seconds)
-                cpu_us = round((proxy.cpu_s - before) / made.completed * 1e6, 2)
+                cpu_us = round((sum(proxy.cpu_s) - before) / made.completed * 1e6, 2)
                 told = {"qps": round(made.qps), "cpu_us": cpu_us, "lost": made.lost, "rcodes": made.rcodes}
                 result["names"][str(count)].setdefault("rounds", []).append(told)
                 print(f"{count} names, round {number + 1}: {told}", flush=True)

@@ -101,17 +101,18 @@ def _interleaved(
 
 
 def _once(work: Work, server: Server, queries: Path, seconds: float) -> Figures:
-    before = server.cpu_s, *accounting.machine_busy_s()
+    before = *server.cpu_s, *accounting.machine_busy_s()
     made = load.dnsperf(server, queries, seconds, work.options)
-    after = server.cpu_s, *accounting.machine_busy_s()
-    cpu_s, busy_s, stolen_s = (end - start for start, end in zip(before, after, strict=True))
+    after = *server.cpu_s, *accounting.machine_busy_s()
+    user_s, system_s, busy_s, stolen_s = (end - start for start, end in zip(before, after, strict=True))
     figures: Figures = {
         "qps": round(made.qps),
-        "cpu_us": round(cpu_s / made.completed * 1e6, 2),
+        "cpu_us": round((user_s + system_s) / made.completed * 1e6, 2),
         "completed": made.completed,
         "lost": made.lost,
         "rcodes": made.rcodes,
-        "server_cpu_s": round(cpu_s, 2),
+        "server_user_s": round(user_s, 2),
+        "server_system_s": round(system_s, 2),
         "load_cpu_s": round(made.own_cpu_s, 2),
         "machine_busy_s": round(busy_s, 2),
         "machine_stolen_s": round(stolen_s, 2),

@@ -95,7 +95,8 @@ class Server:
             self.child = None
 
     @property
-    def cpu_s(self) -> float:
+    def cpu_s(self) -> tuple[float, float]:
+        """CPU seconds used so far: in user mode, in the kernel."""
         return accounting.cpu_s(self.group)
 
     @property

@@ -11,7 +11,7 @@ from bench.verdicts import FIGURES, MEMORY_BYTES, MIB, START_S, TARGETS, Result,
 from bench.works import FLATPROXY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 TIMES = "\u00d7"
 _VERDICT = {True: "met", False: "**missed**", None: ""}
@@ -49,13 +49,19 @@ def figures(result: Result) -> str:
         for server in servers:
             row = [work, server, f"{figure(result, work, server, 'qps'):,.0f}"]
             row.append(f"{figure(result, work, server, 'cpu_us'):.1f} µs")
+            row.append(f"{_kernel_share(servers[server]):.0%}")
             has_latency = "median_ms" in servers[server][0]
             row += [
                 f"{figure(result, work, server, name):.3f} ms" if has_latency else ""
                 for name in ("median_ms", "p99_ms", "p999_ms")
             ]
             rows.append(row)
-    return _table(("work", "server", "q/s", "CPU a query", "median", "p99", "p99.9"), rows)
+    return _table(("work", "server", "q/s", "CPU a query", "in the kernel", "median", "p99", "p99.9"), rows)
+
+
+def _kernel_share(rounds: Sequence[Mapping[str, float]]) -> float:
+    user, system = (sum(each[f"server_{mode}_s"] for each in rounds) for mode in ("user", "system"))
+    return system / (user + system) if user + system else 0.0
 
 
 def others(result: Result) -> str:
