@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import define, field
+from twisted.logger import ILogObserver, globalLogPublisher
+from zope.interface import implementer
+
+from flatproxy.config.settings import Rule
+from flatproxy.flatten import answers
+from flatproxy.flatten.ladder import Resolution, Rung
+from flatproxy.flatten.refresher import Refresher, refresh_at, retry_at
+from flatproxy.flatten.scope import ConfiguredScope
+from tests.unit.flatten.walking import Answers, response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+NAME = b"\7example\3com\0"
+LB = b"\2lb\4test\0"
+GOOD = response("lb.test", ["lb.test. 60 IN A 192.0.2.1"])
+
+
+class _NoZones:
+    def soa(self, name: bytes) -> bytes | None:  # noqa: ARG002 - as the real one
+        return None
+
+
+@define
+class World:
+    """A refresher, the time it is told, and what it said."""
+
+    now: float = 1000.0
+    resolver: Answers = field(factory=Answers)
+    saved: list[bytes] = field(factory=list)
+    table: answers.Table = field(factory=dict)
+    refresher: Refresher = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.refresher = Refresher(
+            resolvers=self.resolver,
+            upstream=Answers(),
+            scope=ConfiguredScope({}, frozenset()),
+            cold_s=1.8,
+            clock=lambda: self.now,
+            saved=lambda target: self.saved.append(target.name),
+        )
+        self.configure({NAME: Rule(target=LB, types=frozenset({"A"}), any="forward")})
+
+    def configure(self, rules: dict[bytes, Rule]) -> None:
+        for target in self.refresher.targets.values():
+            target.answers.clear()
+        self.table = answers.build(rules, self.refresher.target_for, _NoZones())
+        self.refresher.retire_unused()
+
+    @property
+    def answer(self) -> answers.Answer:
+        answer = self.table[answers.question(NAME, 1)]
+        assert isinstance(answer, answers.Answer)
+        return answer
+
+    async def at(self, now: float) -> None:
+        """Let it be this late, and let everything that begins then end."""
+        self.now = now
+        self.refresher.tick(now)
+        while self.refresher._running:
+            await asyncio.gather(*self.refresher._running.values())
+
+
+@implementer(ILogObserver)
+class _Observer:
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        self.seen.append(event)
+
+
+@pytest.fixture
+def events() -> Iterator[list[dict[str, Any]]]:
+    observer = _Observer()
+    globalLogPublisher.addObserver(observer)
+    yield observer.seen
+    globalLogPublisher.removeObserver(observer)
+
+
+def run(script: Callable[[World], Coroutine[Any, Any, None]]) -> World:
+    world = World()
+    asyncio.run(script(world))
+    return world
+
+
+def test_a_new_target_is_resolved_at_once_and_again_before_its_ttl_ends() -> None:
+    async def script(world: World) -> None:
+        world.resolver.by_name["lb.test"] = GOOD
+        await world.at(1000.0)
+        assert world.resolver.asked == ["lb.test A"]
+        await world.at(1049.0)
+        assert len(world.resolver.asked) == 1
+        await world.at(1059.0)
+        assert len(world.resolver.asked) == 2
+
+    world = run(script)
+    assert world.saved == [LB, LB]
+    assert world.answer.target.outcomes == {"addresses": 2}
+    assert world.refresher.latency.counts[0] == 2
+
+
+def test_failures_are_tried_again_with_growing_pauses() -> None:
+    async def script(world: World) -> None:
+        began = []
+        for tenth in range(2000):
+            before = len(world.resolver.asked)
+            await world.at(1000.0 + tenth / 10)
+            if len(world.resolver.asked) > before:
+                began.append(world.now)
+        pauses = [later - earlier for earlier, later in pairwise(began)]
+        for pause, wanted in zip(pauses, (5, 10, 20, 40, 80), strict=False):
+            assert wanted * 0.89 <= pause <= wanted + 0.2
+        assert len(began) == 6
+
+    assert run(script).answer.target.outcomes == {"timeout": 6}
+
+
+def test_many_names_with_one_target_cost_one_resolution() -> None:
+    async def script(world: World) -> None:
+        world.resolver.by_name["lb.test"] = GOOD
+        rule = Rule(target=LB, types=frozenset({"A"}))
+        world.configure({bytes([2]) + f"{number:02}".encode() + b"\0": rule for number in range(50)})
+        await world.at(1000.0)
+        assert world.resolver.asked == ["lb.test A"]
+
+    run(script)
+
+
+def test_who_waits_for_a_cold_target_is_called_when_it_is_resolved() -> None:
+    async def script(world: World) -> None:
+        world.resolver.by_name["lb.test"] = GOOD
+        called: list[float] = []
+        assert world.answer.wait(1000.0, lambda: called.append(world.now))
+        await world.at(1000.0)
+        assert called == [1000.0]
+        assert not world.answer.wait(1000.0, lambda: None)
+
+    run(script)
+
+
+def test_who_waits_is_let_go_after_the_resolvers_timeout() -> None:
+    async def script(world: World) -> None:
+        called: list[float] = []
+        world.refresher._due.clear()  # as if there were no room yet
+        assert world.answer.wait(1000.0, lambda: called.append(world.now))
+        await world.at(1001.7)
+        assert called == []
+        await world.at(1001.8)
+        assert called == [1001.8]
+        assert not world.answer.wait(1001.8, lambda: None)
+
+    run(script)
+
+
+def test_a_failure_lets_everybody_go_at_once() -> None:
+    async def script(world: World) -> None:
+        called: list[float] = []
+        world.answer.wait(1000.0, lambda: called.append(world.now))
+        await world.at(1000.0)
+        assert called == [1000.0]
+
+    run(script)
+
+
+def test_addresses_and_rungs_are_told_once(events: list[dict[str, Any]]) -> None:
+    async def script(world: World) -> None:
+        world.resolver.by_name["lb.test"] = GOOD
+        await world.at(1000.0)
+        world.resolver.by_name.clear()
+        for second in range(1050, 1065):
+            await world.at(float(second))
+        world.resolver.by_name["lb.test"] = response("lb.test", ["lb.test. 60 IN A 192.0.2.2"])
+        await world.at(1200.0)
+
+    assert run(script).answer.rung is Rung.FRESH
+    told = [(event["event"], event.get("old"), event.get("new")) for event in events if "event" in event]
+    assert [what for what in told if what[0] == "address_change"] == [
+        ("address_change", [], ["192.0.2.1"]),
+        ("address_change", ["192.0.2.1"], ["192.0.2.2"]),
+    ]
+    assert [what for what in told if what[0] == "rung_change"] == [
+        ("rung_change", "fresh", "stale"),
+        ("rung_change", "stale", "fresh"),
+    ]
+
+
+def test_a_target_that_a_reload_drops_is_forgotten_even_while_it_is_resolved() -> None:
+    async def script(world: World) -> None:
+        world.resolver.by_name["lb.test"] = GOOD
+        world.refresher.tick(1000.0)
+        world.configure({})
+        await asyncio.gather(*world.refresher._running.values())
+        await world.at(1100.0)
+        assert world.resolver.asked == ["lb.test A"]
+        assert world.refresher.targets == {}
+
+    run(script)
+
+
+def test_known_answers_are_kept_for_targets_without_any() -> None:
+    known = Resolution(rdatas=(b"\xc0\0\2\7",), ttl_s=60, names=("lb.test",), resolved_at=900.0)
+
+    async def script(world: World) -> None:
+        world.refresher.keep({(LB, 1): known, (b"\0", 1): known})
+        assert world.answer.step(1000.0).rung is Rung.STALE
+        assert not world.answer.wait(1000.0, lambda: None)
+
+    run(script)
+
+
+@pytest.mark.parametrize("lifetime", [0, 1, 2, 5, 60, 300, 604_800])
+@pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
+def test_the_next_resolution_comes_before_the_end(lifetime: float, chance: float) -> None:
+    due = refresh_at(0.0, lifetime, chance)
+    assert due >= 1.0
+    assert due <= max(lifetime - min(lifetime * 0.1, 4.0), 1.0)
+
+
+def test_pauses_end_at_five_minutes() -> None:
+    assert retry_at(0.0, 1, 0.0) == 5.0
+    assert retry_at(0.0, 50, 0.0) == 300.0
+    assert retry_at(0.0, 50, 0.99) >= 270.0

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import dns.flags
+import dns.message
+import dns.rdatatype
+import dns.rrset
+import pytest
+
+from flatproxy.wire import landing, records
+from tests.unit.wire.messages import SOA, query, response
+
+FLAGGED = b"\7example\3com\0"
+CNAME = "www.example.com. 300 IN CNAME example.com."
+PLACEHOLDER = "example.com. 300 IN A 192.0.2.1"
+NEW = [b"\xc6\x33\x64\1", b"\xc6\x33\x64\2"]
+ZONE_SOA = records.record(FLAGGED, 6, 60, b"\2ns\0\4host\0" + bytes(20))
+ASKED = query("www.example.com")
+
+
+def is_flagged(name: bytes) -> bool:
+    return name == FLAGGED
+
+
+def found(reply: bytes) -> landing.Landing:
+    there = landing.find(reply, is_flagged)
+    assert there is not None
+    return there
+
+
+def texts(message: dns.message.Message) -> list[str]:
+    return [f"{rrset.name} {rrset.ttl} {rdata.to_text()}" for rrset in message.answer for rdata in rrset]
+
+
+class TestMayLand:
+    def test_an_alias_first(self) -> None:
+        assert landing.may_land(response(ASKED, [CNAME, PLACEHOLDER]), ASKED[12:])
+
+    @pytest.mark.parametrize("rdtype", ["MX", "TXT", "CNAME"])
+    def test_other_questions_do_not(self, rdtype: str) -> None:
+        asked = query("www.example.com", rdtype)
+        assert not landing.may_land(response(asked, [CNAME]), asked[12:])
+
+    def test_addresses_first_do_not(self) -> None:
+        asked = query("example.com")
+        assert not landing.may_land(response(asked, [PLACEHOLDER]), asked[12:])
+
+    def test_truncated_ones_do_not(self) -> None:
+        reply = bytearray(response(ASKED, [CNAME, PLACEHOLDER]))
+        reply[2] |= 0x02
+        assert not landing.may_land(bytes(reply), ASKED[12:])
+
+
+class TestFind:
+    def test_along_a_chain(self) -> None:
+        reply = response(
+            ASKED, ["www.example.com. 60 IN CNAME a.example.com.", "a.example.com. 60 IN CNAME example.com."]
+        )
+        there = found(reply)
+        assert (there.name, there.rdtype) == (FLAGGED, dns.rdatatype.A)
+
+    def test_elsewhere_is_nothing(self) -> None:
+        assert landing.find(response(ASKED, ["www.example.com. 60 IN CNAME example.org."]), is_flagged) is None
+
+    def test_a_loop_is_nothing(self) -> None:
+        loop = ["www.example.com. 60 IN CNAME a.example.com.", "a.example.com. 60 IN CNAME www.example.com."]
+        assert landing.find(response(ASKED, loop), is_flagged) is None
+
+    def test_signed_is_left_alone(self) -> None:
+        message = dns.message.from_wire(response(ASKED, [CNAME, PLACEHOLDER]))
+        rrsig = "CNAME 8 3 300 20300101000000 20200101000000 1 example.com. c2ln"
+        message.answer.append(dns.rrset.from_text("www.example.com.", 300, "IN", "RRSIG", rrsig))
+        assert landing.find(message.to_wire(), is_flagged) is None
+
+    def test_noise_is_nothing(self) -> None:
+        assert landing.find(b"noise", is_flagged) is None
+
+
+class TestRewrite:
+    def test_the_placeholder_gives_way(self) -> None:
+        made = dns.message.from_wire(landing.rewrite(found(response(ASKED, [CNAME, PLACEHOLDER])), 42, NEW, None, 512))
+        assert texts(made)[0] == "www.example.com. 300 example.com."
+        assert sorted(texts(made)[1:]) == ["example.com. 42 198.51.100.1", "example.com. 42 198.51.100.2"]
+        assert made.flags & dns.flags.AA
+        assert made.id == dns.message.from_wire(ASKED).id
+
+    def test_a_denial_is_completed_and_its_soa_goes(self) -> None:
+        made = dns.message.from_wire(landing.rewrite(found(response(ASKED, [CNAME], [SOA])), 42, NEW, ZONE_SOA, 512))
+        assert len(texts(made)) == 3
+        assert made.authority == []
+
+    def test_without_addresses_the_soa_says_so(self) -> None:
+        there = found(response(ASKED, [CNAME, PLACEHOLDER]))
+        made = dns.message.from_wire(landing.rewrite(there, 42, [], ZONE_SOA, 512))
+        assert texts(made) == ["www.example.com. 300 example.com."]
+        assert [(rrset.rdtype, rrset.ttl) for rrset in made.authority] == [(dns.rdatatype.SOA, 60)]
+
+    def test_what_does_not_fit_is_cut(self) -> None:
+        many = [bytes([198, 51, 100, number]) for number in range(60)]
+        wire = landing.rewrite(found(response(ASKED, [CNAME, PLACEHOLDER])), 42, many, None, 512)
+        assert len(wire) <= 512
+        assert dns.message.from_wire(wire).flags & dns.flags.TC
+
+    def test_a_dname_stays_in_the_chain(self) -> None:
+        asked = query("www.d.example.com")
+        reply = response(
+            asked, ["d.example.com. 60 IN DNAME e.example.com.", "www.d.example.com. 60 IN CNAME www.e.example.com."]
+        )
+        there = landing.find(reply, lambda name: name == b"\3www\1e\7example\3com\0")
+        assert there is not None
+        made = dns.message.from_wire(landing.rewrite(there, 42, NEW, None, 512))
+        assert [rrset.rdtype.name for rrset in made.answer] == ["DNAME", "CNAME", "A"]
