@@ -144,7 +144,9 @@ class Refresher:
         for key in [key for key, until in self._waiting.items() if until <= now]:
             del self._waiting[key]
             self.targets[key].release()
-        for key in list(self._troubled):
+        # One whose refresh takes long may grow stale meanwhile, without any failure.
+        slow = {(target.name, target.rdtype) for target in self._running if self._is_wanted(target)}
+        for key in slow.union(self._troubled):
             self._report_rungs(key, now)
 
     async def _resolve(self, target: Target) -> None:

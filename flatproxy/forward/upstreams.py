@@ -60,6 +60,7 @@ class Upstream:
     timeouts: int = 0
     mismatched: int = 0
     pending: int = 0
+    _failures: int = 0
     _shared: SharedReaders | None = None
     _greedy: frozenset[str] = frozenset()
     _one_shot_limit: int = ONE_SHOTS
@@ -125,7 +126,13 @@ class Upstream:
                 self._probe = None
                 return
         self.pending -= 1
-        self.outcome.deliver(query, reply, now)
+        try:
+            self.outcome.deliver(query, reply, now)
+        except Exception:  # noqa: BLE001 - no reply may stop the service, nor leave a client without one
+            self._failures += 1
+            if self._failures & (self._failures - 1) == 0:  # the 1st, 2nd, 4th, 8th …: a flood must not fill the log
+                log.failure("reply of {size} octets not understood", event="reply_failed", size=len(reply))
+            self.outcome.give_up(query, now)
 
     def heard(self, now: float) -> None:
         """Note a sign of life."""

@@ -98,7 +98,7 @@ def test_a_new_target_is_resolved_at_once_and_again_before_its_ttl_ends() -> Non
         world.resolver.by_name["lb.test"] = GOOD
         await world.at(1000.0)
         assert world.resolver.asked == ["lb.test A"]
-        await world.at(1049.0)
+        await world.at(1048.0)
         assert len(world.resolver.asked) == 1
         await world.at(1059.0)
         assert len(world.resolver.asked) == 2

@@ -44,6 +44,15 @@ class TestMayLand:
         asked = query("example.com")
         assert not landing.may_land(response(asked, [PLACEHOLDER]), asked[12:])
 
+    def test_a_reply_that_ends_behind_the_question_does_not(self) -> None:
+        reply = response(ASKED, [CNAME, PLACEHOLDER])
+        for cut in range(len(ASKED), len(ASKED) + 4):
+            assert not landing.may_land(reply[:cut], ASKED[12:])
+
+    def test_256_records_are_records(self) -> None:
+        reply = response(ASKED, [CNAME])
+        assert landing.may_land(reply[:6] + b"\1\0" + reply[8:], ASKED[12:])
+
     def test_truncated_ones_do_not(self) -> None:
         reply = bytearray(response(ASKED, [CNAME, PLACEHOLDER]))
         reply[2] |= 0x02
