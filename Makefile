@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types imports check conformance fuzz soak pins clean
+.PHONY: demo test lint types imports check conformance fuzz soak pins faults clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -60,6 +60,10 @@ bench: $(VENV)/.bench
 
 bench-quick: $(VENV)/.installed
 	$(BIN)/python -m bench --quick
+
+# Real processes under load while something breaks; prints what was lost.
+faults: $(VENV)/.installed
+	$(BIN)/python -m pytest tests/faults
 
 check: lint types imports test
 

@@ -1,0 +1,55 @@
+"""Fixtures of the fault tests, and the table of losses that the run prints at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import dns.rcode
+import pytest
+
+from tests.integration.conftest import nsd, start, zones
+from tests.integration.harness.internet import FakeInternet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.integration.harness.load import Load
+
+__all__ = ["nsd", "start", "zones"]
+
+_LINES: list[tuple[str, int, int, int, float]] = []
+
+Count = Callable[[str, "Load"], tuple[int, int]]
+
+
+@pytest.fixture
+def resolver() -> Iterator[FakeInternet]:
+    """A resolver of the test's own, whose records run out every second."""
+    internet = FakeInternet()
+    internet.set("lb.test", "A", ["203.0.113.1"], 1)
+    internet.set("lb.test", "AAAA", [], 1)
+    internet.start()
+    yield internet
+    internet.stop()
+
+
+@pytest.fixture
+def count() -> Count:
+    """Note a load under a name for the table; gives how many had no reply and how many had SERVFAIL."""
+
+    def note(name: str, load: Load) -> tuple[int, int]:
+        lost = len(load.lost)
+        failed = sum(reply.rcode() == dns.rcode.SERVFAIL for reply in load.replies())
+        assert len(load.asked) > 20, "hardly any load"
+        _LINES.append((name, len(load.asked), lost, failed, max(asked.took_s for asked in load.asked)))
+        return lost, failed
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.write_sep("-", "losses")
+    terminalreporter.write_line(f"{'fault':44} {'asked':>6} {'lost':>5} {'SERVFAIL':>8} {'longest':>9}")
+    for name, asked, lost, failed, longest in _LINES:
+        terminalreporter.write_line(f"{name:44} {asked:6} {lost:5} {failed:8} {longest:8.2f}s")

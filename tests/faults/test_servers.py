@@ -1,0 +1,136 @@
+"""Nameservers and resolvers that die, dawdle or lie while clients ask: how many of them notice."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.harness.configuration import configuration
+from tests.integration.harness.internet import FakeInternet, Mood
+from tests.integration.harness.load import Load
+from tests.integration.harness.proxy import Proxy
+from tests.integration.harness.waiting import until
+
+if TYPE_CHECKING:
+    from tests.integration.harness.nsd import Nsd
+
+    from .conftest import Count
+
+Start = Callable[..., Proxy]
+
+FLAGGED, PLAIN = ("example.com", "A"), ("example.com", "MX")
+FLATTEN = {"example.com": {"target": "lb.test", "fallback": ["198.51.100.200"]}}
+
+
+def replies(load: Load, number: int) -> None:
+    """Wait for so many more."""
+    goal = len(load.asked) + number
+    until(lambda: len(load.asked) >= goal, f"{number} more replies", 20)
+
+
+def saved(path: str) -> bool:
+    """Tell whether the state file holds an answer."""
+    with (
+        contextlib.suppress(sqlite3.Error),
+        contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db,
+    ):
+        return bool(db.execute("SELECT count(*) FROM answers").fetchone()[0])
+    return False
+
+
+def test_upstream_killed_and_restarted(nsd: Nsd, resolver: FakeInternet, start: Start, count: Count) -> None:
+    proxy = start(configuration(upstream=[nsd.address], resolver=[resolver.address], flatten=FLATTEN))
+    with Load(proxy.address, [FLAGGED]) as flagged, Load(proxy.address, [PLAIN]) as plain:
+        replies(plain, 20)
+        mark = proxy.mark
+        nsd.kill()
+        try:
+            proxy.wait_event("upstream_down", mark=mark, deadline_s=20)
+        finally:
+            nsd.restart()
+        proxy.wait_event("upstream_up", mark=mark)
+        replies(plain, 20)
+    assert count("upstream killed and restarted: flattened", flagged) == (0, 0)
+    assert count("upstream killed and restarted: forwarded", plain)[0] == 0
+    assert plain.replies()[-1].answer
+
+
+@pytest.mark.parametrize(
+    ("how", "mood", "late_s"),
+    [
+        ("dead", Mood.SILENT, 0.0),
+        ("slow", Mood.HONEST, 3.0),
+        ("lying", Mood.WRONG_ID, 0.0),
+    ],
+)
+def test_first_of_two_upstreams(
+    nsd: Nsd, resolver: FakeInternet, start: Start, count: Count, how: str, mood: Mood, late_s: float
+) -> None:
+    """The second one takes over: at most the queries of the first second fail."""
+    first = FakeInternet(mood=mood, late_s=late_s)
+    first.start()
+    try:
+        servers = [first.address, nsd.address]
+        config = configuration(upstream=servers, resolver=[resolver.address], flatten=FLATTEN)
+        proxy = start(config, ready=False)
+        with Load(proxy.address, [FLAGGED, PLAIN, ("mail.example.com", "A")]) as load:
+            replies(load, 300)
+        lost, failed = count(f"first of two upstreams {how}", load)
+        assert lost == 0
+        assert failed <= 4
+    finally:
+        first.stop()
+
+
+@pytest.mark.parametrize(
+    ("how", "mood", "late_s"),
+    [
+        ("dead", Mood.SILENT, 0.0),
+        ("SERVFAIL", Mood.SERVFAIL, 0.0),
+        ("slow", Mood.HONEST, 0.3),
+        ("later than the timeout", Mood.HONEST, 0.8),
+    ],
+)
+def test_resolver(
+    nsd: Nsd, resolver: FakeInternet, start: Start, count: Count, how: str, mood: Mood, late_s: float
+) -> None:
+    proxy = start(configuration(upstream=[nsd.address], resolver=[resolver.address], flatten=FLATTEN))
+    with Load(proxy.address, [FLAGGED, PLAIN]) as load:
+        resolver.mood, resolver.late_s = mood, late_s
+        before = resolver.asked["lb.test", "A"]
+        until(lambda: resolver.asked["lb.test", "A"] > before, "a refresh")
+        replies(load, 300)
+    assert count(f"resolver {how}", load) == (0, 0)
+    assert max(asked.took_s for asked in load.asked) < 0.5, "nobody waited for the resolver"
+    assert {str(reply.answer[0][0]) for reply in load.replies() if reply.question[0].rdtype == 1} == {"203.0.113.1"}
+
+
+@pytest.mark.parametrize("state", [True, False], ids=["with state", "without state"])
+def test_cold_start_with_everything_dead(
+    nsd: Nsd, resolver: FakeInternet, start: Start, count: Count, tmp_path_factory: pytest.TempPathFactory, state: bool
+) -> None:
+    """After kill -9: the state's addresses within a second; without a state the fallback."""
+    tables = {"state": {"path": str(tmp_path_factory.mktemp("state") / "answers.sqlite")}} if state else {}
+    dead = FakeInternet(mood=Mood.SILENT)
+    dead.start()
+    try:
+        servers = {"upstream": [dead.address], "resolver": [resolver.address]}
+        proxy = start(configuration(**servers, flatten=FLATTEN, tables=tables), ready=False)
+        until(lambda: proxy.metrics().rung("example.com") == "fresh", "a first resolution")
+        if state:
+            until(lambda: saved(tables["state"]["path"]), "the answer in the state file")
+        proxy.kill()
+        resolver.mood = Mood.SILENT
+        proxy.start(ready=False)
+        with Load(proxy.address, [FLAGGED]) as load:
+            replies(load, 30)
+        assert count(f"both dead at a cold start, {'with' if state else 'without'} state", load) == (0, 0)
+        wanted = "203.0.113.1" if state else "198.51.100.200"
+        assert {str(reply.answer[0][0]) for reply in load.replies()} == {wanted}
+        assert load.asked[0].took_s < 1
+    finally:
+        dead.stop()
