@@ -78,9 +78,20 @@ class ClientConnection(Int16StringReceiver):
                 self._road.traffic.malformed += 1
                 self.transport.abortConnection()
                 return
-            self.client = told or self.client
             data, self._header = self._header[start:], None
+            if told is not None and not self._belongs_to(told):
+                return
         super().dataReceived(data)
+
+    def _belongs_to(self, client: tuple[str, int]) -> bool:
+        """Count the connection for the client that a proxy named, no longer for the proxy; False without room."""
+        self._connections.remove(self)
+        self.client, self.host = client, client[0]
+        if not self._connections.has_room(self.host):
+            self.transport.abortConnection()
+            return False
+        self._connections.add(self)
+        return True
 
     def stringReceived(self, string: bytes) -> None:  # noqa: N802 - Twisted's name
         """Take one message; one that breaks something costs the connection and one log line."""
