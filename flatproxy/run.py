@@ -40,6 +40,8 @@ def install_reactor() -> Any:  # noqa: ANN401 - a module that is many interfaces
     asyncioreactor.install(asyncio.new_event_loop())  # type: ignore[no-untyped-call]
     from twisted.internet import reactor
 
+    # Twisted plans by the wall clock: set back by an hour, no periodic task would run for an hour.
+    reactor.seconds = monotonic  # type: ignore[method-assign]
     return reactor
 
 
