@@ -1,0 +1,105 @@
+"""What is done to the process itself while clients ask: signals, the clock, too few descriptors."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.harness import raw
+from tests.integration.harness.configuration import configuration
+from tests.integration.harness.load import Load
+from tests.integration.harness.proxy import Proxy
+from tests.integration.harness.waiting import until
+
+from .test_servers import FLAGGED, FLATTEN, PLAIN, replies
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.harness.internet import FakeInternet
+    from tests.integration.harness.nsd import Nsd
+
+    from .conftest import Count
+
+Start = Callable[..., Proxy]
+
+_CLOCK = """
+import pathlib, time
+real = time.time
+shift = pathlib.Path({path!r})
+time.time = lambda: real() + float(shift.read_text())
+"""
+
+
+def test_sighup_a_hundred_times(nsd: Nsd, resolver: FakeInternet, start: Start, count: Count) -> None:
+    good = configuration(upstream=[nsd.address], resolver=[resolver.address], flatten=FLATTEN)
+    proxy = start(good)
+    with Load(proxy.address, [FLAGGED, PLAIN], over_tcp=FLAGGED) as load:
+        for number in range(100):
+            if number % 2:
+                proxy.reload("[listen\n", "reload_failed")
+            else:
+                proxy.reload(good)
+        assert proxy.metrics().value("config_reload_success") == 0
+        replies(load, 50)
+    assert count("SIGHUP 100 times, every other file bad", load) == (0, 0)
+
+
+def test_sigterm_under_load(nsd: Nsd, resolver: FakeInternet, start: Start, count: Count) -> None:
+    """Who asked 50 ms before the signal has an answer; later ones are lost, and the exit code is 0."""
+    proxy = start(configuration(upstream=[nsd.address], resolver=[resolver.address], flatten=FLATTEN))
+    with Load(proxy.address, [FLAGGED, PLAIN, ("www.example.com", "A")]) as load:
+        replies(load, 100)
+        proxy.stop()
+    lost, failed = count("SIGTERM", load)
+    assert failed == 0
+    assert lost <= 6, "at most two for each of three clients, all sent to a port that was closing"
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_clock_set(
+    nsd: Nsd,
+    resolver: FakeInternet,
+    start: Start,
+    count: Count,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    hours: int,
+) -> None:
+    """`time.time` is shifted inside the process: the clock of this machine stays as it is."""
+    shift = tmp_path / "shift"
+    shift.write_text("0")
+    (tmp_path / "sitecustomize.py").write_text(_CLOCK.format(path=str(shift)))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    proxy = start(
+        configuration(
+            upstream=[nsd.address],
+            resolver=[resolver.address],
+            flatten=FLATTEN,
+            tables={"state": {"path": str(tmp_path / "answers.sqlite")}},
+        )
+    )
+    with Load(proxy.address, [FLAGGED, PLAIN]) as load:
+        replies(load, 50)
+        shift.with_suffix(".new").write_text(str(hours * 3600))
+        shift.with_suffix(".new").replace(shift)
+        before = resolver.asked["lb.test", "A"]
+        until(lambda: resolver.asked["lb.test", "A"] > before + 1, "refreshes go on")
+        replies(load, 50)
+    assert count(f"clock set by {hours:+} h", load) == (0, 0)
+    assert not proxy.since(0, "rung_change", name="example.com", new="stale")
+
+
+def test_descriptors_exhausted(nsd: Nsd, resolver: FakeInternet, start: Start, count: Count) -> None:
+    config = configuration(upstream=[nsd.address], resolver=[resolver.address], flatten=FLATTEN)
+    proxy = start(config, descriptors=128)
+    with contextlib.ExitStack() as stack, Load(proxy.address, [FLAGGED, PLAIN]) as load:
+        for _ in range(200):
+            with contextlib.suppress(OSError):
+                stack.enter_context(raw.tcp_socket(proxy.address))
+        replies(load, 150)
+    assert count("200 TCP clients, 128 descriptors: UDP", load) == (0, 0)
+    assert proxy.metrics().value("tcp_evicted_total") + proxy.metrics().value("tcp_refused_total") > 50

@@ -1,0 +1,84 @@
+"""A disk or state file that fails while clients ask: nobody notices but the operator."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.harness.child import run
+from tests.integration.harness.configuration import configuration
+from tests.integration.harness.load import Load
+from tests.integration.harness.proxy import Proxy
+
+from .test_servers import FLAGGED, FLATTEN, PLAIN, replies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.integration.harness.internet import FakeInternet
+    from tests.integration.harness.nsd import Nsd
+
+    from .conftest import Count
+
+Start = Callable[..., Proxy]
+
+
+@contextlib.contextmanager
+def broken(path: Path, how: str) -> Iterator[None]:
+    """Break the file at `path`, or what it lies on, for as long as the block runs."""
+    if how in {"disk full", "read-only file system"}:
+        if os.geteuid():
+            pytest.fail("mounting needs root")
+        option = "size=16k" if how == "disk full" else "ro"
+        run(["mount", "-t", "tmpfs", "-o", option, "tmpfs", str(path.parent)])
+        try:
+            if how == "disk full":
+                with contextlib.suppress(OSError), (path.parent / "filler").open("wb", buffering=0) as filler:
+                    while True:
+                        filler.write(bytes(4096))
+            yield
+        finally:
+            run(["umount", "-l", str(path.parent)])
+    elif how == "locked":
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            yield
+    else:
+        if how == "random octets":
+            path.write_bytes(os.urandom(20_000))
+        elif how == "truncated":
+            with contextlib.closing(sqlite3.connect(path)) as made:
+                made.execute("CREATE TABLE answers (a)")
+            path.write_bytes(path.read_bytes()[:5000])
+        elif how == "a later version":
+            with contextlib.closing(sqlite3.connect(path)) as later:
+                later.execute("PRAGMA user_version = 99")
+        yield
+
+
+@pytest.mark.parametrize(
+    "how", ["disk full", "read-only file system", "locked", "random octets", "truncated", "a later version"]
+)
+def test_state(nsd: Nsd, resolver: FakeInternet, start: Start, count: Count, tmp_path: Path, how: str) -> None:
+    path = tmp_path / "state" / "answers.sqlite"
+    path.parent.mkdir()
+    config = configuration(
+        upstream=[nsd.address],
+        resolver=[resolver.address],
+        flatten=FLATTEN,
+        tables={"state": {"path": str(path)}},
+    )
+    with broken(path, how):
+        proxy = start(config)
+        with Load(proxy.address, [FLAGGED, PLAIN]) as load:
+            proxy.wait_event("state_unusable")
+            replies(load, 100)
+        assert proxy.metrics().value("state_errors_total") >= 1
+        proxy.stop()
+    assert count(f"state: {how}", load) == (0, 0)
