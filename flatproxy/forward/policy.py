@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import dns.exception
 import dns.name
-import dns.wire
 from attrs import field, frozen
 
 from flatproxy.wire import edns, names
@@ -163,13 +162,16 @@ class Policy:
 
 def _questions(message: bytes) -> list[tuple[bytes, int]]:
     """Return name (lower case) and type of each question that can be read, pointers followed as a server might."""
-    parser = dns.wire.Parser(message, HEADER)
+    offset = HEADER
     found = []
     for _ in range(int.from_bytes(message[4:6], "big")):
         try:
-            name = parser.get_name()
-            rdtype, _rdclass = parser.get_struct("!HH")
+            name, used = dns.name.from_wire(message, offset)
         except (dns.exception.DNSException, ValueError):
             break
-        found.append((names.to_wire(name), rdtype))
+        end = offset + used + 4
+        if end > len(message):
+            break
+        found.append((names.to_wire(name), int.from_bytes(message[end - 4 : end - 2], "big")))
+        offset = end
     return found

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from itertools import chain, repeat
+
+from flatproxy.forward.pending import Back, Pending, Query, host_of, random_ids
+from tests.unit.wire.messages import query, response
+
+
+def pend(name: str = "example.com", sent_at: float = 0.0, client: object = ("192.0.2.7", 4000)) -> Query:
+    message = query(name, id=1)
+    return (message, message[12:].lower(), lambda *_: None, client, sent_at, (), False)
+
+
+def reply_to(message_id: bytes, asked: Query) -> bytes:
+    return message_id + response(asked[0])[2:]
+
+
+def test_a_reply_is_matched_once_by_id_and_question() -> None:
+    pending, asked = Pending(random_ids()), pend()
+    message_id = pending.admit(asked)
+    other = bytes([message_id[0] ^ 1, message_id[1]])
+    assert pending.match(reply_to(other, asked)) is None
+    assert pending.match(message_id + response(query("example.org"))[2:]) is None
+    assert pending.match(message_id + asked[0][2:]) is None
+    assert pending.match(message_id) is None
+    assert pending.match(reply_to(message_id, asked)) is asked
+    assert pending.match(reply_to(message_id, asked)) is None
+
+
+def test_an_id_in_use_is_not_given_again() -> None:
+    pending = Pending(chain([b"\0\1", b"\0\1", b"\0\1", b"\0\2"], repeat(b"\0\3")))
+    assert [pending.admit(pend()) for _ in range(3)] == [b"\0\1", b"\0\2", b"\0\3"]
+
+
+def test_the_old_ones_expire_in_their_order() -> None:
+    pending = Pending(random_ids())
+    queries = [pend(sent_at=float(number)) for number in range(5)]
+    for asked in queries:
+        pending.admit(asked)
+    assert pending.expire(2.0) == queries[:2]
+    assert list(pending) == queries[2:]
+    assert pending.take_all() == queries[2:]
+    assert len(pending) == 0
+
+
+def test_ids_differ() -> None:
+    ids = random_ids()
+    assert len({next(ids) for _ in range(2000)}) > 1900
+
+
+def test_the_client_is_found_behind_either_kind_of_listener() -> None:
+    assert host_of(pend()) == "192.0.2.7"
+    back = Back([], ("192.0.2.1", 9), ("203.0.113.5", 9), ("192.0.2.53", 53))
+    assert host_of(pend(client=back)) == "203.0.113.5"

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import Any
+
+import dns.message
+import dns.tsigkeyring
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flatproxy.forward.access import Networks
+from flatproxy.forward.policy import DROP, FLATTEN, FORWARD, PRESERVE, REFUSE
+from tests.unit.forward.standing import ZONE, Fixed, policy
+from tests.unit.wire.messages import query
+
+CLIENT = "192.0.2.7"
+US = Networks([ip_network("192.0.2.0/24")])
+FLAGGED = ZONE + b"\0\1\0\1"
+TABLE = {FLAGGED: Fixed(b"")}
+
+
+def opcode(number: int, message: bytes) -> bytes:
+    return message[:2] + bytes([number << 3]) + message[3:]
+
+
+def verdict(message: bytes, host: str = CLIENT, **settings: Any) -> int:
+    return policy(**settings).judge(message, host)[0]
+
+
+def signed(name: str = "example.com", rdtype: str = "A") -> bytes:
+    message = dns.message.make_query(name, rdtype)
+    message.use_tsig(dns.tsigkeyring.from_text({"key.": "c2VjcmV0"}))
+    return message.to_wire()
+
+
+@pytest.mark.parametrize(
+    ("message", "wanted"),
+    [
+        (query("www.example.com"), FORWARD),
+        (query("WWW.EXAMPLE.COM", use_edns=0), FORWARD),
+        (query("example.com", rdclass="CH"), FORWARD),
+        (query("example.com") + b"junk", FORWARD),
+        (query("example.org"), REFUSE),
+        (query("xexample.com"), REFUSE),
+        (query("com"), REFUSE),
+        (query("."), REFUSE),
+        (b"", DROP),
+        (query()[:11], DROP),
+        (query()[:2] + b"\x81" + query()[3:], DROP),
+        (signed(), PRESERVE),
+        (signed("example.org"), REFUSE),
+        (query(rdtype="AXFR"), REFUSE),
+        (query(rdtype="IXFR"), REFUSE),
+        (query(rdtype="TKEY"), REFUSE),
+        (opcode(4, query(rdtype="SOA")), REFUSE),
+        (opcode(5, query(rdtype="SOA")), REFUSE),
+        (opcode(2, query()), PRESERVE),
+        (opcode(2, query("example.org")), REFUSE),
+        (bytes(12), PRESERVE),
+        (query()[:14], PRESERVE),
+    ],
+)
+def test_what_becomes_of_a_message(message: bytes, wanted: int) -> None:
+    assert verdict(message) == wanted
+
+
+@pytest.mark.parametrize(
+    ("who", "message"),
+    [
+        ("transfer", query(rdtype="AXFR")),
+        ("transfer", query(rdtype="IXFR")),
+        ("update", query("key.example.org", "TKEY")),
+        ("update", opcode(5, query(rdtype="SOA"))),
+        ("notify", opcode(4, query(rdtype="SOA"))),
+    ],
+)
+def test_lists_let_their_clients_in_and_no_others(who: str, message: bytes) -> None:
+    lists: dict[str, Any] = {who: US}
+    assert verdict(message, **lists) == PRESERVE
+    assert verdict(message, "198.51.100.1", **lists) == REFUSE
+
+
+def test_a_transfer_of_another_zone_is_refused_to_those_too() -> None:
+    assert verdict(query("example.org", "AXFR"), transfer=US) == REFUSE
+
+
+def test_clients_outside_the_query_list_are_refused_everything() -> None:
+    assert verdict(query(), "198.51.100.1", query=US) == REFUSE
+    assert verdict(query(), CLIENT, query=US) == FORWARD
+    assert verdict(query()[:11], "198.51.100.1", query=US) == DROP
+
+
+class TestNoSideDoor:
+    """What is odd is forwarded, but not where it asks for what would be refused."""
+
+    two = query()[:4] + b"\0\2" + query()[6:] + query("example.org", "A")[12:]
+
+    def test_a_second_question_outside_the_zones(self) -> None:
+        assert verdict(self.two) == REFUSE
+        assert verdict(self.two, zones=None) == PRESERVE
+
+    def test_a_second_question_for_a_transfer(self) -> None:
+        message = query()[:4] + b"\0\2" + query()[6:] + query(rdtype="AXFR")[12:]
+        assert verdict(message) == REFUSE
+
+    def test_a_name_behind_a_pointer(self) -> None:
+        pointed = query()[:4] + b"\0\2" + query()[6:] + b"\xc0\x0c\0\xfc\0\1"
+        assert verdict(pointed) == REFUSE
+        assert verdict(pointed, transfer=US) == PRESERVE
+
+
+class TestFlagged:
+    @pytest.mark.parametrize("message", [query(), query("EXAMPLE.com"), query(use_edns=0), query(use_edns=1)])
+    def test_a_plain_query_is_flattened(self, message: bytes) -> None:
+        assert policy(table=TABLE).judge(message, CLIENT) == (FLATTEN, 29, TABLE[FLAGGED])
+
+    @pytest.mark.parametrize(
+        ("message", "wanted"),
+        [
+            (query("www.example.com"), FORWARD),
+            (query(rdtype="AAAA"), FORWARD),
+            (query(rdclass="CH"), FORWARD),
+            (query() + b"junk", FORWARD),
+            (query(use_edns=0)[:-1], FORWARD),
+            (signed(), PRESERVE),
+        ],
+    )
+    def test_others_are_not(self, message: bytes, wanted: int) -> None:
+        assert verdict(message, table=TABLE) == wanted
+
+    def test_with_do_a_signed_zone_speaks_for_itself(self) -> None:
+        known: set[bytes] = set()
+        judge = policy(table=TABLE, signed=known)
+        asked = query(use_edns=0, want_dnssec=True)
+        assert judge.judge(asked, CLIENT)[0] == FLATTEN
+        known.add(ZONE)
+        judge.forget()
+        assert judge.judge(asked, CLIENT)[0] == FORWARD
+        assert judge.judge(query(use_edns=0), CLIENT)[0] == FLATTEN
+
+
+def test_what_was_judged_is_judged_the_same_again() -> None:
+    judge = policy(table=TABLE)
+    for message in (query(), query("www.example.com"), query("example.org"), query(rdtype="AXFR")):
+        assert judge.judge(message, CLIENT) == judge.judge(message[:1] + b"x" + message[2:], CLIENT)
+
+
+@given(st.binary(max_size=200))
+def test_any_octets_have_a_verdict(message: bytes) -> None:
+    assert verdict(message, table=TABLE) in (DROP, REFUSE, FORWARD, PRESERVE, FLATTEN)
+
+
+addresses = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
+
+
+@given(st.lists(st.tuples(addresses, st.integers(0, 128)), max_size=6), addresses)
+def test_networks_agree_with_ipaddress(prefixes: list[tuple[object, int]], address: object) -> None:
+    networks = [
+        ip_network(f"{host}/{min(bits, 128 if ':' in str(host) else 32)}", strict=False) for host, bits in prefixes
+    ]
+    wanted = any(address in network for network in networks)
+    known = Networks(networks)
+    assert (str(address) in known) is wanted
+    assert (str(address) in known) is wanted
+    assert bool(known) is bool(networks)
