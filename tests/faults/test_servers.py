@@ -118,8 +118,10 @@ def test_cold_start_with_everything_dead(
     dead = FakeInternet(mood=Mood.SILENT)
     dead.start()
     try:
-        servers = {"upstream": [dead.address], "resolver": [resolver.address]}
-        proxy = start(configuration(**servers, flatten=FLATTEN, tables=tables), ready=False)
+        proxy = start(
+            configuration(upstream=[dead.address], resolver=[resolver.address], flatten=FLATTEN, tables=tables),
+            ready=False,
+        )
         until(lambda: proxy.metrics().rung("example.com") == "fresh", "a first resolution")
         if state:
             until(lambda: saved(tables["state"]["path"]), "the answer in the state file")
