@@ -71,7 +71,7 @@ def _advice(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return "; stop what uses the port (`ss -lnptu` shows it), or write another address under [listen] dns"
     if error.errno == errno.EACCES:
-        return "; ports below 1024 need root or CAP_NET_BIND_SERVICE"
+        return "; ports below 1024 need CAP_NET_BIND_SERVICE, a systemd socket unit, or root and --user NAME"
     if error.errno == errno.EADDRNOTAVAIL:
         return "; this host has no such address, see `ip address`"
     return ""
