@@ -42,6 +42,9 @@ PRESERVE: Final = 3
 """Forward, but with the ID as it is: it is part of what was signed, or may be."""
 FLATTEN: Final = 4
 
+MAX_QUESTIONS = 8
+"""Messages with more readable questions are refused: no server answers them, and reading them all costs time."""
+
 _TRANSFERS = (TYPE_AXFR, TYPE_IXFR)
 _GUARDED = frozenset(rdtype.to_bytes(2, "big") for rdtype in (*_TRANSFERS, TYPE_TKEY))
 
@@ -150,7 +153,10 @@ class Policy:
             return REFUSE
         if opcode == OPCODE_UPDATE and host not in self.update:
             return REFUSE
-        for name, rdtype in _questions(message):
+        questions = _questions(message)
+        if len(questions) > MAX_QUESTIONS:
+            return REFUSE
+        for name, rdtype in questions:
             if rdtype == TYPE_TKEY:
                 if host not in self.update:
                     return REFUSE
@@ -161,10 +167,13 @@ class Policy:
 
 
 def _questions(message: bytes) -> list[tuple[bytes, int]]:
-    """Return name (lower case) and type of each question that can be read, pointers followed as a server might."""
+    """Return name (lower case) and type of each question that can be read, pointers followed as a server might.
+
+    One more than are judged at most: names that point at each other's pointers would cost their number's square.
+    """
     offset = HEADER
     found = []
-    for _ in range(int.from_bytes(message[4:6], "big")):
+    for _ in range(min(int.from_bytes(message[4:6], "big"), MAX_QUESTIONS + 1)):
         try:
             name, used = dns.name.from_wire(message, offset)
         except (dns.exception.DNSException, ValueError):

@@ -104,6 +104,11 @@ class TestNoSideDoor:
         message = query()[:4] + b"\0\2" + query()[6:] + query(rdtype="AXFR")[12:]
         assert verdict(message) == REFUSE
 
+    def test_a_crowd_of_questions(self) -> None:
+        crowd = query()[:4] + b"\0\x09" + query()[6:12] + 9 * query()[12:]
+        assert verdict(crowd) == REFUSE
+        assert verdict(crowd[:5] + b"\x08" + crowd[6:]) == PRESERVE
+
     def test_a_name_behind_a_pointer(self) -> None:
         pointed = query()[:4] + b"\0\2" + query()[6:] + b"\xc0\x0c\0\xfc\0\1"
         assert verdict(pointed) == REFUSE
