@@ -19,12 +19,12 @@ from flatproxy.flatten.resolver import Servers, expand
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.store import Row, Store
 from flatproxy.flatten.zones import ZoneFacts
-from flatproxy.forward import rates
 from flatproxy.forward.access import Networks
 from flatproxy.forward.connections import Connections
 from flatproxy.forward.limits import share_descriptors
 from flatproxy.forward.listen import bind
 from flatproxy.forward.policy import Policy
+from flatproxy.forward.rates import Limits
 from flatproxy.forward.readers import LoopReaders
 from flatproxy.forward.road import Road
 from flatproxy.forward.tcp import TcpListener
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IListeningPort
 
-    from flatproxy.config import settings as config
     from flatproxy.config.settings import Endpoint, Settings
     from flatproxy.flatten.answers import Table, Target
     from flatproxy.forward.listen import Sockets
@@ -77,8 +76,8 @@ class App:
         self._upstreams = self._new_upstreams(settings)
         self._retired: list[tuple[float, Upstreams]] = []
         self._udp: list[UdpListener] = []
-        self._descriptors = share_descriptors(len(settings.upstream.servers))
-        self._connections = Connections(self._traffic, self._descriptors.connections)
+        shares = share_descriptors(len(settings.upstream.servers))
+        self._connections = Connections(self._traffic, shares.connections)
         self._ports: list[IListeningPort] = []
         self._http: HttpSide | None = None
         self._ticker = LoopingCall(self._tick)
@@ -111,10 +110,12 @@ class App:
             tells_client=upstream.proxy_protocol,
         )
 
-    def _open_upstreams(self) -> None:
+    def _open_upstreams(self, upstreams: Upstreams) -> None:
+        shares = share_descriptors(len(upstreams.servers))
         try:
-            self._upstreams.open(self._descriptors.sockets, self._descriptors.one_shots)
+            upstreams.open(shares.sockets, shares.one_shots)
         except OSError as error:
+            upstreams.close()
             raise FlatproxyError(f"cannot open a socket to every upstream server: {error.strerror}") from None
 
     def _policy(self, settings: Settings) -> Policy:
@@ -128,7 +129,7 @@ class App:
             notify=Networks(access.notify),
             table=self._table,
             signed=self._zones.signed,
-            limits=_limits(settings.limits),
+            limits=Limits.of(settings.limits),
         )
 
     def start(self, listen_at: Callable[[Endpoint], Sockets] = bind, bound: Callable[[], None] | None = None) -> None:
@@ -140,7 +141,7 @@ class App:
         self._start_http()
         if bound is not None:
             bound()
-        self._open_upstreams()
+        self._open_upstreams(self._upstreams)
         self._adopt(self.settings)
         if self._store is not None:
             now, wall = monotonic(), time()
@@ -207,9 +208,10 @@ class App:
         if settings.listen != self.settings.listen or settings.state != self.settings.state:
             log.warn("[listen] and [state] changed: these take effect after a restart", event="restart_needed")
         if settings.upstream != self.settings.upstream or settings.access.zones[0] != self.settings.access.zones[0]:
+            upstreams = self._new_upstreams(settings)
+            self._open_upstreams(upstreams)  # where that fails nothing has changed yet
             self._retired.append((monotonic() + self._upstreams.timeout_s, self._upstreams))
-            self._upstreams = self._new_upstreams(settings)
-            self._open_upstreams()
+            self._upstreams = upstreams
         resolvers = self._resolvers(settings)
         self._refresher.cold_s = settings.resolver.timeout_s
         self._refresher.resolvers = resolvers
@@ -315,14 +317,3 @@ class App:
             or not self._connections.finish()
             or any(target.waiters for target in self._refresher.targets.values())
         )
-
-
-def _limits(settings: config.Limits) -> rates.Limits | None:
-    """Return the limits that are on, None where none is."""
-    if not settings.responses_per_second and not settings.queries_per_second:
-        return None
-    return rates.Limits(
-        responses=rates.Rate(settings.responses_per_second) if settings.responses_per_second else None,
-        slip=settings.slip,
-        queries=rates.Rate(settings.queries_per_second) if settings.queries_per_second else None,
-    )

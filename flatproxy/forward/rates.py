@@ -8,8 +8,12 @@ a real client comes back over TCP (the rule of BIND's rate limiting).
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 from attrs import define, field
+
+if TYPE_CHECKING:
+    from flatproxy.config import settings
 
 TABLE_SIZE = 65_536
 """Clients or networks remembered; those whose bucket is full again are forgotten first."""
@@ -70,6 +74,14 @@ class Limits:
     responses: Rate | None = None
     slip: int = 2
     queries: Rate | None = None
+
+    @classmethod
+    def of(cls, settings: settings.Limits) -> Limits | None:
+        """Return the limits of a configuration, None where none is on."""
+        responses, queries = settings.responses_per_second, settings.queries_per_second
+        if not responses and not queries:
+            return None
+        return cls(Rate(responses) if responses else None, settings.slip, Rate(queries) if queries else None)
 
     def excess(self, host: str, now: float, *, own: bool) -> int:
         """Say what is to become of a query: 0 goes on as if there were no limit. `own`: flatproxy itself responds."""
