@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import selectors
 import socket
 import threading
@@ -373,3 +374,39 @@ def test_as_few_descriptors_as_it_runs_on(begin: Callable[..., Proxy]) -> None:
         _serves_udp(proxy)
         assert proxy.ask(dns.message.make_query("mail.example.com", "MX"), tcp=True)
     _is(proxy, "tcp_connections", 0)
+
+
+def test_a_reload_shares_descriptors_out_anew(begin: Callable[..., Proxy], upstream: StandIn) -> None:
+    """Many servers in place of one, and back; nothing is left open on the way."""
+    proxy = begin("200ms", 100)
+    before = _descriptors(proxy)
+    one = proxy.path.read_text()
+    port = upstream.address[1]
+    eight = one.replace(f'"127.0.0.1:{port}"', ", ".join(f'"127.0.0.{host}:{port}"' for host in range(1, 9)))
+    for _ in range(3):
+        for config in (eight, one):
+            proxy.reload(config)
+            _serves_udp(proxy)
+            with _connect(proxy) as connection:
+                assert _asks(connection)
+            until(lambda: _descriptors(proxy) < 50, "those of the former servers are given back")
+    until(lambda: _descriptors(proxy) <= before + 2, lambda: f"as many as before, {before}: {_descriptors(proxy)}")
+
+
+def test_a_reload_that_runs_out_of_descriptors_changes_nothing(begin: Callable[..., Proxy], upstream: StandIn) -> None:
+    proxy = begin("200ms", _FEW)
+    one = proxy.path.read_text()
+    port = upstream.address[1]
+    other = one.replace(f'"127.0.0.1:{port}"', f'"127.0.0.1:{port}", "127.0.0.2:{port}"')
+    before = _descriptors(proxy)
+    with contextlib.ExitStack() as stack:
+        # Each with an upstream connection: what is left is not enough for a second set of sockets.
+        opened = [stack.enter_context(_connect(proxy, f"127.0.{number % 5}.9")) for number in range(_BOUND)]
+        assert all(_asks(connection) for connection in opened)
+        resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (_descriptors(proxy) + 10,) * 2)
+        proxy.reload(other, "reload_failed")
+        _serves_udp(proxy)
+        assert all(_asks(connection) for connection in opened)
+    until(lambda: _descriptors(proxy) <= before + 2, lambda: f"as many as before, {before}: {_descriptors(proxy)}")
+    proxy.reload(other)
+    _serves_udp(proxy)
