@@ -118,6 +118,7 @@ class Dnsdist(Subject):
         yield "setACL({" + ", ".join(f'"{network}"' for network in self.options.query) + "})"
         yield 'setSecurityPollSuffix("")'
         yield "setServFailWhenNoServer(true)"
+        yield "setUDPSocketBufferSizes(4194304, 4194304)"
         for backend in self.options.backends:
             yield f'newServer({{address="{_endpoint(backend)}", sockets=8, checkInterval=1, maxCheckFailures=2}})'
         yield f'webserver("127.0.0.1:{self.http_port}")'

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import compare, dnsio, hostile, packets, zones
+from .ports import wait_until
 
 if TYPE_CHECKING:
     from .arena import Arena, Launch, Pair
@@ -86,7 +87,7 @@ def bombard(subject: Subject, backend: RealBackend, messages: list[bytes]) -> No
         found = dnsio.udp_gather(wheres, batch * 2)
         judged = zip(batch, found[: len(batch)], found[len(batch) :], strict=True)
         suspects += [triple for triple in judged if hostile.violation(*triple)]
-        assert subject.serves(zones.PLAIN, 2), f"it does not serve after {at + len(batch)} messages"
+        assert wait_until(lambda: subject.serves(zones.PLAIN, 0.5), 2), f"deaf after {at + len(batch)} messages"
     proofs = (confirm(subject, backend, message) for message, *_ in suspects[:40])
     wrong = list(itertools.islice(filter(None, proofs), 4))
     assert not wrong, f"{len(wrong)} or more of {len(messages)} are wrong:\n" + "\n".join(wrong)
