@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bench import load, surroundings
 from bench.servers import ZONE, Flatproxy, Nsd, Unbound, running
-from tests.integration.harness.waiting import until
+from tests.integration.harness.waiting import let_pass, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,8 @@ TARGETS: Final = 1000
 ASKED: Final = 20_000
 """Distinct questions in the file of queries, at most: spread over all names."""
 READY_WITHIN_S: Final = 180.0
+QUIET_OVER_S: Final = 0.5
+QUIET_SHARE: Final = 0.15
 
 
 def target(number: int) -> str:
@@ -56,6 +58,18 @@ class Many(Flatproxy):
             READY_WITHIN_S,
         )
 
+    def wait_until_quiet(self) -> None:
+        """Wait until it uses little CPU: after a start it asks the nameserver about the zone of every name."""
+        used = sum(self.cpu_s)
+
+        def quiet() -> bool:
+            nonlocal used
+            let_pass(QUIET_OVER_S)
+            before, used = used, sum(self.cpu_s)
+            return used - before < QUIET_SHARE * QUIET_OVER_S
+
+        until(quiet, "little CPU used", READY_WITHIN_S)
+
 
 def _all_noerror(made: load.Load) -> bool:
     return made.lost == 0 and made.rcodes == f"NOERROR {made.completed} (100.00%)"
@@ -80,14 +94,19 @@ def grown(folder: Path, count: int, behind: tuple[Nsd, Unbound]) -> Iterator[tup
         ready_after = monotonic() - began
         proxy.wait_until_flattened(queries(count, folder / f"{count}.txt"))
         flattened_after = monotonic() - began
+        rss_bytes = proxy.rss_bytes
+        start_cpu_s = sum(proxy.cpu_s)
+        proxy.wait_until_quiet()
         yield (
             proxy,
             {
                 "first_answer_s": round(answers_after, 2),
                 "ready_s": round(ready_after, 2),
                 "all_flattened_s": round(flattened_after, 2),
-                "start_cpu_s": round(sum(proxy.cpu_s), 2),
-                "rss_bytes": proxy.rss_bytes,
+                "start_cpu_s": round(start_cpu_s, 2),
+                "quiet_s": round(monotonic() - began, 1),
+                "quiet_cpu_s": round(sum(proxy.cpu_s), 2),
+                "rss_bytes": rss_bytes,
             },
         )
     finally:

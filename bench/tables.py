@@ -84,13 +84,24 @@ def growth(result: dict[str, Any]) -> str:
             f"{int(count):,}",
             f"{names['first_answer_s']:.2f} s",
             f"{names['all_flattened_s']:.2f} s",
+            f"{names['quiet_s']:.0f} s",
             f"{names['rss_bytes'] / MIB:.0f} MiB",
             f"{names['bytes_a_name']}" if names["bytes_a_name"] else "",
             f"{names['qps']:,.0f}",
             f"{names['qps'] / base:.2f} {TIMES}",
             f"{median(each['cpu_us'] for each in names['rounds']):.1f} µs",
         ))  # fmt: skip
-    head = ("names", "first answer", "all flattened", "memory", "octets a name", "q/s", "of one name", "CPU a query")
+    head = (
+        "names",
+        "first answer",
+        "all flattened",
+        "quiet",
+        "memory",
+        "octets a name",
+        "q/s",
+        "of one name",
+        "CPU a query",
+    )
     return _table(head, rows)
 
 
