@@ -79,7 +79,9 @@ class Pending:
         if query is None:
             return None
         # Almost every reply repeats a question in lower case; the others are looked at more closely.
-        if not (reply.startswith(query[1], HEADER) and reply[2] & QR) and not answers(reply, query[1]):
+        # Without a question (QDCOUNT 0) the same octets may stand there as a record.
+        plain = reply.startswith(query[1], HEADER) and reply[2] & QR and reply[5]
+        if not plain and not answers(reply, query[1]):
             return None
         del self._queries[message_id]
         return query

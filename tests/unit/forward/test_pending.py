@@ -27,6 +27,14 @@ def test_a_reply_is_matched_once_by_id_and_question() -> None:
     assert pending.match(reply_to(message_id, asked)) is None
 
 
+def test_a_record_that_looks_like_the_question_is_none() -> None:
+    pending, asked = Pending(random_ids()), pend()
+    message_id = pending.admit(asked)
+    record = asked[1] + b"\0\0\1\x2c\0\4\xcb\0\x71\x42"
+    assert pending.match(message_id + b"\x81\0\0\0\0\1\0\0\0\0" + record) is None
+    assert pending.match(reply_to(message_id, asked)) is asked
+
+
 def test_an_id_in_use_is_not_given_again() -> None:
     pending = Pending(chain([b"\0\1", b"\0\1", b"\0\1", b"\0\2"], repeat(b"\0\3")))
     assert [pending.admit(pend()) for _ in range(3)] == [b"\0\1", b"\0\2", b"\0\3"]
