@@ -5,7 +5,7 @@ An external subject has one backend address: whoever is started there makes the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from attrs import evolve, frozen
@@ -18,7 +18,14 @@ from .subject import Options, Subject
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .stub import Stub
+    from .dnsio import Address
+
+
+class Placed(Protocol):
+    """Whatever a subject can be started in front of: a nameserver, real or scripted, or a relay to one."""
+
+    @property
+    def where(self) -> Address: ...
 
 
 @frozen(kw_only=True)
@@ -103,7 +110,7 @@ class Arena:
         subject.start()
         return subject
 
-    def subject_before(self, *backends: RealBackend | Stub, **options: Any) -> Subject:
+    def subject_before(self, *backends: Placed, **options: Any) -> Subject:
         """Start a subject in front of the backends, with `Options` fields by name; the caller stops it."""
         return self.subject(Options(backends=tuple(backend.where for backend in backends), **options))
 
@@ -121,7 +128,7 @@ class Launch:
         self._arena = arena
         self._running: list[Subject] = []
 
-    def __call__(self, *backends: RealBackend | Stub, **options: Any) -> Subject:
+    def __call__(self, *backends: Placed, **options: Any) -> Subject:
         """Start a subject in front of the backends, with `Options` fields by name, and return it once it is ready."""
         real = all(isinstance(backend, RealBackend) for backend in backends)
         subject = self._arena.subject_before(*backends, **{"probe": zones.PLAIN if real else None, **options})

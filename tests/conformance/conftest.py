@@ -51,6 +51,14 @@ def nsd(arena: Arena) -> RealBackend:
 
 
 @pytest.fixture
+def own_nsd(arena: Arena) -> Iterator[RealBackend]:
+    """An NSD that the test may stop and start."""
+    backend = arena.new_backend()
+    yield backend
+    backend.stop()
+
+
+@pytest.fixture
 def proxy(arena: Arena, nsd: RealBackend) -> Iterator[Subject]:
     """The shared subject in front of the shared NSD. It must outlive the test: P lives."""
     subject = arena.shared("nsd")

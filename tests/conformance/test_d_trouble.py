@@ -15,20 +15,10 @@ from .packets import frame, record
 from .ports import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from .arena import Arena, Launch
+    from .arena import Launch
     from .backend import RealBackend
     from .stub import Query, Stub
     from .subject import Subject
-
-
-@pytest.fixture
-def own_nsd(arena: Arena) -> Iterator[RealBackend]:
-    """An NSD that the test may stop and start."""
-    backend = arena.new_backend()
-    yield backend
-    backend.stop()
 
 
 def is_servfail(message: bytes, reply: bytes | None) -> bool:

@@ -1,0 +1,158 @@
+"""Section E, first part: loss, damage, nameservers that come and go, a subject that is stopped or killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from . import dnsio, faults, load, packets, zones
+from .faults import Relay, Weather
+from .packets import frame
+from .ports import free_port, wait_until
+from .stub import Stub
+
+if TYPE_CHECKING:
+    from .arena import Arena, Launch
+    from .backend import RealBackend
+    from .subject import Subject
+
+
+def process_of(subject: Subject) -> int:
+    """Return the subject's process ID; skip where it is not ours to signal."""
+    if subject.process is None:
+        pytest.skip("the subject's process is not ours")
+    return subject.pid
+
+
+@pytest.mark.must
+def test_098_a_start_without_backend(start: Launch, own_nsd: RealBackend) -> None:
+    own_nsd.stop()
+    subject = start(own_nsd, probe=None)
+    until = time.monotonic() + 7
+    while time.monotonic() < until:
+        dnsio.udp(subject.where, packets.query(zones.PLAIN), 0.5)
+        with dnsio.Connection(subject.where) as connection:
+            assert connection.raw.fileno() >= 0, "it listens"
+        time.sleep(0.1)
+    assert subject.alive()
+    own_nsd.start()
+    assert wait_until(lambda: subject.serves(zones.PLAIN, 0.5), 10)
+
+
+@pytest.mark.must
+def test_100_loss_on_either_side(start: Launch, arena: Arena) -> None:
+    weather = Weather(loss=0.1, twice=0.05, reorder=0.25, delay_s=0.02, jitter_s=0.01)
+    messages = [packets.query(f"lossy{index}.example.test") for index in range(600)]
+    with Stub(load.own) as stub, Relay(stub.where, 1, weather, port=arena.claim_backend_port()) as behind:
+        subject = start(behind)
+        with Relay(subject.where, 1000, weather) as before:
+            outcome = load.insist(before.where, messages, load.is_own, rate=150)
+    assert not outcome.wrong
+    assert outcome.share >= 0.99, f"{outcome.right} of {outcome.asked}"
+
+
+@pytest.mark.must
+def test_101_damaged_packets(start: Launch, arena: Arena) -> None:
+
+    def keeps_the_question(message: bytes, reply: bytes) -> bool:
+        return packets.question_of(reply) == packets.question_of(message)
+
+    messages = [packets.query(f"damaged{index}.example.test") for index in range(300)]
+    weather = Weather(flip=0.3)
+    with Stub(load.own) as stub, Relay(stub.where, 101, weather, port=arena.claim_backend_port()) as behind:
+        subject = start(behind)
+        outcome = load.insist(subject.where, messages, keeps_the_question, tries=3, try_s=0.5)
+        wrong = [reply for reply in outcome.wrong if not may_lack_question(reply)]
+        assert not wrong, [reply.hex() for reply in wrong[:5]]
+        assert outcome.right > 200
+        behind.weather = faults.FAIR
+        assert subject.alive()
+        good = [packets.query(f"good{index}.example.test") for index in range(50)]
+        assert load.insist(subject.where, good, load.is_own, tries=3, try_s=1.0).right == 50
+
+
+def may_lack_question(reply: bytes) -> bool:
+    """Tell whether it is an error without question and records: a backend's own word on what reached it damaged."""
+    return reply[4:8] == bytes(4) and packets.rcode_of(reply) != packets.NOERROR
+
+
+@pytest.mark.must
+def test_102_heavy_loss_to_the_only_backend(start: Launch, arena: Arena) -> None:
+    messages = [packets.query(f"heavy{index}.example.test") for index in range(300)]
+    weather = Weather(loss=0.25)
+    with Stub(load.own) as stub, Relay(stub.where, 102, weather, port=arena.claim_backend_port()) as behind:
+        subject = start(behind)
+        outcome = load.insist(subject.where, messages, load.is_own, try_s=1.0, rate=25)
+    assert not outcome.wrong
+    assert outcome.share >= 0.93, f"{outcome.right} of {outcome.asked}"
+
+
+@pytest.mark.must
+def test_103_a_backend_that_flaps(start: Launch, own_nsd: RealBackend) -> None:
+    subject = start(own_nsd)
+    fds, memory = subject.fds(), subject.rss()
+    for down_s in (0.5, 1.5, 7.0, 0.5):
+        own_nsd.stop()
+        with load.Steady(subject.where, 50, load.is_wild, wait_s=0.0):
+            time.sleep(down_s)
+        own_nsd.start()
+        time.sleep(1.5)
+        messages = [packets.query(load.wild(index)) for index in range(60)]
+        for replies in (dnsio.udp_many(subject.where, messages), dnsio.tcp_many(subject.where, messages, window=8)):
+            right = [load.is_wild(message, reply or b"") for message, reply in zip(messages, replies, strict=True)]
+            assert sum(right) > 0.95 * 60, f"{sum(right)} of 60 after {down_s} s of absence"
+    assert wait_until(lambda: subject.fds() <= fds + 20), f"{fds} descriptors before, {subject.fds()} after"
+    assert subject.rss() < memory + 15 * load.MIB
+
+
+@pytest.mark.must
+def test_107_stopped_and_continued(start: Launch, nsd: RealBackend) -> None:
+    subject = start(nsd)
+    process_of(subject)
+    for number, wait_s in ((signal.SIGSTOP, 3.0), (signal.SIGCONT, 0.0)):
+        for pid in subject.pids:
+            os.kill(pid, number)
+        time.sleep(wait_s)
+    assert wait_until(lambda: subject.serves(zones.PLAIN, 1), 2)
+
+
+@pytest.mark.must
+def test_110_killed_and_started_again(start: Launch, nsd: RealBackend) -> None:
+    subject = start(nsd, port=free_port())
+    process_of(subject)
+    with load.Crowd(subject.where, 50, first=frame(packets.query(zones.PLAIN))):
+        assert subject.process is not None
+        subject.process.kill()
+        subject.process.wait()
+        killed = time.monotonic()
+        again = start(nsd, port=subject.port)
+        assert again.serves(zones.PLAIN)
+        assert time.monotonic() - killed < 5
+
+
+@pytest.mark.must
+def test_113_packets_lost_in_the_kernel(arena: Arena) -> None:
+    if arena.kind == "external":
+        pytest.skip("an external subject is not in the network that loses packets")
+    messages = [packets.query(load.wild(index)) for index in range(200)]
+
+    def lossy() -> tuple[load.Insisted, int]:
+        backend = arena.new_backend()
+        subject = arena.subject_before(backend, probe=zones.PLAIN)
+        try:
+            direct = dict(zip(messages, dnsio.udp_many(backend.where, messages), strict=True))
+            faults.lose_packets(10)
+            outcome = load.insist(subject.where, messages, lambda message, reply: reply == direct[message])
+            return outcome, faults.packets_lost()
+        finally:
+            subject.stop()
+            backend.stop()
+
+    outcome, lost = faults.in_own_network(lossy)
+    assert lost > 20, "the kernel did lose packets"
+    assert not outcome.wrong
+    assert outcome.share >= 0.95, f"{outcome.right} of {outcome.asked}"

@@ -1,0 +1,236 @@
+"""Section E, second part: starting, stopping, reloading, the clock, a full disk, a loop, and long steady load."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from . import dnsio, faults, load, packets, standin, zones
+from .packets import frame, record
+from .ports import bind_pair, free_port, wait_until
+from .proxies import KINDS, Flatproxy
+from .subject import Options, StartFailure, cpu_share
+from .test_e_faults import process_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .arena import Arena, Launch
+    from .backend import RealBackend
+    from .conftest import MakeStub
+    from .stub import Query, Stub
+    from .subject import Subject
+
+_DAY_S = 86400
+
+
+def unable_to_start(arena: Arena, options: Options, wait_s: float) -> Subject:
+    """Start a subject that must end by itself in time, with a code that says that something went wrong."""
+    if arena.kind in {"direct", "external"}:
+        pytest.skip("the subject is not ours to start")
+    subject = KINDS[arena.kind](options, arena.new_folder(arena.kind))
+    began = time.monotonic()
+    with pytest.raises(StartFailure):
+        subject.start(wait_s)
+    assert time.monotonic() - began < wait_s
+    assert subject.process is not None
+    assert subject.process.returncode > 0
+    return subject
+
+
+@pytest.mark.must
+@pytest.mark.parametrize("taken", ["udp", "tcp", "both"])
+def test_099_the_port_is_taken(arena: Arena, nsd: RealBackend, taken: str) -> None:
+    udp, tcp = bind_pair("127.0.0.1")
+    with udp, tcp:
+        tcp.listen()
+        port = int(udp.getsockname()[1])
+        if taken != "both":
+            (tcp if taken == "udp" else udp).close()
+        subject = unable_to_start(arena, Options(backends=(nsd.where,), port=port), 5)
+    assert "in use" in subject.log().lower()
+    assert str(port) in subject.log()
+
+
+@pytest.mark.should
+def test_104_what_is_under_way_is_answered(start: Launch, stub: Stub) -> None:
+    def later(query: Query) -> None:
+        query.reply_later(load.own_answer(query.data), 0.6)
+
+    stub.answer = later
+    subject = start(stub)
+    process_of(subject)
+    messages = [packets.query(f"last{index}.example.test") for index in range(20)]
+    sockets = [dnsio.udp_socket(subject.where) for _ in messages]
+    over_tcp = packets.query("last.tcp.example.test")
+    with dnsio.Connection(subject.where) as connection:
+        for sock, message in zip(sockets, messages, strict=True):
+            sock.send(message)
+        connection.send(over_tcp)
+        for message in (*messages, over_tcp):
+            assert stub.wait_asked(packets.qname_of(message))
+        assert subject.process is not None
+        subject.process.terminate()
+        answered = [dnsio.receive(sock, 2) == load.own_answer(one) for sock, one in zip(sockets, messages, strict=True)]
+        answered.append(connection.receive(2) == load.own_answer(over_tcp))
+    for sock in sockets:
+        sock.close()
+    assert sum(answered) == 21, f"{sum(answered)} of 21"
+    assert subject.process.wait(5) == 0
+    for sock in bind_pair(subject.host, subject.port):
+        sock.close()
+
+
+def endless(query: Query) -> bytes | None:
+    """Begin a transfer that does not end; say nothing to "silent"."""
+    if query.qtype == packets.AXFR:
+        for _ in range(600):
+            query.reply(packets.answer(query.data, [record(b"\xc0\x0c", packets.TXT, packets.txt(2000))]))
+            time.sleep(0.1)
+        return None
+    return None if query.qname.startswith(b"\6silent") else load.own(query)
+
+
+@pytest.mark.must
+def test_105_stalled_clients_do_not_keep_it(start: Launch, stub: Stub) -> None:
+    stub.answer = endless
+    subject = start(stub)
+    process_of(subject)
+    transfer = frame(packets.query("example.test", packets.AXFR))
+    silent = frame(packets.query("silent.example.test"))
+    with (
+        load.Crowd(subject.where, 5, first=transfer) as transferring,
+        load.Crowd(subject.where, 5, first=silent),
+        load.Crowd(subject.where, 5, first=silent[:9]),
+        load.Crowd(subject.where, 5),
+    ):
+        assert None not in transferring.hear(5)
+        assert stub.wait_asked("silent.example.test", 5)
+        assert subject.process is not None
+        subject.process.terminate()
+        assert wait_until(lambda: not subject.alive(), 10), "still there ten seconds after SIGTERM"
+
+
+def has_reloaded(subject: Flatproxy, times: int) -> bool:
+    return len(subject.events("reloaded")) == times
+
+
+@pytest.mark.must
+def test_106_reloads_under_load(start: Launch, nsd: RealBackend) -> None:
+    subject = start(nsd)
+    if not isinstance(subject, Flatproxy):
+        pytest.skip("the subject cannot reload")
+    message = packets.query(zones.PLAIN)
+    with dnsio.Connection(subject.where) as connection, load.Steady(subject.where, 200, load.is_wild) as steady:
+        for reloads in range(5):
+            subject.reload()
+            assert wait_until(partial(has_reloaded, subject, reloads + 1))
+            connection.send(message)
+            reply = connection.receive()
+            assert reply is not None
+            assert packets.rcode_of(reply) == packets.NOERROR
+            time.sleep(0.3)
+    assert steady.sent > 200
+    assert (steady.lost, steady.wrong) == (0, [])
+    assert steady.rcodes == {packets.NOERROR: steady.sent}
+
+
+@pytest.mark.must
+def test_108_the_clock_jumps(start: Launch, nsd: RealBackend, tmp_path: Path) -> None:
+    clock = faults.Clock(tmp_path)
+    subject = start(nsd, env=clock.env)
+    process_of(subject)
+    assert clock.is_seen_by(subject.pids)
+    message = packets.query(load.wild(0))
+    with dnsio.Connection(subject.where) as connection, load.Steady(subject.where, 50, load.is_wild) as steady:
+        for offset_s in (0, _DAY_S, -_DAY_S, 0):
+            clock.shift(offset_s)
+            for _ in range(3):
+                time.sleep(0.4)  # what a proxy does from time to time meets the new time, too
+                assert subject.serves(zones.PLAIN)
+                connection.send(message)
+                assert load.is_wild(message, connection.receive() or b"")
+    assert (steady.lost, steady.wrong) == (0, [])
+    assert steady.rcodes == {packets.NOERROR: steady.sent}
+
+
+@pytest.mark.must
+def test_109_a_full_state_directory(
+    arena: Arena, start: Launch, make_stub: MakeStub, nsd: RealBackend, tmp_path: Path
+) -> None:
+    if arena.kind != "flatproxy":
+        pytest.skip("the subject keeps no state")
+    folder = tmp_path / "full"
+    wrapper = faults.full_folder(folder)
+    resolver = make_stub(standin.silent_on_broken(standin.Internet().answer))
+    subject = start(
+        nsd, resolvers=(resolver.where,), flatten=standin.rule(), state=folder / "state.sqlite", wrapper=wrapper
+    )
+    with load.Steady(subject.where, 100, load.is_wild) as steady:
+        for _ in range(20):
+            message = packets.query(zones.APEX)
+            reply = dnsio.udp(subject.where, message) or dnsio.tcp(subject.where, message) or b"\0" * 12
+            assert int.from_bytes(reply[6:8], "big") == len(standin.ADDRESSES[packets.A])
+            time.sleep(0.1)
+    assert subject.alive()
+    assert (steady.lost, steady.wrong) == (0, [])
+    assert steady.rcodes == {packets.NOERROR: steady.sent}
+
+
+@pytest.mark.must
+def test_111_its_own_backend(arena: Arena, start: Launch) -> None:
+    if arena.kind in {"direct", "external"}:
+        pytest.skip("the subject is not ours to set up so")
+    port = free_port()
+    options = Options(backends=(("127.0.0.1", port),), port=port)
+    subject = KINDS[arena.kind](options, arena.new_folder(arena.kind))
+    try:
+        subject.start()
+    except StartFailure:
+        assert subject.process is not None
+        assert subject.process.returncode > 0
+        assert str(port) in subject.log(), "it says why it does not start"
+        return
+    try:
+        for transport in (dnsio.udp, dnsio.udp, dnsio.tcp):
+            transport(subject.where, packets.query("loop.example.test"), 0.5)
+        time.sleep(6)
+        assert subject.alive()
+        assert subject.fds() < 600
+        assert cpu_share(subject, 1.0) < 0.3
+    finally:
+        subject.stop()
+
+
+def churn(subject: Subject, until: float) -> None:
+    """Open, use, reset and close TCP connections until then."""
+    index = 0
+    while time.monotonic() < until:
+        index += 1
+        message = packets.query(load.wild(index))
+        with dnsio.Connection(subject.where) as connection:
+            connection.send(message)
+            if index % 3 == 0:
+                connection.reset()
+                continue
+            assert load.is_wild(message, connection.receive() or b"")
+        time.sleep(0.03)
+
+
+@pytest.mark.must
+def test_112_steady_load(start: Launch, nsd: RealBackend) -> None:
+    subject = start(nsd)
+    with load.Steady(subject.where, 300, load.is_wild):
+        churn(subject, time.monotonic() + 1)
+    fds, memory = subject.fds(), subject.rss()
+    with load.Steady(subject.where, 300, load.is_wild) as steady:
+        churn(subject, time.monotonic() + 20)
+    assert steady.sent > 5000
+    assert not steady.wrong
+    lost = steady.lost + steady.rcodes[packets.SERVFAIL]
+    assert lost <= 0.0005 * steady.sent, f"{lost} of {steady.sent}"
+    assert wait_until(lambda: subject.fds() <= fds + 30), f"{fds} descriptors before, {subject.fds()} after"
+    assert subject.rss() < memory + 15 * load.MIB
