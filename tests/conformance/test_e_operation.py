@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,8 +17,6 @@ from .subject import Options, StartFailure, cpu_share
 from .test_e_faults import process_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .arena import Arena, Launch
     from .backend import RealBackend
     from .conftest import MakeStub
@@ -169,6 +168,8 @@ def test_109_a_full_state_directory(
     subject = start(
         nsd, resolvers=(resolver.where,), flatten=standin.rule(), state=folder / "state.sqlite", wrapper=wrapper
     )
+    as_it_sees = Path(f"/proc/{subject.pid}/root{folder}/full")
+    assert as_it_sees.stat().st_size > 8192, "its folder is not full"
     with load.Steady(subject.where, 100, load.is_wild) as steady:
         for _ in range(20):
             message = packets.query(zones.APEX)
