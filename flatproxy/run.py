@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import os
 import signal
 import sys
@@ -18,31 +16,18 @@ from flatproxy.app import App
 from flatproxy.errors import FlatproxyError
 from flatproxy.forward.listen import bind
 from flatproxy.observe import logs
+from flatproxy.reactor import install_reactor, settle_memory
 from flatproxy.reload import Reload, ReloadRecord
 from flatproxy.systemd import Notifier, adopt, passed_sockets
 
 if TYPE_CHECKING:
+    import asyncio
     from pathlib import Path
 
     from flatproxy.config.settings import Settings
     from flatproxy.privileges import User
 
 log = Logger()
-
-GC_THRESHOLD = 50_000
-"""Allocations between collections: packets leave no cycles behind, so looking for some is wasted time."""
-
-
-def install_reactor() -> Any:  # noqa: ANN401 - a module that is many interfaces
-    """Install Twisted's reactor on a new asyncio loop and return it; once a process, before anything imports it."""
-    from twisted.internet import asyncioreactor
-
-    asyncioreactor.install(asyncio.new_event_loop())  # type: ignore[no-untyped-call]
-    from twisted.internet import reactor
-
-    # Twisted plans by the wall clock: set back by an hour, no periodic task would run for an hour.
-    reactor.seconds = monotonic  # type: ignore[method-assign]
-    return reactor
 
 
 def run(settings: Settings, path: Path, log_format: Literal["text", "json"], user: User | None = None) -> None:
@@ -83,9 +68,7 @@ def run(settings: Settings, path: Path, log_format: Literal["text", "json"], use
             loop.add_signal_handler(number, begin_stop)
         if hasattr(signal, "SIGHUP"):
             loop.add_signal_handler(signal.SIGHUP, reload.request)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_THRESHOLD, 20, 50)
+        settle_memory()
         notifier.ready(f"listening on {', '.join(map(str, app.listening))}")
         _feed_watchdog(notifier, app, reactor)
 

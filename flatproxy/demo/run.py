@@ -30,8 +30,8 @@ from flatproxy.demo.serving import LOOPBACK, serve
 from flatproxy.demo.tour import Stops, Tour
 from flatproxy.errors import FlatproxyError
 from flatproxy.observe import logs
+from flatproxy.reactor import install_reactor
 from flatproxy.reload import ReloadRecord
-from flatproxy.run import install_reactor
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
