@@ -32,7 +32,7 @@ class ReloadRecord:
 class Applies(Protocol):
     """Who goes over to new settings."""
 
-    def apply(self, settings: Settings) -> None:
+    async def apply(self, settings: Settings) -> None:
         """Do so; `FlatproxyError` changes nothing."""
 
 
@@ -72,7 +72,7 @@ class Reload:
             try:
                 # In a thread: a file of many names takes seconds to read, and packets do not wait for that.
                 settings = await asyncio.to_thread(load, self.path)
-                self.app.apply(settings)
+                await self.app.apply(settings)
             except FlatproxyError as error:
                 self._failed(str(error))
             except Exception as error:  # noqa: BLE001 - the old configuration stays, whatever happened

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from flatproxy import privileges
 from flatproxy.app import App
 from flatproxy.errors import FlatproxyError
-from flatproxy.forward.listen import bind
+from flatproxy.forward.listen import bind_all, share
 from flatproxy.observe import logs
 from flatproxy.reactor import install_reactor, settle_memory
 from flatproxy.reload import Reload, ReloadRecord
@@ -38,7 +38,7 @@ def run(settings: Settings, path: Path, log_format: Literal["text", "json"], use
     reactor = install_reactor()
     loop = reactor._asyncioEventloop  # noqa: SLF001 - Twisted names no other way to the loop
     record = ReloadRecord(settings.digest, at=time())
-    app = App(settings, reactor, record)
+    app = App(settings, reactor, record, log_format)
     reload = Reload(path, app, record, notifier)
     failures: list[FlatproxyError] = []
 
@@ -52,7 +52,10 @@ def run(settings: Settings, path: Path, log_format: Literal["text", "json"], use
     def start() -> None:
         try:
             app.start(
-                lambda endpoint: passed.get(endpoint) or bind(endpoint), lambda: _give_up_root(user, path, settings)
+                lambda endpoint, count: (
+                    share(passed[endpoint], count) if endpoint in passed else bind_all(endpoint, count)
+                ),
+                lambda: _give_up_root(user, path, settings),
             )
         except FlatproxyError as error:
             failures.append(error)

@@ -78,9 +78,16 @@ async def walk(chain: Chain, resolvers: Asker, upstream: Asker) -> Found:
     return chain.found
 
 
+def _nobody(_target: Target) -> None:
+    """Tell nobody."""
+
+
 @define(eq=False)
 class Refresher:
-    """The targets and their schedule. `clock` returns monotonic seconds; `saved` is told of every new resolution."""
+    """The targets and their schedule. `clock` returns monotonic seconds; `saved` is told of every new resolution.
+
+    `settled` is told of every resolution that ended, well or not, of a target that is still wanted.
+    """
 
     resolvers: Asker
     upstream: Asker
@@ -88,6 +95,7 @@ class Refresher:
     cold_s: float
     clock: Callable[[], float]
     saved: Callable[[Target], None]
+    settled: Callable[[Target], None] = _nobody
     latency: BucketTable = field(factory=BucketTable)
     targets: dict[Key, Target] = field(factory=dict)
     _due: list[tuple[float, int, Target]] = field(factory=list)
@@ -174,6 +182,7 @@ class Refresher:
             self._schedule(target, self._next(target, now))
             self._waiting.pop(key, None)
             self._report_rungs(key, now)
+            self.settled(target)
         target.release()
 
     def _next(self, target: Target, now: float) -> float:

@@ -1,22 +1,27 @@
-"""Binds a listen address: one UDP and one TCP socket on the same port. It reads and writes nothing."""
+"""Binds a listen address: one UDP and one TCP socket on the same port, or several. It reads and writes nothing."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import socket
-from typing import TYPE_CHECKING
+import sys
+from time import monotonic, sleep
 
 from attrs import frozen
 
+from flatproxy.config.settings import Endpoint
 from flatproxy.errors import FlatproxyError
-
-if TYPE_CHECKING:
-    from flatproxy.config.settings import Endpoint
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
 BACKLOG = 1_024
 _PORT_ATTEMPTS = 20
+PATIENCE_S = 2.0
+"""For how long the start of several workers waits for a port that is in use."""
+
+
+class _TakenError(FlatproxyError):
+    """The address is in use."""
 
 
 @frozen
@@ -25,6 +30,47 @@ class Sockets:
 
     udp: socket.socket
     tcp: socket.socket
+
+
+def bind_all(endpoint: Endpoint, count: int) -> list[Sockets]:
+    """Bind so many pairs that the kernel spreads clients over; one pair alone shares its port with nobody.
+
+    The first pair of several is bound like one alone, and only then opened to the others: a second process of the same
+    user must not be able to take a part of the queries.
+    """
+    if count == 1:
+        return [bind(endpoint)]
+    if sys.platform != "linux":
+        raise FlatproxyError(f"cannot listen on {endpoint} with {count} workers: that needs Linux; write workers = 1")
+    first = _bind_patiently(endpoint)
+    for sock in (first.udp, first.tcp):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    at = Endpoint(endpoint.host, first.udp.getsockname()[1])
+    return [first, *(_join(at) for _ in range(count - 1))]
+
+
+def _bind_patiently(endpoint: Endpoint) -> Sockets:
+    """Bind; workers that have just lost their control process keep the port until they have drained."""
+    deadline = monotonic() + PATIENCE_S
+    while True:
+        try:
+            return bind(endpoint)
+        except _TakenError:
+            if monotonic() > deadline:
+                raise
+            sleep(0.02)
+
+
+def _join(endpoint: Endpoint) -> Sockets:
+    tcp = _bound(endpoint.host, endpoint.port, socket.SOCK_STREAM, str(endpoint), shared=True)
+    udp = _bound(endpoint.host, endpoint.port, socket.SOCK_DGRAM, str(endpoint), shared=True)
+    tcp.listen(BACKLOG)
+    return Sockets(udp, tcp)
+
+
+def share(sockets: Sockets, count: int) -> list[Sockets]:
+    """Return so many pairs that are one: whichever process is first takes what comes."""
+    return [sockets] * count
 
 
 def bind(endpoint: Endpoint) -> Sockets:
@@ -43,7 +89,7 @@ def bind(endpoint: Endpoint) -> Sockets:
     raise FlatproxyError(f"cannot listen on {endpoint}: no port is free for UDP and TCP alike")
 
 
-def _bound(host: str, port: int, kind: socket.SocketKind, text: str) -> socket.socket:
+def _bound(host: str, port: int, kind: socket.SocketKind, text: str, *, shared: bool = False) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     transport = "TCP" if kind == socket.SOCK_STREAM else "UDP"
     try:
@@ -60,10 +106,13 @@ def _bound(host: str, port: int, kind: socket.SocketKind, text: str) -> socket.s
         else:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((host, port))
     except OSError as error:
         sock.close()
-        raise FlatproxyError(f"cannot listen on {text} ({transport}): {error.strerror}{_advice(error)}") from None
+        kind_of_error = _TakenError if error.errno == errno.EADDRINUSE else FlatproxyError
+        raise kind_of_error(f"cannot listen on {text} ({transport}): {error.strerror}{_advice(error)}") from None
     return sock
 
 

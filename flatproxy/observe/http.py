@@ -147,16 +147,20 @@ class Scrapes:
 
 
 class Pages(Resource):
-    """The three pages. `missing` says what is not ready, one phrase each; an empty list means ready."""
+    """The three pages. `missing` says what is not ready, one phrase each; an empty list means ready.
+
+    `alive` tells whether packets are taken by anybody.
+    """
 
     isLeaf = True
 
-    def __init__(self, scrapes: Scrapes, missing: Callable[[], list[str]]) -> None:
+    def __init__(self, scrapes: Scrapes, missing: Callable[[], list[str]], alive: Callable[[], bool]) -> None:
         super().__init__()
         self._missing = missing
+        self._alive = alive
         self._pages: dict[bytes, Callable[[Request], None]] = {
             b"/metrics": scrapes.join,
-            b"/healthz": lambda request: _reply(request, 200, _JSON, b'{"ok": true}\n'),
+            b"/healthz": self._healthz,
             b"/readyz": self._readyz,
         }
 
@@ -171,6 +175,10 @@ class Pages(Resource):
         else:
             page(request)
         return NOT_DONE_YET
+
+    def _healthz(self, request: Request) -> None:
+        alive = self._alive()
+        _reply(request, 200 if alive else 503, _JSON, json.dumps({"ok": alive}).encode() + b"\n")
 
     def _readyz(self, request: Request) -> None:
         missing = self._missing()
@@ -251,10 +259,11 @@ class HttpSide(Service):
         endpoint: Endpoint,
         registry: CollectorRegistry,
         missing: Callable[[], list[str]],
+        alive: Callable[[], bool],
     ) -> None:
         self._reactor = reactor
         self._endpoint = endpoint
-        self._site = ObserveSite(Pages(Scrapes(registry, reactor), missing), reactor)
+        self._site = ObserveSite(Pages(Scrapes(registry, reactor), missing, alive), reactor)
         self._port: IListeningPort | None = None
 
     @property

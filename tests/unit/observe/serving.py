@@ -27,6 +27,7 @@ def main() -> None:
         endpoint=Endpoint(host=host, port=0),
         registry=registry_of(sources()),
         missing=lambda: ["example.com A: no answer yet"],
+        alive=lambda: True,
     )
 
     def stop() -> None:

@@ -55,9 +55,12 @@ def parse(raw: bytes) -> Reply:
 class Browser:
     """A site with a client that speaks bytes."""
 
-    def __init__(self, read: Sources | None = None, missing: Callable[[], list[str]] = list) -> None:
+    def __init__(
+        self, read: Sources | None = None, missing: Callable[[], list[str]] = list, *, alive: bool = True
+    ) -> None:
         self.clock = Clock()
-        self.site = ObserveSite(Pages(Scrapes(registry_of(read or sources()), self.clock), missing), self.clock)
+        scrapes = Scrapes(registry_of(read or sources()), self.clock)
+        self.site = ObserveSite(Pages(scrapes, missing, lambda: alive), self.clock)
 
     def connect(self) -> tuple[Channel, StringTransport]:
         channel = self.site.buildProtocol(None)
@@ -175,6 +178,11 @@ def test_a_source_that_fails_costs_one_scrape(logged: list[LogEvent]) -> None:
     assert [event["event"] for event in logged if "log_failure" in event] == ["scrape_failed"]
     failing = False
     assert browser.ask("/metrics").code == 200
+
+
+def test_healthz_where_nobody_takes_packets() -> None:
+    reply = Browser(alive=False).ask("/healthz")
+    assert (reply.code, reply.body) == (503, b'{"ok": false}\n')
 
 
 def test_healthz() -> None:

@@ -1,0 +1,426 @@
+"""`[listen] workers = 2`: packets in processes of their own, beside the one that resolves, counts and supervises."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import dns.message
+import dns.query
+import dns.rcode
+import pytest
+
+from .harness.configuration import configuration
+from .harness.load import Load
+from .harness.proxy import Event, Proxy
+from .harness.service import Prepare, Service, bound_pair, service
+from .harness.standin import Reply, StandIn
+from .harness.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from .harness.internet import FakeInternet
+    from .harness.nsd import Nsd
+
+__all__ = ["service"]
+
+Start = Callable[..., Proxy]
+
+WORKERS = 2
+APEX = dns.message.make_query("example.com", "A")
+MX = dns.message.make_query("example.com", "MX")
+ASKS = 40
+"""From so many ports: that all of them meet one of two workers happens once in 2^39 times."""
+PLACEHOLDER = "192.0.2.80"
+
+
+def two(
+    nsd: Nsd,
+    internet: FakeInternet,
+    target: str = "one.test",
+    *,
+    listen: Mapping[str, object] | None = None,
+    **more: Mapping[str, object],
+) -> str:
+    """Write a configuration with two workers."""
+    internet.set("one.test", "A", ["203.0.113.1"])
+    internet.set("two.test", "A", ["203.0.113.2"])
+    return configuration(
+        upstream=[nsd.address],
+        resolver=[internet.address],
+        flatten={"example.com": {"target": target, "types": ["A"]}},
+        tables={"listen": {"workers": WORKERS, **(listen or {})}, **more},
+    )
+
+
+def pids(proxy: Proxy) -> dict[int, int]:
+    """Give the process of each worker by its number."""
+    return {event["worker"]: event["pid"] for event in proxy.since(0, "worker_started")}
+
+
+def queries(proxy: Proxy) -> dict[str, float]:
+    return {labels["worker"]: value for labels, value in proxy.metrics().samples("worker_queries_total")}
+
+
+def is_there(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def addresses(proxy: Proxy, *, tcp: bool = False) -> set[str]:
+    """Ask for the apex from many ports."""
+    return {str(proxy.ask(APEX, tcp=tcp).answer[0][0]) for _ in range(ASKS)}
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+def test_both_take_their_part(nsd: Nsd, internet: FakeInternet, start: Start, tcp: bool) -> None:
+    proxy = start(two(nsd, internet))
+    assert addresses(proxy, tcp=tcp) == {"203.0.113.1"}
+    for _ in range(ASKS):
+        assert proxy.ask(MX, tcp=tcp).rcode() == dns.rcode.NOERROR
+    until(lambda: sum(queries(proxy).values()) == 2 * ASKS, lambda: str(queries(proxy)))
+    assert queries(proxy).keys() == {"1", "2"}
+    assert min(queries(proxy).values()) > 0
+    metrics, transport = proxy.metrics(), "tcp" if tcp else "udp"
+    assert metrics.value("queries_total", transport=transport, verdict="flattened") == ASKS
+    assert metrics.value("queries_total", transport=transport, verdict="forwarded") == ASKS
+    assert metrics.value("workers") == WORKERS
+    assert metrics.value("worker_restarts_total") == 0
+    assert metrics.value("upstream_up") == 1
+    assert metrics.value("replies_total", rcode="NOERROR") >= ASKS
+    assert all(is_there(pid) for pid in {proxy.pid, *pids(proxy).values()})
+    assert len(set(pids(proxy).values()) | {proxy.pid}) == 3
+
+
+def test_what_is_said_once_is_said_once(nsd: Nsd, internet: FakeInternet, start: Start) -> None:
+    proxy = start(two(nsd, internet))
+    proxy.reload(two(nsd, internet, "two.test"))
+    proxy.stop()
+    for event in ("listening", "ready", "reloaded", "stopping", "stopped"):
+        assert len(proxy.since(0, event)) == 1, event
+    assert len(proxy.since(0, "worker_started")) == WORKERS
+    assert not proxy.since(0, "worker_died")
+    ready = proxy.events.index(proxy.since(0, "ready")[0])
+    assert all(proxy.events.index(event) < ready for event in proxy.since(0, "worker_started"))
+
+
+def test_one_target_is_resolved_once_for_all(nsd: Nsd, internet: FakeInternet, start: Start) -> None:
+    internet.set("once.test", "A", ["203.0.113.9"])
+    proxy = start(two(nsd, internet, "once.test"))
+    assert addresses(proxy) == {"203.0.113.9"}
+    assert internet.asked["once.test", "A"] == 1
+
+
+def test_a_change_is_with_all_within_a_tenth_of_a_second(nsd: Nsd, internet: FakeInternet, start: Start) -> None:
+    internet.set("moves.test", "A", ["203.0.113.10"], ttl=1)
+    proxy = start(two(nsd, internet, "moves.test"))
+    clients = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(16)]
+    try:
+        for client in clients:
+            client.connect(proxy.address)
+            client.settimeout(4)
+        for step in range(11, 14):
+            new = f"203.0.113.{step}"
+            internet.set("moves.test", "A", [new], ttl=1)
+            first_new, last_old = _watch(clients, new)
+            assert last_old - first_new < 0.1
+    finally:
+        for client in clients:
+            client.close()
+    assert min(queries(proxy).values()) > 0
+
+
+def _watch(clients: list[socket.socket], new: str) -> tuple[float, float]:
+    """Ask until all say the new address; return when it was first seen, and when the old one was last seen."""
+    first_new, last_old = float("inf"), 0.0
+    deadline = monotonic() + 10
+    while monotonic() < deadline:
+        said = []
+        for client in clients:
+            client.send(APEX.to_wire())
+            reply = dns.message.from_wire(client.recv(4096))
+            said.append(str(reply.answer[0][0]))
+            if said[-1] == new:
+                first_new = min(first_new, monotonic())
+            else:
+                last_old = monotonic()
+        if set(said) == {new}:
+            return first_new, last_old
+    raise AssertionError("the new address never came")
+
+
+def test_a_killed_worker_is_replaced_within_a_second(nsd: Nsd, internet: FakeInternet, start: Start) -> None:
+    """The others never stop; what the kernel has taken meanwhile is answered by the replacement, and never wrongly."""
+    proxy = start(two(nsd, internet))
+    asked = [("example.com", "A"), ("example.com", "MX"), ("www.example.com", "A"), ("example.com", "A")]
+    seen: list[float] = []
+    with Load(proxy.address, asked) as load:
+        for number in (1, 2, 1):
+            until(lambda: len(load.asked) > 40, "traffic")
+            before = queries(proxy)
+            mark, killed_at = proxy.mark, monotonic()
+            os.kill(pids(proxy)[number], signal.SIGKILL)
+            died = proxy.wait_event("worker_died", mark=mark)
+            assert (died["worker"], died["status"]) == (number, "SIGKILL")
+            proxy.wait_event("worker_started", mark=mark, worker=number)
+            assert monotonic() - killed_at < 1
+            until(lambda: _more(queries(proxy), before, seen), "both take traffic again")  # noqa: B023
+    assert len(load.lost) <= 3 * len(asked), "no more than was in flight"
+    assert {str(rdata) for reply in _of_apex(load) for rdata in reply.answer[0]} == {"203.0.113.1"}
+    assert max(each.took_s for each in load.asked if each.reply is not None) < 1
+    assert proxy.metrics().value("worker_restarts_total") == 3
+    assert proxy.metrics().value("workers") == WORKERS
+    assert seen == sorted(seen)
+
+
+def _more(now: dict[str, float], before: dict[str, float], seen: list[float]) -> bool:
+    seen.append(sum(now.values()))
+    return all(now[worker] > before[worker] for worker in before)
+
+
+def _of_apex(load: Load) -> list[dns.message.Message]:
+    return [
+        reply
+        for reply in load.replies()
+        if reply.question[0].name.to_text() == "example.com." and reply.question[0].rdtype == 1
+    ]
+
+
+def test_no_count_goes_back(nsd: Nsd, internet: FakeInternet, start: Start) -> None:
+    proxy = start(two(nsd, internet))
+    last: dict[tuple[str, str], float] = {}
+
+    def look() -> bool:
+        metrics = proxy.metrics()
+        for name in ("queries_total", "replies_total", "upstream_sent_total", "worker_queries_total",
+                     "worker_cpu_seconds_total", "forward_seconds_count", "forward_seconds_sum"):  # fmt: skip
+            for labels, value in metrics.samples(name):
+                key = name, str(sorted(labels.items()))
+                assert value >= last.get(key, 0.0), key
+                last[key] = value
+        return not metrics.value("workers") < WORKERS
+
+    with Load(proxy.address, [("example.com", "A"), ("example.com", "MX")]) as load:
+        for number in (1, 2):
+            until(lambda: look() and len(load.asked) > 40, "traffic")
+            mark = proxy.mark
+            os.kill(pids(proxy)[number], signal.SIGKILL)
+            until(lambda: look() and bool(proxy.since(mark, "worker_started")), "a new one")  # noqa: B023
+        proxy.reload(two(nsd, internet, upstream_={"timeout": "1500ms"}))
+        count = len(load.asked)
+        until(lambda: look() and len(load.asked) > count + 20, "traffic after it")
+    total = len(load.replies())
+    until(lambda: look() and last[_key("worker_queries_total", worker="1")] > 0, "counts")
+    assert sum(value for (name, _), value in last.items() if name == "queries_total") >= total - 2 * 20
+
+
+def _key(name: str, **labels: str) -> tuple[str, str]:
+    return name, str(sorted(labels.items()))
+
+
+def test_reloading_under_load_loses_nothing_and_all_switch(nsd: Nsd, internet: FakeInternet, start: Start) -> None:
+    configs = [two(nsd, internet), two(nsd, internet, "two.test")]
+    proxy = start(configs[0])
+    with Load(proxy.address, [("example.com", "A"), ("example.com", "MX")], over_tcp=("example.com", "A")) as load:
+        for turn in range(6):
+            proxy.reload(configs[(turn + 1) % 2])
+            assert addresses(proxy) == {f"203.0.113.{2 - turn % 2}"}
+    assert not load.lost
+    assert {reply.rcode() for reply in load.replies()} == {dns.rcode.NOERROR}
+    assert {str(rdata) for reply in _of_apex(load) for rdata in reply.answer[0]} == {"203.0.113.1", "203.0.113.2"}
+    assert max(each.took_s for each in load.asked) < 1
+    assert proxy.metrics().value("worker_restarts_total") == 0
+
+
+def test_a_bad_file_changes_nothing_anywhere(nsd: Nsd, internet: FakeInternet, start: Start) -> None:
+    proxy = start(two(nsd, internet))
+    proxy.reload("= what", "reload_failed")
+    assert addresses(proxy) == {"203.0.113.1"}
+    proxy.reload(two(nsd, internet, access={"query": ["192.0.2.0/24"]}))
+    assert {proxy.ask(MX).rcode() for _ in range(ASKS)} == {dns.rcode.REFUSED}
+
+
+@pytest.fixture
+def slow() -> Iterator[StandIn]:
+    """A nameserver that answers, but for A of anything only after 0.6 s."""
+
+    def script(query: bytes, _transport: str) -> list[Reply]:
+        late = 0.6 if query[-4:-2] == b"\0\1" or b"\0\1\0\1" in query[12:] else 0.0
+        return [Reply(query[:2] + b"\x84\0" + query[4:], late)]
+
+    server = StandIn(script)
+    server.start()
+    yield server
+    server.stop()
+
+
+def _under_way(proxy: Proxy, count: int) -> list[socket.socket]:
+    """Ask what takes a while from so many ports, and return once all of it is at the nameserver."""
+    clients = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+    for client in clients:
+        client.settimeout(3)
+        client.connect(proxy.address)
+        client.send(dns.message.make_query("slow.example.net", "A").to_wire())
+    return clients
+
+
+def test_sigterm_drains_all(slow: StandIn, start: Start) -> None:
+    proxy = start(configuration(upstream=[slow.address], listen={"workers": WORKERS}))
+    clients = _under_way(proxy, 16)
+    until(lambda: proxy.metrics().value("upstream_pending") == 16, "all are under way")
+    workers = pids(proxy)
+    began = monotonic()
+    proxy.stop()
+    assert monotonic() - began < 2
+    for client in clients:
+        assert client.recv(4096)
+        client.close()
+    assert not any(map(is_there, workers.values()))
+    assert not proxy.since(0, "worker_died")
+
+
+def test_sigint_of_a_terminal_reaches_all_and_ends_well(slow: StandIn, service: Prepare) -> None:
+    proxy = service(
+        configuration(upstream=[slow.address], listen={"workers": WORKERS}), options={"start_new_session": True}
+    )
+    proxy.start()
+    clients = _under_way(proxy, 8)
+    until(lambda: proxy.metrics().value("upstream_pending") == 8, "all are under way")
+    proxy.expected_to_end = True
+    os.killpg(proxy.pid, signal.SIGINT)
+    assert proxy.wait() == 0
+    for client in clients:
+        assert client.recv(4096)
+        client.close()
+    assert [event["event"] for event in proxy.events][-2:] == ["stopping", "stopped"], proxy.log
+    assert not proxy.since(0, "worker_died")
+
+
+def test_sighup_of_a_terminal_ends_no_worker(nsd: Nsd, internet: FakeInternet, service: Prepare) -> None:
+    proxy = service(two(nsd, internet), options={"start_new_session": True})
+    proxy.start()
+    mark = proxy.mark
+    os.killpg(proxy.pid, signal.SIGHUP)
+    proxy.wait_event("reloaded", mark=mark)
+    assert addresses(proxy) == {"203.0.113.1"}
+    assert not proxy.since(0, "worker_died")
+
+
+def test_a_worker_that_is_told_to_end_drains_and_is_replaced(slow: StandIn, start: Start) -> None:
+    proxy = start(configuration(upstream=[slow.address], listen={"workers": WORKERS}))
+    clients = _under_way(proxy, 16)
+    until(lambda: proxy.metrics().value("upstream_pending") == 16, "all are under way")
+    mark = proxy.mark
+    os.kill(pids(proxy)[1], signal.SIGTERM)
+    proxy.wait_event("worker_started", mark=mark, worker=1)
+    for client in clients:
+        assert client.recv(4096)
+        client.close()
+    died = proxy.wait_event("worker_died", mark=mark)
+    assert (died["worker"], died["status"]) == (1, "exit code 0")
+    for _ in range(ASKS):
+        assert proxy.ask(MX).rcode() == dns.rcode.NOERROR
+    assert len(proxy.since(mark, "worker_died")) == 1
+
+
+def test_without_the_control_process_no_worker_is_left(nsd: Nsd, internet: FakeInternet, start: Start) -> None:
+    """And the port is free for the next start, which is not mixed with what is left of the last one."""
+    proxy = start(two(nsd, internet))
+    workers, address = pids(proxy), proxy.address
+    addresses(proxy)
+    proxy.kill()
+    until(lambda: not any(map(is_there, workers.values())), "the workers' end", 2)
+    again = start(two(nsd, internet, listen={"workers": WORKERS, "dns": [f"127.0.0.1:{address[1]}"]}))
+    assert again.address == address
+    assert addresses(again) == {"203.0.113.1"}
+
+
+def test_a_stuck_worker_is_replaced(nsd: Nsd, internet: FakeInternet, start: Start) -> None:
+    proxy = start(two(nsd, internet))
+    mark, pid = proxy.mark, pids(proxy)[2]
+    os.kill(pid, signal.SIGSTOP)
+    stuck = proxy.wait_event("worker_stuck", mark=mark, deadline_s=15)
+    assert (stuck["worker"], stuck["pid"]) == (2, pid)
+    proxy.wait_event("worker_started", mark=mark, worker=2)
+    assert not is_there(pid)
+    assert addresses(proxy) == {"203.0.113.1"}
+
+
+def test_a_stop_of_the_control_process_harms_no_worker(nsd: Nsd, internet: FakeInternet, start: Start) -> None:
+    """They go on with what they know; and it does not take its own sleep for theirs."""
+    proxy = start(two(nsd, internet))
+    proxy.send(signal.SIGSTOP)
+    try:
+        began = monotonic()
+        with Load(proxy.address, [("example.com", "A"), ("example.com", "MX")]) as load:
+            until(lambda: monotonic() - began > 5.5, "longer than its patience", 20)
+        assert not load.lost
+    finally:
+        proxy.send(signal.SIGCONT)
+    proxy.reload(two(nsd, internet, "two.test"))
+    assert addresses(proxy) == {"203.0.113.2"}
+    assert not proxy.since(0, "worker_died")
+
+
+def _refused(prepared: Service) -> str:
+    code, said = prepared.refused()
+    assert code == 1
+    return said
+
+
+def test_a_second_start_on_the_same_port_is_refused(
+    nsd: Nsd, internet: FakeInternet, start: Start, service: Prepare, tmp_path: Path
+) -> None:
+    """Whichever of them has workers: nobody takes a part of another's queries."""
+    proxy = start(two(nsd, internet))
+    for workers in (1, 2):
+        listen = {"workers": workers, "dns": [f"127.0.0.1:{proxy.address[1]}"]}
+        assert "Address already in use" in _refused(service(two(nsd, internet, listen=listen)))
+    assert addresses(proxy) == {"203.0.113.1"}
+
+
+def test_sockets_that_were_passed_are_shared(nsd: Nsd, internet: FakeInternet, service: Prepare) -> None:
+    with bound_pair() as (address, sockets):
+        config = two(nsd, internet, listen={"workers": WORKERS, "dns": [f"127.0.0.1:{address[1]}"]})
+        proxy = service(config, passed=sockets)
+        proxy.start()
+        assert proxy.listening == [address]
+        for tcp in (False, True):
+            assert addresses(proxy, tcp=tcp) == {"203.0.113.1"}
+        for number in (1, 2):
+            mark = proxy.mark
+            os.kill(pids(proxy)[number], signal.SIGKILL)
+            assert addresses(proxy) == {"203.0.113.1"}
+            proxy.wait_event("worker_started", mark=mark, worker=number)
+        proxy.stop()
+
+
+def test_ready_says_who_is_missing(nsd: Nsd, internet: FakeInternet, start: Start) -> None:
+    proxy = start(two(nsd, internet))
+    assert proxy.get("/readyz")[0] == 200
+    assert proxy.get("/healthz")[0] == 200
+    pid = pids(proxy)[1]
+    os.kill(pid, signal.SIGSTOP)  # so that the next reload waits for it
+    try:
+        _write(proxy, two(nsd, internet, "two.test"))
+        mark: int = proxy.mark
+        proxy.send(signal.SIGHUP)
+        event: Event = proxy.wait_event("reloaded", mark=mark, deadline_s=20)
+        assert event["event"] == "reloaded"
+        assert addresses(proxy) == {"203.0.113.2"}, "the one that did not answer was replaced"
+    finally:
+        if is_there(pid):
+            os.kill(pid, signal.SIGCONT)
+    until(lambda: proxy.get("/readyz")[0] == 200, lambda: proxy.get("/readyz")[1])
+
+
+def _write(proxy: Proxy, config: str) -> None:
+    proxy.path.write_text(config)
