@@ -118,6 +118,11 @@ class ZoneFacts:
     _look: asyncio.Task[None] | None = None
     _look_due: float = float("-inf")
 
+    @property
+    def soas(self) -> Mapping[bytes, bytes]:
+        """The SOA record of each known zone, by apex."""
+        return self._soas
+
     def soa(self, name: bytes) -> bytes | None:
         """Return the SOA record of a flagged name's zone, None where it is not known."""
         apex = self._apex(name)
