@@ -74,14 +74,10 @@ class Flattening:
 
     def _adopt(self) -> None:
         """Build the table and put it in place in one assignment."""
-        old = self.table
         for target in self._refresher.targets.values():
             target.answers.clear()
         table = answers.build(self.settings.flatten, self._refresher.target_for, self.zones)
-        for question, answer in table.items():
-            before = old.get(question)
-            if isinstance(answer, answers.Answer) and isinstance(before, answers.Answer):
-                answer.rung = before.rung
+        table.carry(self.table)
         self.table = table
         self._refresher.retire_unused()
         self.zones.cover(self.settings.flatten)

@@ -11,7 +11,7 @@ from attrs import define
 
 from flatproxy.config.settings import Rule
 from flatproxy.flatten import answers
-from flatproxy.flatten.ladder import Resolution
+from flatproxy.flatten.ladder import Resolution, Rung
 from flatproxy.flatten.status import statuses
 from flatproxy.wire import records
 from flatproxy.wire.peek import TYPE_A, TYPE_AAAA, TYPE_ANY
@@ -139,6 +139,51 @@ class TestTable:
         rule = Rule(target=LB, types=frozenset({"AAAA"}), any="forward")
         assert set(answers.build({NAME: rule}, self.target_for, _Zones())) == {answers.question(NAME, TYPE_AAAA)}
         assert answers.question(NAME, TYPE_ANY) in answers.build({NAME: RULE}, self.target_for, _Zones())
+
+    def test_no_other_question_has_an_answer(self) -> None:
+        table = answers.build({NAME: Rule(target=LB, types=frozenset({"A"}))}, self.target_for, _Zones())
+        key = answers.question(NAME, TYPE_A)
+        others = [
+            answers.question(NAME, TYPE_AAAA),
+            answers.question(NAME, 15),
+            answers.question(b"\4shop" + NAME, TYPE_A),
+            key[:-2] + b"\0\3",
+            key[1:],
+            b"",
+        ]
+        assert key in table
+        assert [other for other in others if other in table or table.get(other) is not None] == []
+        assert table.get(b"", "nothing") == table.get(others[1], "nothing") == "nothing"
+        with pytest.raises(KeyError):
+            table[others[0]]
+
+    def test_what_is_iterated_over_is_what_is_found(self) -> None:
+        rules = {NAME: RULE, b"\4shop" + NAME: Rule(target=LB, types=frozenset({"AAAA"}), any="forward")}
+        table = answers.build(rules, self.target_for, _Zones())
+        assert len(list(table)) == len(table) == 4
+        assert answers.question(b"\4shop" + NAME, TYPE_A) not in table
+        assert {key: table.get(key) for key in table} == dict(table)
+
+    def test_names_of_one_rule_cost_one_answer(self) -> None:
+        made: list[tuple[bytes, int]] = []
+
+        def target_for(name: bytes, rdtype: int) -> answers.Target:
+            made.append((name, rdtype))
+            return answers.Target(name, rdtype, cold_until=0.0)
+
+        table = answers.build(dict.fromkeys((bytes([1, 97 + n]) + NAME for n in range(20)), RULE), target_for, _Zones())
+        assert sorted(made) == [(LB, TYPE_A), (LB, TYPE_AAAA)]
+        assert [answer.names for answer in table.answers] == [20, 20]
+
+    def test_rungs_are_carried_over_a_reload(self) -> None:
+        before = answers.build({NAME: RULE}, self.target_for, _Zones())
+        for answer in before.answers:
+            answer.rung = Rung.STALE
+        shop = b"\4shop" + NAME
+        after = answers.build({NAME: Rule(target=LB, max_ttl_s=7), shop: RULE}, self.target_for, _Zones())
+        after.carry(before)
+        found = {answer.first_name: answer.rung for answer in after.answers}
+        assert found == {NAME: Rung.STALE, shop: None}
 
 
 @pytest.mark.parametrize(
