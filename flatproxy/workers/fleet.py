@@ -7,11 +7,9 @@ replaced waits in them for its replacement.
 from __future__ import annotations
 
 import asyncio
-from math import ceil
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, evolve, field
 from twisted.logger import Logger
 
 from flatproxy.config.settings import Endpoint
@@ -21,7 +19,6 @@ from flatproxy.packets import DRAIN_S
 from flatproxy.workers import link as links
 from flatproxy.workers.channel import frame
 from flatproxy.workers.messages import (
-    Changed,
     Discard,
     Drain,
     Facts,
@@ -32,10 +29,12 @@ from flatproxy.workers.messages import (
     Switch,
     Switched,
 )
+from flatproxy.workers.news import News, for_each, states
+from flatproxy.workers.slots import EARLY_S, Slot
 from flatproxy.workers.totals import ServerTotal, Totals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from flatproxy.config.settings import Settings
     from flatproxy.counts import Traffic, Worker
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from flatproxy.flattening import Flattening
     from flatproxy.forward.listen import Sockets
     from flatproxy.workers.link import Link
-    from flatproxy.workers.messages import Message, TargetState, ZoneFact
+    from flatproxy.workers.messages import Message
 
 log = Logger()
 
@@ -51,43 +50,12 @@ PATIENCE_S = 5.0
 """A worker that says nothing for this long is replaced; they say something four times a second."""
 NAMES_A_SECOND = 20_000
 """Flagged names that a worker builds a table of in a second, at the least: for so long more it may be silent."""
-EARLY_S = 2.0
-"""A worker that ends sooner after its start ended early: after the third in a row there is a pause."""
-PAUSE_S = 0.5
-MAX_PAUSE_S = 30.0
 REAP_S = 1.0
 
 
-def pause_s(early: int) -> float:
-    """Return how long to wait after so many early ends in a row: nothing twice, then 0.5 s, doubling to 30 s."""
-    return min(PAUSE_S * (1 << min(early - 3, 10)), MAX_PAUSE_S) if early > 2 else 0.0
-
-
-def for_each(settings: Settings, workers: int) -> Settings:
-    """Return the settings as each worker follows them: its share of the rates.
-
-    The kernel spreads a client over the workers by its ports, so that all of them together allow what is written.
-    """
-    limits = settings.limits
-    shared = evolve(
-        limits,
-        responses_per_second=ceil(limits.responses_per_second / workers),
-        queries_per_second=ceil(limits.queries_per_second / workers),
-    )
-    return evolve(settings, limits=shared)
-
-
-@define(eq=False)
-class Slot:
-    """The place of one worker: its sockets, and who has them now."""
-
-    number: int
-    sockets: list[Sockets] = field(factory=list)
-    link: Link | None = None
-    early: int = 0
-    """Early ends in a row."""
-    due: float | None = None
-    """When to start the next one, monotonic seconds; None where one runs."""
+def patience_s(settings: Settings) -> float:
+    """Return for how long a worker that builds a table of these settings may be silent."""
+    return PATIENCE_S + len(settings.flatten) / NAMES_A_SECOND
 
 
 class Fleet:
@@ -106,11 +74,11 @@ class Fleet:
         self._number = 0
         """Of the settings in force."""
         self._last_number = 0
-        self._targets: dict[Target, None] = {}
-        self._zones: set[bytes] = set()
-        self._news = asyncio.Event()
+        self._news = News(flattening, self._loop, self._tell)
+        self._heard = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._patience_s = PATIENCE_S
         self._ticked_at = monotonic()
 
     # Who reads what was counted
@@ -128,14 +96,14 @@ class Fleet:
     @property
     def workers(self) -> list[Worker]:
         """What each worker has done."""
-        return [self._totals.worker(slot.number, serving=_serves(slot)) for slot in self._slots]
+        return [self._totals.worker(slot.number, serving=slot.serving) for slot in self._slots]
 
     def missing(self) -> Iterator[str]:
         """Yield what is not ready yet."""
         if not self.listening:
             yield "not listening"
         for slot in self._slots:
-            if not _serves(slot):
+            if not slot.serving:
                 yield f"worker {slot.number} of {len(self._slots)}: not serving"
         if not any(server.up and server.answered for server in self.servers):
             yield "upstream: no server answers"
@@ -155,6 +123,7 @@ class Fleet:
     def begin(self, settings: Settings) -> None:
         """Start the workers; `FlatproxyError` where no process is to be had."""
         self._settings, self._number, self._last_number = settings, 1, 1
+        self._patience_s = patience_s(settings)
         first = self._first_words()
         for slot in self._slots:
             try:
@@ -164,17 +133,15 @@ class Fleet:
 
     def _first_words(self) -> bytes:
         """Return what a new worker is told: the settings in force and all that is known."""
-        flattening = self._flattening
-        facts = Facts(targets=_states(flattening.targets), zones=self._zone_facts(self._settings.flatten))
         settings = for_each(self._settings, len(self._slots))
-        prepare = Prepare(number=self._number, settings=settings, facts=facts)
+        prepare = Prepare(number=self._number, settings=settings, facts=self._news.all())
         return frame(prepare) + frame(Switch(number=self._number))
 
     def _start(self, slot: Slot, first: bytes) -> None:
-        slot.due = None
-        slot.link = links.start(slot.number, slot.sockets, self._log_format, self._loop, self._told, self._lost)
-        self._links.add(slot.link)
-        slot.link.channel.send(first)
+        worker = links.start(slot.number, slot.sockets, self._log_format, self._loop, self._told, self._lost)
+        slot.fill(worker)
+        self._links.add(worker)
+        worker.channel.send(first)
 
     def _restart(self, slot: Slot) -> None:
         self.restarts += 1
@@ -182,26 +149,23 @@ class Fleet:
             self._start(slot, self._first_words())
         except OSError as error:
             self._failed(slot.number, error.strerror or "OSError")
-            self._plan(slot, early=True)
+            slot.vacate(monotonic(), early=True)
 
     def _failed(self, number: int, reason: str) -> None:
         log.error("worker {worker} cannot start: {reason}", event="worker_failed", worker=number, reason=reason)
 
-    def _plan(self, slot: Slot, *, early: bool) -> None:
-        """Have another worker take this place, at once or after a pause."""
-        slot.link = None
-        slot.early = slot.early + 1 if early else 0
-        pause = pause_s(slot.early)
-        if not pause:
-            self._restart(slot)
-        else:
-            slot.due = monotonic() + pause
+    def _replace(self, worker: Link) -> None:
+        """Have another worker take this one's place, at once or after a pause, unless that has happened."""
+        slot, now = self._slots[worker.number - 1], monotonic()
+        if slot.link is worker and not self._stopping:
+            slot.vacate(now, early=now - worker.started_at < EARLY_S)
+            if slot.is_due(now):
+                self._restart(slot)
 
     async def stop(self) -> None:
         """Have all workers drain, end who does not within a second, and close the sockets."""
         self._stopping = True
-        for each in self._links:
-            each.channel.send(frame(Drain()))
+        self._tell(Drain())
         await self._until(lambda: not self._links, DRAIN_S + 0.5)
         for each in list(self._links):
             each.process.kill()
@@ -217,10 +181,10 @@ class Fleet:
         """Wait for that to be true after something was heard of a worker; tell whether it is."""
         deadline = monotonic() + patience_s
         while not done():
-            self._news.clear()
+            self._heard.clear()
             try:
                 async with asyncio.timeout(deadline - monotonic()):
-                    await self._news.wait()
+                    await self._heard.wait()
             except TimeoutError:
                 return done()
         return True
@@ -242,10 +206,8 @@ class Fleet:
                 self._switched(worker, message.number)
             case Leaving():
                 worker.leaving = True
-                slot = self._slots[worker.number - 1]
-                if slot.link is worker and not self._stopping:
-                    self._plan(slot, early=monotonic() - worker.started_at < EARLY_S)
-        self._news.set()
+                self._replace(worker)
+        self._heard.set()
 
     def _switched(self, worker: Link, number: int) -> None:
         if not worker.switched:
@@ -274,7 +236,7 @@ class Fleet:
         worker.process.kill()
         self._links.discard(worker)
         self._totals.ended(worker)
-        self._news.set()
+        self._heard.set()
         if self._stopping:
             return
         log.warn(
@@ -284,39 +246,20 @@ class Fleet:
             pid=worker.process.pid,
             status=worker.status(),
         )
-        slot = self._slots[worker.number - 1]
-        if slot.link is worker:
-            self._plan(slot, early=monotonic() - worker.started_at < EARLY_S)
+        self._replace(worker)
 
     # What workers are told
 
     def target_settled(self, target: Target) -> None:
-        """Hand on a target at the end of this turn of the loop, with those that settle in the same one."""
-        if not self._targets:
-            self._loop.call_soon(self._tell_targets)
-        self._targets[target] = None
+        """Hand it on."""
+        self._news.target_settled(target)
 
-    def _tell_targets(self) -> None:
-        targets, self._targets = self._targets, {}
-        self._tell(Changed(facts=Facts(targets=_states(targets))))
-
-    def zone_learned(self, name: bytes) -> None:
-        """Hand on what is known of this name's zone with the next tick: a round asks about many."""
-        self._zones.add(name)
+    def zone_learned(self, name: bytes) -> None:  # noqa: ARG002 - zones are handed on, not names
+        """Hand it on."""
+        self._news.zone_learned()
 
     def signed_changed(self) -> None:
-        """Do nothing: `zone_learned` comes with the names."""
-
-    def _zone_facts(self, flagged: Iterable[bytes]) -> dict[bytes, ZoneFact]:
-        """Return what is known of the zones of these names; equal facts are one object, and pickled once."""
-        zones = self._flattening.zones
-        same: dict[ZoneFact, ZoneFact] = {}
-        facts: dict[bytes, ZoneFact] = {}
-        for name in flagged:
-            fact = zones.soa(name), name in zones.signed
-            if fact != (None, False):
-                facts[name] = same.setdefault(fact, fact)
-        return facts
+        """Do nothing: `zone_learned` comes as well."""
 
     def _tell(self, message: Message) -> None:
         octets = frame(message)
@@ -329,34 +272,31 @@ class Fleet:
         `FlatproxyError` where one cannot, and nothing has changed then. Who does not answer is replaced.
         """
         self._last_number = number = self._last_number + 1
-        patience_s = self._patience_s(settings)
+        patient = self._patience_s = max(self._patience_s, patience_s(settings))
         prepare = frame(Prepare(number=number, settings=for_each(settings, len(self._slots))))
         asked = [each for each in self._links if not each.leaving]
         for each in asked:
             each.channel.send(prepare)
-        await self._until(lambda: all(each.gone or each.prepared >= number for each in asked), patience_s)
+        await self._until(lambda: all(each.gone or each.prepared >= number for each in asked), patient)
         refusal = next((each.refusal for each in asked if each.prepared == number and each.refusal), "")
         if refusal:
             self._tell(Discard())
             raise FlatproxyError(refusal)
-        known, flagged = set(self._flattening.targets), self._settings.flatten
+        known = set(self._flattening.targets)
         go_over()
         self._settings, self._number = settings, number
         new = [target for target in self._flattening.targets if target not in known]
-        zones = self._zone_facts(name for name in settings.flatten if name not in flagged)
-        switch = frame(Switch(number=number, facts=Facts(targets=_states(new), zones=zones)))
+        switch = frame(Switch(number=number, facts=Facts(targets=states(new))))
         for each in self._links:
             # One that took a dead one's place meanwhile has not been asked yet.
             each.channel.send(switch if each in asked else prepare + switch)
         await self._until(
-            lambda: all(each.gone or each.leaving or each.switched >= number for each in self._links), patience_s
+            lambda: all(each.gone or each.leaving or each.switched >= number for each in self._links), patient
         )
         for each in self._links:
             if each.switched < number and not each.leaving and each in asked:
                 self._give_up(each, "does not follow a reload")
-
-    def _patience_s(self, settings: Settings) -> float:
-        return PATIENCE_S + len(settings.flatten) / NAMES_A_SECOND
+        self._patience_s = patience_s(settings)
 
     def _give_up(self, worker: Link, reason: str) -> None:
         log.error(
@@ -373,26 +313,14 @@ class Fleet:
         yield lambda: self._tick(now)
 
     def _tick(self, now: float) -> None:
-        if self._zones:
-            zones, self._zones = self._zones, set()
-            self._tell(Changed(facts=Facts(zones=self._zone_facts(zones))))
+        self._news.tick(now)
         asleep, self._ticked_at = now - self._ticked_at > 1.0, now
         for each in list(self._links):
             if asleep:  # then it was this process that heard nothing
                 each.heard_at = now
-            elif not each.gone and each.silent_s(now) > self._patience_s(self._settings):
+            elif not each.gone and each.silent_s(now) > self._patience_s:
                 self._give_up(each, "says nothing")
                 each.heard_at = now
         for slot in self._slots:
-            if slot.due is not None and now >= slot.due and not self._stopping:
+            if slot.is_due(now) and not self._stopping:
                 self._restart(slot)
-
-
-def _serves(slot: Slot) -> bool:
-    return slot.link is not None and slot.link.serving
-
-
-def _states(targets: Iterable[Target]) -> tuple[TargetState, ...]:
-    return tuple(
-        (target.name, target.rdtype, target.resolution, target.failures, target.cold_until) for target in targets
-    )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TargetState = tuple[bytes, int, "Resolution | None", int, float]
 """A target: name, type, resolution, failures in a row, and until when it is cold (see `flatten.answers.Target`)."""
 ZoneFact = tuple["bytes | None", bool]
-"""Of a flagged name: its zone's SOA record, and whether the zone is signed."""
+"""Of a zone: its SOA record, None where it is known no more, and whether it is signed."""
 
 
 @frozen(kw_only=True)

@@ -5,15 +5,19 @@ It resolves nothing. Between two changes it needs nobody: what becomes of an ans
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from flatproxy.flatten import answers
 from flatproxy.flatten.answers import Target
+from flatproxy.wire import names
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from flatproxy.config.settings import Settings
     from flatproxy.flatten.answers import Table
-    from flatproxy.workers.messages import Facts
+    from flatproxy.workers.messages import Facts, ZoneFact
 
 Key = tuple[bytes, int]
 Targets = dict[Key, Target]
@@ -21,17 +25,49 @@ Targets = dict[Key, Target]
 _NEVER = float("inf")
 
 
+class SignedNames(Collection[bytes]):
+    """Every name in a signed zone. It holds the zones that are known; iterated over, the apexes of the signed ones."""
+
+    def __init__(self) -> None:
+        self.soas: dict[bytes, bytes] = {}
+        """The SOA record of each known zone, by apex."""
+        self._apexes: set[bytes] = set()
+
+    def take(self, zones: Mapping[bytes, ZoneFact]) -> bool:
+        """Take what has changed; tell whether another zone is signed now."""
+        before = set(self._apexes)
+        for apex, (soa, signed) in zones.items():
+            if soa is None:
+                self.soas.pop(apex, None)
+            else:
+                self.soas[apex] = soa
+            (self._apexes.add if signed else self._apexes.discard)(apex)
+        return self._apexes != before
+
+    def apex(self, name: bytes) -> bytes | None:
+        """Return the deepest known zone that encloses a name, None where none does."""
+        return next((suffix for suffix in names.suffixes(name) if suffix in self.soas), None)
+
+    def __contains__(self, name: object) -> bool:
+        return bool(self._apexes) and isinstance(name, bytes) and self.apex(name) in self._apexes
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._apexes)
+
+    def __len__(self) -> int:
+        return len(self._apexes)
+
+
 class Mirror:
     """Targets, zones and the table made of them. New settings come into force in two steps, as those of the packets."""
 
     def __init__(self) -> None:
         self.table: Table = {}
-        self.signed: set[bytes] = set()
-        """The flagged names whose zone is signed; always the same object."""
-        self._soas: dict[bytes, bytes] = {}
+        self.signed = SignedNames()
+        """The names whose zone is signed; always the same object."""
         self._targets: Targets = {}
         self._cold: Targets = {}
-        self._next: tuple[Settings, Table, Targets] | None = None
+        self._next: tuple[Table, Targets] | None = None
 
     def prepare(self, settings: Settings, facts: Facts) -> None:
         """Build the next table, and take what is known."""
@@ -48,7 +84,7 @@ class Mirror:
             return target
 
         table = answers.build(settings.flatten, target_for, self)
-        self._next = settings, table, targets
+        self._next = table, targets
         self.take(facts)
 
     def discard(self) -> None:
@@ -58,11 +94,8 @@ class Mirror:
     def switch(self, facts: Facts) -> None:
         """Go over to the table that was prepared, with these facts."""
         assert self._next is not None, "nothing was prepared"
-        settings, self.table, targets = self._next
+        self.table, targets = self._next
         old, self._targets, self._next = self._targets, targets, None
-        flagged = settings.flatten
-        self._soas = {name: soa for name, soa in self._soas.items() if name in flagged}
-        self.signed.intersection_update(flagged)
         self.take(facts)
         self._cold = {key: target for key, target in targets.items() if target.resolution is None}
         for key, target in old.items():
@@ -77,19 +110,12 @@ class Mirror:
                 if resolution is not None or failures:
                     self._cold.pop((name, rdtype), None)
                     target.release()
-        changed = False
-        for name, (soa, signed) in facts.zones.items():
-            if soa is not None:
-                self._soas[name] = soa
-            if signed != (name in self.signed):
-                self.signed ^= {name}
-                changed = True
-        return changed
+        return self.signed.take(facts.zones)
 
     def _known(self, name: bytes, rdtype: int) -> list[Target]:
         """Return the target as it is in force and as it is prepared, which is the same object where both know it."""
         found = []
-        for targets in (self._targets, self._next[2] if self._next is not None else {}):
+        for targets in (self._targets, self._next[1] if self._next is not None else {}):
             target = targets.get((name, rdtype))
             if target is not None and target not in found:
                 found.append(target)
@@ -106,4 +132,5 @@ class Mirror:
 
     def soa(self, name: bytes) -> bytes | None:
         """Return the SOA record of a flagged name's zone, None where it is not known."""
-        return self._soas.get(name)
+        apex = self.signed.apex(name)
+        return self.signed.soas[apex] if apex is not None else None
