@@ -17,7 +17,6 @@ from flatproxy.forward.connections import Connections
 from flatproxy.forward.limits import share_descriptors
 from flatproxy.forward.policy import Policy
 from flatproxy.forward.rates import Limits
-from flatproxy.forward.readers import LoopReaders
 from flatproxy.forward.road import Road
 from flatproxy.forward.tcp import TcpListener
 from flatproxy.forward.udp import UdpListener
@@ -67,7 +66,7 @@ class Packets:
         self.generation = 0
         """How many times the nameservers' counts have begun at 0."""
         self._reactor = reactor
-        self._readers = LoopReaders(reactor._asyncioEventloop)  # noqa: SLF001 - Twisted names no other way to the loop
+        self._readers = reactor._asyncioEventloop.packets  # noqa: SLF001 - Twisted names no other way to the loop
         self._source = source
         self._road = Road(self.traffic)
         self._connections = Connections(self.traffic)
@@ -175,7 +174,9 @@ class Packets:
         self._connections.limit = share_descriptors(len(settings.upstream.servers)).connections
         proxies = Networks(settings.listen.proxy_from)
         for pair in sockets:
-            udp = UdpListener(pair.udp, self._road, proxies, tell_client=settings.upstream.proxy_protocol)
+            udp = UdpListener(
+                pair.udp, self._road, self._readers, proxies, tell_client=settings.upstream.proxy_protocol
+            )
             tcp = TcpListener(self._road, self._reactor, self._connections, proxies)
             self._readers.add(udp)
             port = self._reactor.adoptStreamPort(pair.tcp.fileno(), pair.tcp.family, tcp)
@@ -217,7 +218,7 @@ class Packets:
     async def stop(self) -> None:
         """Take nothing new, let what is under way end for up to a second, then close."""
         for udp in self._udp:
-            udp.read()  # what the kernel has already taken is ours to answer
+            udp.read(monotonic())  # what the kernel has already taken is ours to answer
             self._readers.remove(udp)
         for port in self._ports:
             stopped = port.stopListening()

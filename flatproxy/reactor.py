@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 from time import monotonic
 from typing import Any
+
+from flatproxy.forward.loop import PacketLoop
 
 GC_THRESHOLD = 50_000
 """Allocations between collections: packets leave no cycles behind, so looking for some is wasted time."""
@@ -15,7 +16,7 @@ def install_reactor() -> Any:  # noqa: ANN401 - a module that is many interfaces
     """Install Twisted's reactor on a new asyncio loop and return it; once a process, before anything imports it."""
     from twisted.internet import asyncioreactor
 
-    asyncioreactor.install(asyncio.new_event_loop())  # type: ignore[no-untyped-call]
+    asyncioreactor.install(PacketLoop())  # type: ignore[no-untyped-call]
     from twisted.internet import reactor
 
     # Twisted plans by the wall clock: set back by an hour, no periodic task would run for an hour.

@@ -26,6 +26,11 @@ RDTYPES = {"A": TYPE_A, "AAAA": TYPE_AAAA}
 _IN_TABLE = (*RDTYPES.values(), TYPE_ANY)
 WAITERS = 1_000
 """Queries that may wait for one cold target; the others go down the ladder at once."""
+MADE_FORMS = 16
+"""Forms of a query (EDNS or none, flags, letter case) whose replies are kept ready."""
+MADE_TURNS = 8
+MADE_OCTETS = 160
+"""Longer queries, and answers of more addresses, are replied to afresh each time."""
 
 _STALE = edns.error_option(edns.EDE_STALE)
 
@@ -86,12 +91,15 @@ class Answer:
     _source: Resolution | None = None
     _step: Step | None = None
     _records: records.AddressRecords | None = None
+    _made: dict[bytes, list[bytes]] = field(factory=dict)
+    """Replies but for their ID, one for each rotation, by the query but for its ID; until the TTL moves on."""
 
     def step(self, now: float) -> Step:
         """Return rung, addresses and TTL at `now`."""
         return step(self.target.resolution, self.rule, self.target.rdtype, now)
 
     def _render(self, now: float) -> None:
+        self._made = {}
         self._source = self.target.resolution
         self._step = current = self.step(now)
         self._until = current.until
@@ -112,6 +120,14 @@ class Answer:
 
     def reply(self, query: bytes, end: int, now: float, *, udp: bool) -> bytes | None:
         """Return the reply to a well-formed query, None where the nameserver is to answer (or the target is cold)."""
+        made = None
+        if udp and now < self._until and self._source is self.target.resolution:
+            made = self._made.get(query[2:])
+            if made is not None:
+                self._turn += 1
+                tail = made[self._turn % len(made)]
+                if tail:
+                    return query[:2] + tail
         if self._says_nothing(now) or self._step is None:
             return None
         limit = edns.udp_limit(query, end) if udp else edns.MAX_TCP_SIZE
@@ -120,9 +136,18 @@ class Answer:
             soa = self.soa(query[HEADER : end - 4].lower())
             counts = b"\0\0\0\0" if soa is None else b"\0\0\0\1"
             return reply.answer(query, end, counts, soa or b"", limit=limit, options=options)
-        self._turn += 1
-        rotated = self._records.rotated(self._turn)
-        return reply.answer(query, end, self._records.counts, rotated, limit=limit, options=options)
+        if made is None:
+            self._turn += 1
+        turn = self._turn % len(self._step.rdatas)
+        whole = reply.answer(
+            query, end, self._records.counts, self._records.rotated(turn), limit=limit, options=options
+        )
+        if udp and self._step.rung is not Rung.FALLBACK and len(query) <= MADE_OCTETS:
+            if made is None and len(self._made) < MADE_FORMS and len(self._step.rdatas) <= MADE_TURNS:
+                made = self._made[query[2:]] = [b""] * len(self._step.rdatas)
+            if made is not None:
+                made[turn] = whole[2:]
+        return whole
 
     def rrset(self, now: float) -> tuple[int, Sequence[bytes]] | None:
         """Return TTL and rdatas, None where the nameserver is to answer (or the target is cold)."""

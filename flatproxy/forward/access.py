@@ -20,18 +20,19 @@ class Networks:
         for network in networks:
             shift = network.max_prefixlen - network.prefixlen
             self._prefixes.setdefault((network.version, shift), set()).add(int(network.network_address) >> shift)
-        self._memo: dict[str, bool] = {}
+        self.known: dict[str, bool] = {}
+        """The addresses seen before, for who looks one up for each packet."""
         self.everyone = (4, 32) in self._prefixes and (6, 128) in self._prefixes
 
     def __bool__(self) -> bool:
         return bool(self._prefixes)
 
     def __contains__(self, host: str) -> bool:
-        known = self._memo.get(host)
+        known = self.known.get(host)
         if known is None:
-            if len(self._memo) >= MEMO_SIZE:
-                self._memo.clear()
-            known = self._memo[host] = self._look_up(host)
+            if len(self.known) >= MEMO_SIZE:
+                self.known.clear()
+            known = self.known[host] = self._look_up(host)
         return known
 
     def _look_up(self, host: str) -> bool:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from flatproxy.forward.datagrams import Client, address_of
 from flatproxy.wire.peek import HEADER, QR, answers
 
 Send = Callable[[bytes, Any], object]
@@ -23,21 +24,20 @@ _RANDOM_OCTETS = 8192
 
 
 class Back(NamedTuple):
-    """The way back to a client of a listener that must know which of its addresses was asked."""
+    """The way back to a client whom the nameserver is told of."""
 
-    source: list[tuple[int, int, bytes]]
-    """Ancillary data that makes the reply leave from there."""
-    peer: Any
-    """Where the datagram came from, as the socket module has it."""
+    octets: Client
     client: tuple[str, int]
-    """Who asked: the peer, or whom a trusted PROXY header named."""
+    """Who asked: the sender, or whom a trusted PROXY header named."""
     asked: tuple[str, int]
 
 
 def host_of(query: Query) -> str:
-    """Return the address of the client who asked."""
+    """Return the address of the client who asked over UDP."""
     client = query[3]
-    return str(client.client[0] if type(client) is Back else client[0])
+    if type(client) is Back:
+        return client.client[0]
+    return address_of(client)[0] if type(client) is bytes else str(client[0])
 
 
 def random_ids() -> Iterator[bytes]:
@@ -94,6 +94,16 @@ class Pending:
                 break
             expired.append(message_id)
         return [self._queries.pop(message_id) for message_id in expired]
+
+    def sent_between(self, after: float, before: float) -> list[tuple[bytes, Query]]:
+        """Return the queries sent in [after, before), oldest first, each with the ID it was sent with."""
+        found = []
+        for message_id, query in self._queries.items():
+            if query[4] >= before:
+                break
+            if query[4] >= after:
+                found.append((message_id, query))
+        return found
 
     def take_all(self) -> list[Query]:
         """Take out and return every query."""

@@ -65,8 +65,9 @@ class Answer(Protocol):
         """Have `ready` called when the answer is known or has failed; False where waiting is no use."""
 
 
-Judgement = tuple[int, int, Answer | None]
-"""The verdict, the end of the question (0: not a plain one), and the answer where the verdict is FLATTEN."""
+Judgement = tuple[int, int, Answer | None, bytes]
+"""The verdict, the end of the question (0: not a plain one), the answer where the verdict is FLATTEN, and the
+lower-cased question (empty where it is not a plain one)."""
 
 MEMO_SIZE = 16_384
 MEMO_OCTETS = 160
@@ -93,13 +94,14 @@ class Policy:
 
     def judge(self, message: bytes, host: str) -> Judgement:
         """Return what becomes of a message from a client at `host`."""
-        if not self.query.everyone and host not in self.query:
-            return (REFUSE if len(message) >= HEADER and not message[2] & QR else DROP), 0, None
+        if not self.query.everyone and not self.query.known.get(host) and host not in self.query:
+            return (REFUSE if len(message) >= HEADER and not message[2] & QR else DROP), 0, None, b""
         # But for its ID, an ordinary query is judged by its octets alone, and most are asked again and again.
         known = self._memo.get(message[2:])
         if known is not None:
             return known
-        judgement = self._judge(message, host)
+        verdict, end, answer = self._judge(message, host)
+        judgement = verdict, end, answer, message[HEADER:end].lower()
         if judgement[0] in (FORWARD, FLATTEN) and len(message) <= MEMO_OCTETS:
             if len(self._memo) >= MEMO_SIZE:
                 self._memo.clear()
@@ -110,7 +112,7 @@ class Policy:
         """Judge everything anew: `signed` has changed."""
         self._memo.clear()
 
-    def _judge(self, message: bytes, host: str) -> Judgement:
+    def _judge(self, message: bytes, host: str) -> tuple[int, int, Answer | None]:
         if len(message) < HEADER or message[2] & QR:
             return DROP, 0, None
         if message[2] & OPCODE or message[4:6] != b"\0\1" or not (end := question_end(message)):

@@ -34,7 +34,7 @@ class Road:
     def query(self, message: bytes, host: str, send: Send, client: object, now: float) -> None:
         """Take a datagram from a client at `host`; `send(reply, client)` is the way back."""
         policy = self.policy
-        verdict, end, answer = policy.judge(message, host)
+        verdict, end, answer, question = policy.judge(message, host)
         counts = self.traffic.udp
         if policy.limits is not None and verdict != DROP:
             excess = policy.limits.excess(host, now, own=verdict in (FLATTEN, REFUSE))
@@ -45,14 +45,14 @@ class Road:
                 return
         if verdict == FORWARD:
             counts.forwarded += 1
-            self.forward(message, end, send, client, now)
+            self.forward(message, question, send, client, now)
         elif verdict == FLATTEN and answer is not None:
             counts.flattened += 1
             made = answer.reply(message, end, now, udp=True)
             if made is not None:
                 self.reply(made, send, client)
             elif not answer.wait(now, partial(self._after_wait, answer, message, end, send, client)):
-                self.forward(message, end, send, client, now)
+                self.forward(message, question, send, client, now)
         elif verdict == REFUSE:
             counts.refused += 1
             self.reply(reply.error(message, reply.REFUSED), send, client)
@@ -61,24 +61,24 @@ class Road:
             self.traffic.malformed += 1
         else:
             counts.forwarded += 1
-            self.preserve(message, end, send, client, now)
+            self.preserve(message, question, send, client, now)
 
-    def forward(self, message: bytes, end: int, send: Send, client: object, now: float) -> None:
+    def forward(self, message: bytes, question: bytes, send: Send, client: object, now: float) -> None:
         """Send a query to the nameserver under an ID of our own."""
         upstream = self.policy.upstreams.current
         if upstream is None:
             self._fail(message, send, client)
         else:
-            upstream.send((message, message[HEADER:end].lower(), send, client, now, (upstream,), False))
+            upstream.send((message, question, send, client, now, upstream.alone, False))
 
-    def preserve(self, message: bytes, end: int, send: Send, client: object, now: float) -> None:
+    def preserve(self, message: bytes, question: bytes, send: Send, client: object, now: float) -> None:
         """Send a query to the nameserver under its own ID."""
-        self.traffic.malformed += not end and not message[2] & 0x78
+        self.traffic.malformed += not question and not message[2] & 0x78
         upstream = self.policy.upstreams.current
         if upstream is None:
             self._fail(message, send, client)
         else:
-            upstream.send_preserved((message, message[HEADER:end].lower(), send, client, now, (upstream,), True))
+            upstream.send_preserved((message, question, send, client, now, upstream.alone, True))
 
     def deliver(self, query: Query, came: bytes, now: float) -> None:
         """Send a nameserver's reply back to the client under the client's ID."""
@@ -126,7 +126,8 @@ class Road:
 
     def reply(self, made: bytes, send: Send, client: object) -> None:
         """Send a reply to a client; a client that cannot be reached is no reason to stop."""
-        code = reply.rcode(made)
+        # An extended rcode comes without records: see `reply.rcode`.
+        code = made[3] & 0x0F if made[7] else reply.rcode(made)
         if code < len(self.traffic.rcodes):
             self.traffic.rcodes[code] += 1
         try:
@@ -147,7 +148,7 @@ class Road:
         now = monotonic()
         made = answer.reply(message, end, now, udp=True)
         if made is None:
-            self.forward(message, end, send, client, now)
+            self.forward(message, message[HEADER:end].lower(), send, client, now)
         else:
             self.reply(made, send, client)
 

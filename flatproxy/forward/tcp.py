@@ -104,7 +104,7 @@ class ClientConnection(Int16StringReceiver):
 
     def _query(self, message: bytes) -> None:
         road = self._road
-        verdict, end, answer = road.policy.judge(message, self.client[0])
+        verdict, end, answer, _question = road.policy.judge(message, self.client[0])
         counts = road.traffic.tcp
         limits = road.policy.limits
         if (

@@ -1,110 +1,135 @@
-"""The UDP sockets that clients send to. A listener drains its socket in batches and hands each datagram to the road.
+"""The UDP sockets that clients send to. A listener hands each datagram to the road, and sends what comes back.
 
-A wildcard address replies from the address that was asked (RFC 2181 section 4.1), which costs `recvmsg`; a listener
-on one address does without.
+Replies are gathered and sent in one go when the loop's round ends. A wildcard address replies from the address that
+was asked (RFC 2181 section 4.1).
 """
 
 from __future__ import annotations
 
 import socket
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
 from flatproxy.config.settings import Endpoint
 from flatproxy.errors import WireError
+from flatproxy.forward.datagrams import ADDRESS, CONTROL, MAX_DATAGRAM, address_of, ask_for_destination, destination
 from flatproxy.forward.pending import Back
 from flatproxy.wire import proxy
 
 if TYPE_CHECKING:
     from flatproxy.forward.access import Networks
+    from flatproxy.forward.datagrams import Client, Datagrams
+    from flatproxy.forward.loop import Readers
     from flatproxy.forward.road import Road
 
 log = Logger()
 
-BATCH = 64
-MAX_DATAGRAM = 65_535
 MAX_DESTINATIONS = 1_024
-_ANCILLARY_SIZE = 64
-
-Ancillary = list[tuple[int, int, bytes]]
-Destination = tuple[Ancillary, tuple[str, int]]
-"""The ancillary data that makes a reply leave from an address, and that address with the port."""
-
-# Linux's numbers; the socket module of 3.11 does not name the IPv4 one.
-_IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
-_IPV6_RECVPKTINFO = getattr(socket, "IPV6_RECVPKTINFO", 49)
-_IPV6_PKTINFO = getattr(socket, "IPV6_PKTINFO", 50)
+MAX_HOSTS = 65_536
+GAP_S = 0.0001
+"""Between datagrams that come one by one: then one call for one is the cheaper way."""
 
 
 class UdpListener:
     """One listen address."""
 
-    def __init__(self, sock: socket.socket, road: Road, proxies: Networks, *, tell_client: bool) -> None:
+    def __init__(
+        self, sock: socket.socket, road: Road, readers: Readers, proxies: Networks, *, tell_client: bool
+    ) -> None:
         """Listen on a bound socket. PROXY headers are believed from `proxies`; `tell_client`: the road writes them."""
         self._socket = sock
         self._road = road
+        self._readers = readers
+        self._datagrams: Datagrams = readers.datagrams
         self._proxies = proxies
+        self._tells_client = tell_client
         self._failures = 0
-        self._destinations: dict[bytes, Destination] = {}
+        self._read_at = 0.0
+        self._hosts: dict[bytes, str] = {}
+        self._destinations: dict[bytes, tuple[bytes, str]] = {}
+        self._replies: list[bytes] = []
+        self._clients: list[Client] = []
         host, port = sock.getsockname()[:2]
         self.endpoint = Endpoint(host, port)
+        self._address = slice(8, 24) if sock.family == socket.AF_INET6 else slice(4, 8)
         wildcard = host in ("0.0.0.0", "::")  # noqa: S104 - recognises the wildcard, binds nothing
         if wildcard or proxies or tell_client:
-            self._ask_for_destination()
+            ask_for_destination(sock)
             self.read = self._read_with_destination
         else:
             self.read = self._read_plain
 
-    def _read_plain(self) -> None:
-        """Take up to a batch of datagrams."""
-        now = monotonic()
-        receive, query, send = self._socket.recvfrom, self._road.query, self._socket.sendto
-        for _ in range(BATCH):
+    def _read_plain(self, now: float) -> None:
+        """Take one datagram where they come one by one, else up to a batch."""
+        if now - self._read_at < GAP_S:
+            self._read_batch(now)
+        else:
             try:
-                message, client = receive(MAX_DATAGRAM)
-            except BlockingIOError:
-                return
+                message, client = self._socket.recvfrom(MAX_DATAGRAM)
             except OSError:
-                continue
+                return
             try:
-                query(message, client[0], send, client, now)
+                self._road.query(message, client[0], self._socket.sendto, client, now)
+            except Exception:  # noqa: BLE001 - no packet may stop the service
+                self._note_failure(message)
+        self._read_at = now
+
+    def _read_batch(self, now: float) -> None:
+        messages = self._receive()
+        query, send, hosts, address = self._road.query, self._send, self._hosts, self._address
+        for message, client in zip(messages, self._datagrams.clients(len(messages), ADDRESS), strict=True):
+            try:
+                host = hosts.get(client[address]) or self._host(client)
+                query(message, host, send, client, now)
             except Exception:  # noqa: BLE001 - no packet may stop the service
                 self._note_failure(message)
 
-    def _read_with_destination(self) -> None:
+    def _read_with_destination(self, now: float) -> None:
         """Take up to a batch of datagrams, each with the address that was asked, so that its reply leaves from it."""
-        now = monotonic()
-        for _ in range(BATCH):
+        messages = self._receive()
+        for message, client in zip(messages, self._datagrams.clients(len(messages), ADDRESS + CONTROL), strict=True):
             try:
-                message, ancillary, _flags, client = self._socket.recvmsg(MAX_DATAGRAM, _ANCILLARY_SIZE)
-            except BlockingIOError:
-                return
-            except OSError:
-                continue
-            try:
-                self._query(message, ancillary, client, now)
+                self._query(message, client, now)
             except WireError:
                 self._road.traffic.malformed += 1
                 self._road.traffic.udp.dropped += 1
-            except Exception:  # noqa: BLE001 - no packet may stop the service
+            except Exception:  # noqa: BLE001 - as above
                 self._note_failure(message)
 
-    def _query(self, message: bytes, ancillary: Ancillary, peer: Any, now: float) -> None:  # noqa: ANN401
-        client = peer[:2]
-        if self._proxies and peer[0] in self._proxies:
-            told, start = proxy.parse(message)
-            message, client = message[start:], told or client
+    def _receive(self) -> list[bytes]:
+        try:
+            return self._datagrams.receive(self._socket)
+        except OSError:
+            return []  # an error of something sent before
+
+    def _query(self, message: bytes, client: Client, now: float) -> None:
         # A host has few addresses: what follows from each is worked out once.
-        told_by_kernel = ancillary[0][2] if ancillary else b""
-        known = self._destinations.get(told_by_kernel)
+        told = client[ADDRESS:]
+        known = self._destinations.get(told)
         if known is None:
             if len(self._destinations) >= MAX_DESTINATIONS:
                 self._destinations.clear()
-            known = self._destinations[told_by_kernel] = _destination(ancillary, self.endpoint)
-        back = Back(known[0], peer, client, known[1])
-        self._road.query(message, client[0], self._send_back, back, now)
+            known = self._destinations[told] = destination(told)
+        source, asked = known
+        client = client[:ADDRESS] + source
+        host = self._hosts.get(client[self._address]) or self._host(client)
+        if not self._proxies and not self._tells_client:
+            self._road.query(message, host, self._send, client, now)
+            return
+        who = address_of(client)
+        if host in self._proxies:
+            named, start = proxy.parse(message)
+            message, who = message[start:], named or who
+        back = Back(client, who, (asked or self.endpoint.host, self.endpoint.port))
+        self._road.query(message, who[0], self._send_back, back, now)
+
+    def _host(self, client: Client) -> str:
+        """Return who this is, and remember it."""
+        if len(self._hosts) >= MAX_HOSTS:
+            self._hosts.clear()
+        host = self._hosts[client[self._address]] = address_of(client)[0]
+        return host
 
     def _note_failure(self, message: bytes) -> None:
         self._road.traffic.udp.dropped += 1
@@ -112,31 +137,28 @@ class UdpListener:
         if self._failures & (self._failures - 1) == 0:  # the 1st, 2nd, 4th, 8th …: a flood must not fill the log
             log.failure("datagram of {size} octets not understood", event="query_failed", size=len(message))
 
-    def _ask_for_destination(self) -> None:
-        if self._socket.family == socket.AF_INET6:
-            self._socket.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
-        else:
-            self._socket.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    def _send(self, reply: bytes, client: Client) -> None:
+        """Gather a reply for the end of the round."""
+        if not self._replies:
+            self._readers.unflushed.append(self)
+        self._replies.append(reply)
+        self._clients.append(client)
 
     def _send_back(self, reply: bytes, back: Back) -> None:
-        self._socket.sendmsg([reply], back.source, 0, back.peer)
+        self._send(reply, back.octets)
+
+    def flush(self) -> None:
+        """Send what was gathered; a client that cannot be reached is no reason to stop."""
+        replies, clients = self._replies, self._clients
+        self._replies, self._clients = [], []
+        self._road.traffic.unsent += self._datagrams.send(self._socket, replies, clients)
 
     def fileno(self) -> int:
         """Return the descriptor, -1 once closed."""
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Close the socket."""
+        """Send what is left and close the socket."""
+        if self._replies:
+            self.flush()
         self._socket.close()
-
-
-def _destination(ancillary: Ancillary, endpoint: Endpoint) -> Destination:
-    """Return the ancillary data that makes a reply leave from where the query arrived, and that address."""
-    for level, kind, data in ancillary:
-        if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
-            # in_pktinfo: interface, local address, destination. To send: no interface, the source in the middle.
-            source = [(level, kind, bytes(4) + data[8:12] + bytes(4))]
-            return source, (socket.inet_ntop(socket.AF_INET, data[8:12]), endpoint.port)
-        if level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO:
-            return [(level, kind, data)], (socket.inet_ntop(socket.AF_INET6, data[:16]), endpoint.port)
-    return [], (endpoint.host, endpoint.port)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from flatproxy.forward.datagrams import BATCH, MAX_DATAGRAM
 from flatproxy.forward.pending import Back, Pending, Query
 from flatproxy.wire import proxy
 from flatproxy.wire.peek import HEADER, OPCODE, QR, answers
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flatproxy.config.settings import Endpoint
+    from flatproxy.forward.loop import Readers
 
-MAX_DATAGRAM = 65_535
-BATCH = 64
 RECEIVE_BUFFER = 4 * 1024 * 1024
 
 
@@ -77,46 +76,69 @@ class _UpstreamSocket:
 
 
 class PooledSocket(_UpstreamSocket):
-    """One of a nameserver's sockets, with its own table of IDs."""
+    """One of a nameserver's sockets, with its own table of IDs. What it sends goes out when the loop's round ends."""
 
-    def __init__(self, server: Server, ids: Iterator[bytes]) -> None:
+    def __init__(self, server: Server, readers: Readers, ids: Iterator[bytes]) -> None:
         super().__init__(server)
         self.pending = Pending(ids)
-        self._receive = self._socket.recv
+        self._readers = readers
+        self.unsent: list[bytes] = []
+        """What waits for the end of the round."""
 
     def send(self, query: Query) -> None:
         """Send a query under an ID of its own; what the kernel has no room for is lost like any other datagram."""
-        datagram = self.pending.admit(query) + query[0][2:]
+        self._put(query, self.pending.admit(query))
+
+    def resend(self, after: float, before: float) -> int:
+        """Send the queries that were sent in [after, before) once more, as they were; return how many."""
+        overdue = self.pending.sent_between(after, before)
+        for message_id, query in overdue:
+            self._put(query, message_id)
+        return len(overdue)
+
+    def _put(self, query: Query, message_id: bytes) -> None:
+        datagram = message_id + query[0][2:]
         if self._server.tells_client:
             datagram = client_header(query) + datagram
+        if not self.unsent:
+            self._readers.unflushed.append(self)
+        self.unsent.append(datagram)
+
+    def flush(self) -> None:
+        """Send what was gathered."""
+        datagrams, self.unsent = self.unsent, []
+        if len(datagrams) == 1:
+            with contextlib.suppress(OSError):
+                self._send_one(datagrams[0])
+        else:
+            self._readers.datagrams.send(self._socket, datagrams)
+
+    def _send_one(self, datagram: bytes) -> None:
         try:
             self._socket.send(datagram)
         except ConnectionRefusedError:
             # What was refused is an earlier datagram of this socket: this one has yet to be tried.
-            with contextlib.suppress(OSError):
-                self._socket.send(datagram)
-        except OSError:
-            pass
+            self._socket.send(datagram)
 
-    def read(self) -> None:
-        """Read replies while queries wait for one, up to a batch."""
-        server, pending = self._server, self.pending
-        now = monotonic()
-        for _ in range(BATCH):
-            try:
-                reply = self._receive(MAX_DATAGRAM)
-            except BlockingIOError:
-                return
-            except OSError:
-                server.refused(pending.take_all(), now)
-                return
-            query = pending.match(reply)
+    def read(self, now: float) -> None:
+        """Read replies, up to a batch."""
+        server, match = self._server, self.pending.match
+        try:
+            if len(self.pending) == 1:
+                replies = [self._socket.recv(MAX_DATAGRAM)]
+            else:
+                replies = self._readers.datagrams.receive(self._socket)
+        except BlockingIOError:
+            return
+        except OSError:
+            server.refused(self.pending.take_all(), now)
+            return
+        for reply in replies:
+            query = match(reply)
             if query is None:
                 server.mismatched += 1
-                continue
-            server.answered(query, reply, now)
-            if not pending:
-                return
+            else:
+                server.answered(query, reply, now)
 
 
 class OneShotSocket(_UpstreamSocket):
@@ -128,9 +150,8 @@ class OneShotSocket(_UpstreamSocket):
         with contextlib.suppress(OSError):
             self._socket.send(client_header(query) + query[0] if server.tells_client else query[0])
 
-    def read(self) -> None:
+    def read(self, now: float) -> None:
         """Read until the reply is there."""
-        now = monotonic()
         for _ in range(BATCH):
             try:
                 reply = self._socket.recv(MAX_DATAGRAM)

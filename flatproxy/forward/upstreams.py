@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import select
 from collections import Counter
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
@@ -14,7 +12,6 @@ from twisted.logger import Logger
 from flatproxy.forward.health import Health
 from flatproxy.forward.limits import ONE_SHOTS, PENDING, PENDING_SHARE, SOCKETS
 from flatproxy.forward.pending import Query, host_of, random_ids
-from flatproxy.forward.readers import SharedReaders
 from flatproxy.forward.upstream_udp import OneShotSocket, PooledSocket
 from flatproxy.wire.peek import CLASS_IN, TYPE_SOA
 
@@ -22,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from flatproxy.config.settings import Endpoint
-    from flatproxy.forward.readers import Readers
+    from flatproxy.forward.loop import Readers
 
 log = Logger()
 
-QUERIES_A_SOCKET = 4
-"""Queries sent in a row from one port before another is drawn: few, to scatter; not one, to read in batches."""
+QUERIES_A_PORT = 32
+"""Queries of one round of the loop that leave from one port, in one system call, before another is drawn."""
 PROBE_TIMEOUT_S = 1.0
 
 
@@ -61,15 +58,19 @@ class Upstream:
     mismatched: int = 0
     pending: int = 0
     _failures: int = 0
-    _shared: SharedReaders | None = None
     _greedy: frozenset[str] = frozenset()
     _one_shot_limit: int = ONE_SHOTS
+    alone: tuple[Upstream, ...] = ()
+    """Itself and nobody else: the servers asked so far by a query that begins here."""
     _sockets: list[PooledSocket] = field(factory=list)
     _one_shots: dict[int, OneShotSocket] = field(factory=dict)
     _probe: Query | None = None
     _ids: Iterator[bytes] = field(factory=random_ids)
     _drawn: PooledSocket | None = None
-    _left: int = 0
+    _resent_before: float = float("-inf")
+
+    def __attrs_post_init__(self) -> None:
+        self.alone = (self,)
 
     @property
     def up(self) -> bool:
@@ -79,10 +80,8 @@ class Upstream:
     def open(self, sockets: int, one_shots: int) -> None:
         """Open its sockets; `OSError` where there are no descriptors left."""
         self._one_shot_limit = one_shots
-        if hasattr(select, "epoll"):
-            self._readers = self._shared = SharedReaders(self._readers)
         for _ in range(sockets):
-            pooled = PooledSocket(self, self._ids)
+            pooled = PooledSocket(self, self._readers, self._ids)
             self._sockets.append(pooled)
             self._readers.add(pooled)
 
@@ -91,13 +90,12 @@ class Upstream:
         if self.pending >= PENDING or (self._greedy and host_of(query) in self._greedy):
             self.outcome.overload(query)
             return
-        if not self._left:
-            self._left = QUERIES_A_SOCKET
-            self._drawn = random.choice(self._sockets)
-        self._left -= 1
+        drawn = self._drawn
+        if drawn is None or not 0 < len(drawn.unsent) < QUERIES_A_PORT:
+            drawn = self._drawn = self._sockets[next(self._ids)[0] % len(self._sockets)]
         self.sent += 1
         self.pending += 1
-        self._drawn.send(query)  # type: ignore[union-attr]  # drawn above, the first time through
+        drawn.send(query)
 
     def send_preserved(self, query: Query) -> None:
         """Send a query under its own ID from a socket of its own."""
@@ -150,8 +148,11 @@ class Upstream:
         for query in queries:
             self._give_up(query, now)
 
-    def sweep(self, now: float) -> None:
-        """Give up what is overdue and probe where it is due."""
+    def sweep(self, now: float, *, alone: bool) -> None:
+        """Give up what is overdue and probe where it is due.
+
+        `alone`: there is no other server to turn to, so what waited for half of the timeout is sent once more.
+        """
         self._note_greed()
         before = now - self._timeout_s
         for pooled in self._sockets:
@@ -159,6 +160,7 @@ class Upstream:
                 for query in pooled.pending.expire(before):
                     self.timeouts += 1
                     self._give_up(query, now)
+        self._resend(now - self._timeout_s / 2, alone=alone)
         for one_shot in list(self._one_shots.values()):
             query = one_shot.query
             if query is self._probe:
@@ -169,6 +171,14 @@ class Upstream:
                 self._give_up(query, now)
         if self._probe is None and self.health.probe_is_due(now):
             self._send_probe(now)
+
+    def _resend(self, before: float, *, alone: bool) -> None:
+        """Send once more what was sent before this time, each query once (RFC 1035 section 4.2.1)."""
+        if alone:
+            for pooled in self._sockets:
+                if pooled.pending:
+                    self.sent += pooled.resend(self._resent_before, before)
+        self._resent_before = before
 
     def _note_greed(self) -> None:
         """Find the clients that have more than their share of a table that fills up."""
@@ -223,8 +233,6 @@ class Upstream:
             descriptor.close()
         self._sockets.clear()
         self._one_shots.clear()
-        if self._shared is not None:
-            self._shared.close()
 
 
 def _nobody(_reply: bytes, _client: object) -> None:
@@ -271,8 +279,9 @@ class Upstreams:
     def sweep(self) -> None:
         """Give up what is overdue and send the probes that are due; to be called several times a second."""
         now = monotonic()
+        alone = sum(server.up for server in self.servers) <= 1
         for server in self.servers:
-            server.sweep(now)
+            server.sweep(now, alone=alone)
 
     @property
     def pending(self) -> int:

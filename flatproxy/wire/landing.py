@@ -42,11 +42,12 @@ class Landing:
 def may_land(reply: bytes, question: bytes) -> bool:
     """Tell cheaply whether a reply to this question is worth a `find`: most are not."""
     end = 12 + len(question)
+    # The first owner is nearly always a pointer of two octets, with the type behind it.
+    if len(reply) > end + 4 and reply[end] >= 0xC0 and reply[end + 3] not in _ALIASES:
+        return False
     if question[-4:] not in _ADDRESS_QUESTIONS or reply[6:8] == b"\0\0" or reply[2] & 0x02 or len(reply) < end + 4:
         return False
-    # The first owner is nearly always a pointer of two octets, with the type behind it.
-    rdtype = reply[end + 3] if reply[end] >= 0xC0 else first_answer_type(reply, end)
-    return rdtype in _ALIASES
+    return first_answer_type(reply, end) in _ALIASES
 
 
 def find(reply: bytes, is_flagged: Callable[[bytes], bool]) -> Landing | None:

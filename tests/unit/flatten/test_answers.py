@@ -8,6 +8,8 @@ import dns.message
 import dns.rdatatype
 import pytest
 from attrs import define
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flatproxy.config.settings import Rule
 from flatproxy.flatten import answers
@@ -196,3 +198,29 @@ def test_the_status_says_what_is_answered(now: float, rung: str, left: float, ad
     assert (status.name, status.rdtype, status.target, status.chain) == ("example.com", "A", "lb.test", ("lb.test",))
     assert (status.rung, status.ttl_left_s, len(status.addresses)) == (rung, left, addresses)
     assert (status.age_s, status.stale_left_s) == ((now - 100, 160 + 86_400 - now) if addresses else (None, None))
+
+
+FORMS = [
+    query(),
+    query("EXAMPLE.com"),
+    query(use_edns=0),
+    query(use_edns=0, payload=512, want_dnssec=True),
+    query(use_edns=0, options=[dns.edns.GenericOption(dns.edns.OptionType(10), b"12345678")]),
+    query(use_edns=1),
+]
+
+
+@given(
+    st.integers(1, 12),
+    st.lists(st.tuples(st.sampled_from(FORMS), st.integers(0, 65_535), st.sampled_from([0.0, 0.0, 0.4, 1.0, 59.0]))),
+)
+def test_a_reply_that_was_kept_is_the_one_that_would_be_made(count: int, asked: list[tuple[bytes, int, float]]) -> None:
+    made = answer(RULE, tuple(bytes([198, 51, 100, number]) for number in range(count)))
+    now = 100.0
+    for form, message_id, passed in asked:
+        now += passed
+        message = message_id.to_bytes(2, "big") + form[2:]
+        fresh = answer(RULE, made.target.resolution.rdatas if made.target.resolution else None)
+        fresh._turn = made._turn
+        wire = made.reply(message, end_of(message), now, udp=True)
+        assert wire == fresh.reply(message, end_of(message), now, udp=True)

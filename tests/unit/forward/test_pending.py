@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import chain, repeat
 
+from flatproxy.forward.datagrams import client_of
 from flatproxy.forward.pending import Back, Pending, Query, host_of, random_ids
 from tests.unit.wire.messages import query, response
 
@@ -56,7 +57,18 @@ def test_ids_differ() -> None:
     assert len({next(ids) for _ in range(2000)}) > 1900
 
 
-def test_the_client_is_found_behind_either_kind_of_listener() -> None:
+def test_what_was_sent_between_two_times_is_told_with_its_ids_and_kept() -> None:
+    pending = Pending(random_ids())
+    queries = [pend(sent_at=float(number)) for number in range(5)]
+    ids = [pending.admit(asked) for asked in queries]
+    assert pending.sent_between(1.0, 3.0) == [(ids[1], queries[1]), (ids[2], queries[2])]
+    assert pending.sent_between(3.0, 3.0) == []
+    assert len(pending) == 5
+
+
+def test_the_client_is_found_behind_every_kind_of_listener() -> None:
     assert host_of(pend()) == "192.0.2.7"
-    back = Back([], ("192.0.2.1", 9), ("203.0.113.5", 9), ("192.0.2.53", 53))
+    octets = client_of("192.0.2.1", 9)
+    assert host_of(pend(client=octets)) == "192.0.2.1"
+    back = Back(octets, ("203.0.113.5", 9), ("192.0.2.53", 53))
     assert host_of(pend(client=back)) == "203.0.113.5"

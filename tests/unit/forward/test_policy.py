@@ -118,7 +118,7 @@ class TestNoSideDoor:
 class TestFlagged:
     @pytest.mark.parametrize("message", [query(), query("EXAMPLE.com"), query(use_edns=0), query(use_edns=1)])
     def test_a_plain_query_is_flattened(self, message: bytes) -> None:
-        assert policy(table=TABLE).judge(message, CLIENT) == (FLATTEN, 29, TABLE[FLAGGED])
+        assert policy(table=TABLE).judge(message, CLIENT) == (FLATTEN, 29, TABLE[FLAGGED], message[12:29].lower())
 
     @pytest.mark.parametrize(
         ("message", "wanted"),

@@ -1,0 +1,293 @@
+"""Many datagrams in one system call: recvmmsg(2) and sendmmsg(2) through ctypes, plain calls where there are none.
+
+Where a datagram came from is kept as octets (`Client`) that nobody reads on the way: the kernel's sockaddr and, from a
+socket that tells which of its addresses was asked, the control message that makes a reply leave from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import mmap
+import os
+import socket
+from struct import Struct
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+Client = bytes
+
+BATCH: Final = 64
+"""Datagrams in one system call."""
+MAX_DATAGRAM: Final = 65_535
+ADDRESS: Final = 32
+"""Octets of a `Client` that hold the sockaddr, padded; a control message may follow."""
+CONTROL: Final = 40
+"""Octets of a control message that holds IP_PKTINFO or IPV6_PKTINFO, padded."""
+
+# Linux's numbers; the socket module of 3.11 does not name the IPv4 one.
+_IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
+_IPV6_RECVPKTINFO = getattr(socket, "IPV6_RECVPKTINFO", 49)
+_IPV6_PKTINFO = getattr(socket, "IPV6_PKTINFO", 50)
+
+_DATAGRAM = 65_600
+"""Room for one: an odd number of cache lines, or all datagrams of a batch would compete for the same few."""
+_OFFSETS = range(0, BATCH * _DATAGRAM, _DATAGRAM)
+_CLIENT = ADDRESS + CONTROL
+_NOTHING_YET = (errno.EAGAIN, errno.EINTR)
+
+_FAMILY = Struct("@H")
+_IPV4 = Struct("@H2s4s")
+_IPV6 = Struct("@H2s4s16sI")
+_CONTROL_HEADER = Struct("@Nii")
+
+
+def address_of(client: Client) -> tuple[str, int]:
+    """Return host and port."""
+    port = int.from_bytes(client[2:4], "big")
+    if _FAMILY.unpack_from(client)[0] == socket.AF_INET:
+        return socket.inet_ntop(socket.AF_INET, client[4:8]), port
+    return socket.inet_ntop(socket.AF_INET6, client[8:24]), port
+
+
+def client_of(host: str, port: int, scope: int = 0) -> Client:
+    """Return the octets for a host and port; `scope` is the interface of a link-local address."""
+    number = port.to_bytes(2, "big")
+    if ":" in host:
+        octets = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+        return _IPV6.pack(socket.AF_INET6, number, bytes(4), octets, scope).ljust(ADDRESS, b"\0")
+    return _IPV4.pack(socket.AF_INET, number, socket.inet_pton(socket.AF_INET, host)).ljust(ADDRESS, b"\0")
+
+
+def ask_for_destination(sock: socket.socket) -> None:
+    """Have the kernel tell with each datagram which address it was sent to."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+
+
+def destination(control: bytes) -> tuple[bytes, str]:
+    """Return the control message that makes a reply leave from where a datagram arrived, and that address.
+
+    Both are empty where the control message says nothing of it (RFC 3542 section 6, ip(7)).
+    """
+    level, kind, data = _read_control(control)
+    if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+        # in_pktinfo: interface, local address, destination. To send: any interface, the source in the middle.
+        source = _control(level, kind, bytes(4) + data[8:12] + bytes(4))
+        return source, socket.inet_ntop(socket.AF_INET, data[8:12])
+    if level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO:
+        return _control(level, kind, data), socket.inet_ntop(socket.AF_INET6, data[:16])
+    return b"", ""
+
+
+def _read_control(control: bytes) -> tuple[int, int, bytes]:
+    length, level, kind = _CONTROL_HEADER.unpack_from(control)
+    return level, kind, control[_CONTROL_HEADER.size : length]
+
+
+def _control(level: int, kind: int, data: bytes) -> bytes:
+    octets = _CONTROL_HEADER.pack(_CONTROL_HEADER.size + len(data), level, kind) + data
+    return octets.ljust(CONTROL, b"\0")
+
+
+class Datagrams(Protocol):
+    """Sends and receives for every socket of a process: one call at a time, so its memory is shared by all."""
+
+    def receive(self, sock: socket.socket) -> list[bytes]:
+        """Return what has come, up to `BATCH` datagrams; fewer mean that no more is there. `OSError` as recv(2)."""
+
+    def clients(self, count: int, octets: int) -> list[Client]:
+        """Return where the `count` datagrams last received came from: `ADDRESS` octets, with `CONTROL` ones or not."""
+
+    def send(self, sock: socket.socket, datagrams: Sequence[bytes], clients: Sequence[Client] | None = None) -> int:
+        """Send each to its client, or all to whom the socket is connected to; return how many could not be sent."""
+
+
+class _Memory:
+    """Memory that the kernel reads and writes. Slices of `octets` are copies, made at once."""
+
+    def __init__(self, size: int) -> None:
+        self.octets = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.octets))
+
+
+class _Room:
+    """Room for a batch: the datagrams, their lengths, and the octets of their clients."""
+
+    _PART = Struct("@PN")  # struct iovec
+
+    def __init__(self) -> None:
+        self.data = _Memory(BATCH * _DATAGRAM)
+        self.clients = _Memory(BATCH * _CLIENT)
+        self.parts = _Memory(BATCH * self._PART.size)
+        self.parts.octets[:] = b"".join(self._PART.pack(self.data.address + offset, _DATAGRAM) for offset in _OFFSETS)
+        self.lengths = memoryview(self.parts.octets).cast("P")[1::2]
+
+    def headers(self, address: int, control: int) -> _Headers:
+        """Return headers for this room whose names and control messages have these sizes, 0 for none."""
+        return _Headers(
+            (
+                self.clients.address + number * _CLIENT if address else 0,
+                address,
+                self.parts.address + number * self._PART.size,
+                1,
+                self.clients.address + number * _CLIENT + ADDRESS if control else 0,
+                control,
+            )
+            for number in range(BATCH)
+        )
+
+
+class _Headers:
+    """An array of struct mmsghdr."""
+
+    _FIXED = Struct("@PIPNPNi0P")  # struct msghdr
+    _WHOLE = Struct("@PIPNPNi0PI0P")  # and how long the datagram was
+
+    def __init__(self, fields: Iterable[tuple[int, ...]]) -> None:
+        self.fresh = b"".join(self._WHOLE.pack(*each, 0, 0) for each in fields)
+        """As they are before a call, which writes into them."""
+        self.memory = _Memory(len(self.fresh))
+        self.memory.octets[:] = self.fresh
+        words = memoryview(self.memory.octets).cast("I")
+        self.lengths = words[self._FIXED.size // 4 :: self._WHOLE.size // 4]
+
+    def address(self, first: int) -> int:
+        """Return where the header of this number is."""
+        return self.memory.address + first * self._WHOLE.size
+
+
+class BatchedDatagrams:
+    """`Datagrams` on Linux."""
+
+    def __init__(self) -> None:
+        """Set up the memory; `AttributeError` where the C library has no such calls."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._recvmmsg, self._sendmmsg = libc.recvmmsg, libc.sendmmsg
+        self._recvmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
+        self._sendmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
+        self._in = _Room()
+        self._out = _Room()
+        self._received = self._in.headers(ADDRESS, CONTROL)
+        self._connected = self._out.headers(0, 0)
+        self._addressed = self._out.headers(ADDRESS, 0)
+        self._sourced = self._out.headers(ADDRESS, CONTROL)
+
+    def receive(self, sock: socket.socket) -> list[bytes]:
+        """Return what has come, up to `BATCH` datagrams; fewer mean that no more is there. `OSError` as recv(2)."""
+        headers = self._received
+        headers.memory.octets[:] = headers.fresh
+        count = self._recvmmsg(sock.fileno(), headers.memory.address, BATCH, socket.MSG_DONTWAIT, None)
+        if count < 0:
+            code = ctypes.get_errno()
+            if code in _NOTHING_YET:
+                return []
+            raise OSError(code, os.strerror(code))
+        data = self._in.data.octets
+        lengths = headers.lengths[:count].tolist()
+        return [data[offset : offset + length] for offset, length in zip(_OFFSETS, lengths, strict=False)]
+
+    def clients(self, count: int, octets: int) -> list[Client]:
+        """Return where the `count` datagrams last received came from: `ADDRESS` octets, with `CONTROL` ones or not."""
+        clients = self._in.clients.octets
+        return [clients[offset : offset + octets] for offset in range(0, count * _CLIENT, _CLIENT)]
+
+    def send(self, sock: socket.socket, datagrams: Sequence[bytes], clients: Sequence[Client] | None = None) -> int:
+        """Send each to its client, or all to whom the socket is connected to; return how many could not be sent."""
+        unsent = 0
+        for start in range(0, len(datagrams), BATCH):
+            batch = datagrams[start : start + BATCH]
+            unsent += self._send(sock, batch, None if clients is None else clients[start : start + BATCH])
+        return unsent
+
+    def _send(self, sock: socket.socket, datagrams: Sequence[bytes], clients: Sequence[Client] | None) -> int:
+        """Send a batch."""
+        data, lengths = self._out.data.octets, self._out.lengths
+        for number, (offset, datagram) in enumerate(zip(_OFFSETS, datagrams, strict=False)):
+            length = lengths[number] = len(datagram)
+            data[offset : offset + length] = datagram
+        headers = self._connected
+        if clients is not None:
+            octets, size = self._out.clients.octets, len(clients[0])
+            headers = self._addressed if size == ADDRESS else self._sourced
+            for number, client in enumerate(clients):
+                octets[number * _CLIENT : number * _CLIENT + size] = client
+        sent = unsent = 0
+        again = True
+        while sent < len(datagrams):
+            done = self._sendmmsg(sock.fileno(), headers.address(sent), len(datagrams) - sent, socket.MSG_DONTWAIT)
+            if done > 0:
+                sent, again = sent + done, True
+            elif again and ctypes.get_errno() == errno.ECONNREFUSED:
+                again = False  # what was refused is an earlier datagram of this socket: this one has yet to be tried
+            else:
+                sent, unsent, again = sent + 1, unsent + 1, True
+        return unsent
+
+
+class SingleDatagrams:
+    """`Datagrams` anywhere: a call for each."""
+
+    def __init__(self) -> None:
+        self._clients: list[Client] = []
+
+    def receive(self, sock: socket.socket) -> list[bytes]:
+        """Return what has come, up to `BATCH` datagrams; fewer mean that no more is there. `OSError` as recv(2)."""
+        received: list[bytes] = []
+        self._clients = []
+        try:
+            while len(received) < BATCH:
+                datagram, controls, _flags, address = sock.recvmsg(MAX_DATAGRAM, socket.CMSG_SPACE(20))
+                received.append(datagram)
+                told = _control(*controls[0]) if controls else bytes(CONTROL)
+                scope = address[3] if len(address) > 2 else 0
+                self._clients.append(client_of(address[0], address[1], scope) + told)
+        except BlockingIOError:
+            pass
+        except OSError:
+            if not received:
+                raise
+        return received
+
+    def clients(self, count: int, octets: int) -> list[Client]:
+        """Return where the `count` datagrams last received came from: `ADDRESS` octets, with `CONTROL` ones or not."""
+        return [client[:octets] for client in self._clients[:count]]
+
+    def send(self, sock: socket.socket, datagrams: Sequence[bytes], clients: Sequence[Client] | None = None) -> int:
+        """Send each to its client, or all to whom the socket is connected to; return how many could not be sent."""
+        unsent = 0
+        for number, datagram in enumerate(datagrams):
+            client = clients[number] if clients is not None else None
+            try:
+                _send_one(sock, datagram, client)
+            except ConnectionRefusedError:
+                # What was refused is an earlier datagram of this socket: this one has yet to be tried.
+                with contextlib.suppress(OSError):
+                    _send_one(sock, datagram, client)
+            except OSError:
+                unsent += 1
+        return unsent
+
+
+def _send_one(sock: socket.socket, datagram: bytes, client: Client | None) -> None:
+    if client is None:
+        sock.send(datagram)
+        return
+    address: tuple[str | int, ...] = address_of(client)
+    if sock.family == socket.AF_INET6:
+        address = (*address, 0, _IPV6.unpack_from(client)[4])
+    control = client[ADDRESS:]
+    sock.sendmsg([datagram], [_read_control(control)] if control else [], 0, address)
+
+
+def datagrams() -> Datagrams:
+    """Return the faster kind that works here."""
+    try:
+        return BatchedDatagrams()
+    except (AttributeError, OSError, TypeError):
+        return SingleDatagrams()
