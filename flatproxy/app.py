@@ -5,6 +5,7 @@ The packet half is in this process, or in worker processes of its own; the flatt
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +21,7 @@ from flatproxy.observe import metrics
 from flatproxy.observe.http import HttpSide
 from flatproxy.observe.sources import Sources
 from flatproxy.packets import TICK_S, Packets
+from flatproxy.workers import link
 from flatproxy.workers.fleet import Fleet
 
 if TYPE_CHECKING:
@@ -92,7 +94,8 @@ class App:
         self._flattening = Flattening(settings)
         self._packets: PacketSide
         if settings.listen.workers > 1:
-            self._packets = Fleet(reactor, settings.listen.workers, self._flattening, log_format)
+            start = partial(link.start, log_format)
+            self._packets = Fleet(reactor, settings.listen.workers, self._flattening, start)
         else:
             self._packets = Packets(reactor, self._flattening)
         self._flattening.told = self._packets

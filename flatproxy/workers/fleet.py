@@ -16,7 +16,6 @@ from flatproxy.config.settings import Endpoint
 from flatproxy.errors import FlatproxyError
 from flatproxy.forward.limits import share_descriptors
 from flatproxy.packets import DRAIN_S
-from flatproxy.workers import link as links
 from flatproxy.workers.channel import frame
 from flatproxy.workers.messages import (
     Discard,
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from flatproxy.flatten.answers import Target
     from flatproxy.flattening import Flattening
     from flatproxy.forward.listen import Sockets
-    from flatproxy.workers.link import Link
+    from flatproxy.workers.link import Link, Start
     from flatproxy.workers.messages import Message
 
 log = Logger()
@@ -61,12 +60,12 @@ def patience_s(settings: Settings) -> float:
 class Fleet:
     """The workers from `bind` to `stop`. It is told of what `flattening` finds out, and hands it on."""
 
-    def __init__(self, reactor: Any, count: int, flattening: Flattening, log_format: str) -> None:  # noqa: ANN401
+    def __init__(self, reactor: Any, count: int, flattening: Flattening, start: Start) -> None:  # noqa: ANN401
         self.listening: list[Endpoint] = []
         self.restarts = 0
         self._loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop  # noqa: SLF001 - there is no other way
         self._flattening = flattening
-        self._log_format = log_format
+        self._start_worker = start
         self._totals = Totals()
         self._slots = [Slot(number) for number in range(1, count + 1)]
         self._links: set[Link] = set()
@@ -138,7 +137,7 @@ class Fleet:
         return frame(prepare) + frame(Switch(number=self._number))
 
     def _start(self, slot: Slot, first: bytes) -> None:
-        worker = links.start(slot.number, slot.sockets, self._log_format, self._loop, self._told, self._lost)
+        worker = self._start_worker(slot.number, slot.sockets, self._loop, self._told, self._lost)
         slot.fill(worker)
         self._links.add(worker)
         worker.channel.send(first)

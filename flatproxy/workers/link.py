@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, field
 
@@ -59,15 +59,30 @@ class Link:
         return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
 
+class Start(Protocol):
+    """Starts a worker. `told` is called with what it says, `lost` once it is gone."""
+
+    def __call__(
+        self,
+        number: int,
+        sockets: Sequence[Sockets],
+        loop: asyncio.AbstractEventLoop,
+        told: Callable[[Link, Message], None],
+        lost: Callable[[Link], None],
+        /,
+    ) -> Link:
+        """Start the worker of this number with these sockets; `OSError` where no process is to be had."""
+
+
 def start(
+    log_format: str,
     number: int,
     sockets: Sequence[Sockets],
-    log_format: str,
     loop: asyncio.AbstractEventLoop,
     told: Callable[[Link, Message], None],
     lost: Callable[[Link], None],
 ) -> Link:
-    """Start a worker with these sockets; `OSError` where no process is to be had."""
+    """Start a worker that logs in this format, see `Start`."""
     ours, theirs = socket.socketpair()
     descriptors = [each.fileno() for pair in sockets for each in (pair.udp, pair.tcp)]
     with theirs:
