@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import define, field
+from attrs import define, evolve, field
 from cattrs.errors import BaseValidationError
 
 from flatproxy.config import names
-from flatproxy.config.addresses import address
+from flatproxy.config.clashes import PLACEHOLDER, fallback_clashes, read_rule, ttl_clashes, without_wrong
 from flatproxy.config.problems import (
+    INCLUDE,
     TABLE_KEYS,
     Refusal,
     join,
@@ -21,20 +22,22 @@ from flatproxy.config.problems import (
     problem,
     problems_of,
     quoted,
+    toml_text,
     unknown_key,
 )
 from flatproxy.config.settings import Rule
-from flatproxy.config.tables import reader_of
 from flatproxy.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping
+    from collections.abc import Hashable, Iterable, Iterator, Mapping
 
-_read_rule = reader_of(Rule)
+    from flatproxy.config.include import Included
+
 _RULE_KEYS = frozenset(keys_of(Rule))
-_PLACEHOLDER = {"target": "example.com"}
-_RR_TYPE = {4: "A", 6: "AAAA"}
-_NEUTRAL: dict[str, object] = {"types": ["A", "AAAA"], "min_ttl": "0s", "max_ttl": "7d"}
+_EXAMPLE_TABLE = '[flatten."example.com"]\ntarget = "lb.example.net"'
+_EXAMPLE_LINE = "example.com lb.example.net"
+_MOST_WRONG_LINES = 100
+_OWN_TARGET = Refusal("the name is its own target", "another name, whose addresses are the answer")
 _MOST_LABELS = 127  # 255 octets hold no more
 
 
@@ -51,7 +54,13 @@ class Flagged:
     """The keys of `[defaults]` that are right, as TOML has them: what each name starts from."""
 
     _first: dict[bytes, str] = field(factory=dict)
-    """How each name was written first."""
+    """The file in which each name was written first; empty for the main one."""
+
+    _source: Included | None = None
+    """The included file that is read now; None for the main one."""
+
+    _targets: dict[str, Rule] = field(factory=dict)
+    """The rule of each target in a file of two columns."""
 
     _seen: dict[Hashable, Rule] = field(factory=dict)
     """The rule of each table content that was right, so that equal tables are read once."""
@@ -64,12 +73,12 @@ class Flagged:
         self.problems.extend(unknown_key("defaults", key, raw[key], known) for key in raw if key not in known)
         self._defaults = {key: value for key, value in raw.items() if key in known}
         try:
-            rule = _read_rule({**_PLACEHOLDER, **self._defaults})
+            rule = read_rule({**PLACEHOLDER, **self._defaults})
         except BaseValidationError as error:
             self.problems.extend(problems_of(error, raw, "defaults"))
-            self._defaults = _without_wrong(self._defaults)
-            rule = _read_rule({**_PLACEHOLDER, **self._defaults})
-        self.problems.extend(_ttl_clashes(rule, self._defaults, "defaults"))
+            self._defaults = without_wrong(self._defaults)
+            rule = read_rule({**PLACEHOLDER, **self._defaults})
+        self.problems.extend(ttl_clashes(rule, self._defaults, "defaults"))
 
     def read_names(self, raw: Mapping[str, object], zones: tuple[bytes, ...]) -> None:
         """Take `[flatten]`. Each name must be in one of the zones."""
@@ -84,7 +93,67 @@ class Flagged:
                 rule = self._rule(name, own)
                 if rule is not None and content is not None:
                     self._seen[content] = rule
-            self._place(name, table, rule, inside)
+            self._place(name, table, rule, inside, raw)
+
+    def read_included(self, other: Included, zones: tuple[bytes, ...]) -> None:
+        """Take the names of an included file; what is wrong is said with file and line."""
+        self._source = other
+        if other.tables is None:
+            self._read_lines(other, frozenset(zones))
+            return
+        before = len(self.problems)
+        for key, value in other.tables.items():
+            if key != "flatten":
+                reason = "an included file has flagged names and nothing else"
+                write = f"this into the file that includes it; here stand tables like {_EXAMPLE_TABLE}"
+                self.problems.append(Problem(key=key, value=toml_text(value), reason=reason, write=write))
+        tables = other.tables.get("flatten", {})
+        if isinstance(tables, dict):
+            self.read_names(tables, zones)
+        else:
+            self.problems.append(
+                problem("flatten", tables, Refusal(f"a table is needed, not {kind_of(tables)}", _EXAMPLE_TABLE))
+            )
+        self.problems[before:] = [evolve(each, key=other.place(each.key)) for each in self.problems[before:]]
+
+    def _read_lines(self, other: Included, zones: frozenset[bytes]) -> None:
+        """Take lines of name and target. What they cost counts: there may be a million."""
+        wrong = 0
+        for number, line in other.lines():
+            columns = line.partition("#")[0].split()
+            if not columns:
+                continue
+            try:
+                self._read_columns(columns, zones)
+            except Refusal as refusal:
+                wrong += 1
+                place = f"{other.file}:{number}: {quoted(columns[0])}"
+                self.problems.append(Problem(key=place, reason=refusal.reason, write=refusal.write.strip('"')))
+                if wrong == _MOST_WRONG_LINES:
+                    reason = f"the first {wrong} wrong lines are shown, what follows them was not read"
+                    self.problems.append(Problem(key=other.file, reason=reason, write=f"lines like: {_EXAMPLE_LINE}"))
+                    return
+
+    def _read_columns(self, columns: list[str], zones: frozenset[bytes]) -> None:
+        """Take one name; `Refusal` where something is wrong."""
+        if len(columns) != 2:
+            reason = f"a line has two columns, name and target, not {len(columns)}"
+            raise Refusal(reason, f"a line like: {_EXAMPLE_LINE}")
+        name, target = columns
+        wire = names.flagged_name(name)
+        if wire in self._first:
+            raise self._twice(wire)
+        if not _is_inside(wire, zones):
+            raise _outside(name)
+        rule = self._targets.get(target)
+        if rule is None:
+            names.target(target)  # raises what is wrong with it
+            made = read_rule({**self._defaults, "target": target})
+            rule = self._targets[target] = self._interned.setdefault(made, made)
+        if rule.target == wire:
+            raise _OWN_TARGET
+        self._first[wire] = self._file
+        self.rules[wire] = rule
 
     def _rule(self, name: str, table: object) -> Rule | None:
         """Return the rule of a table with the defaults below it; None where it is wrong."""
@@ -92,21 +161,26 @@ class Flagged:
         if not isinstance(table, dict):
             what = f"a table is needed, not {kind_of(table)}"
             meant = quoted(table) if isinstance(table, str) else '"lb.example.net"'
-            self.problems.append(problem(path, table, Refusal(what, f"[{path}]\ntarget = {meant}")))
+            write = f"[{path}]\ntarget = {meant}"
+            if name == INCLUDE and isinstance(table, list):
+                write = f"{INCLUDE} = {toml_text(table)} at the top of the file, before the first table"
+            self.problems.append(problem(path, table, Refusal(what, write)))
             return None
         try:
-            rule = _read_rule({**self._defaults, **table})
+            rule = read_rule({**self._defaults, **table})
             wrong = False
         except BaseValidationError as error:
             # What is right is looked at all the same, so that nothing is found only the next time.
             self.problems.extend(problems_of(error, table, path))
-            rule = _read_rule({**_PLACEHOLDER, **self._defaults, **_without_wrong(table)})
+            rule = read_rule({**PLACEHOLDER, **self._defaults, **without_wrong(table)})
             wrong = True
-        clashes = [*_ttl_clashes(rule, table, path), *_fallback_clashes(rule, table, path)]
+        clashes = [*ttl_clashes(rule, table, path), *fallback_clashes(rule, table, path)]
         self.problems.extend(clashes)
         return None if wrong or clashes else self._interned.setdefault(rule, rule)
 
-    def _place(self, name: str, table: object, rule: Rule | None, zones: frozenset[bytes]) -> None:
+    def _place(
+        self, name: str, table: object, rule: Rule | None, zones: frozenset[bytes], raw: Mapping[str, object]
+    ) -> None:
         """Note the rule under its name; the name is checked even where its table is wrong."""
         try:
             wire = names.flagged_name(name)
@@ -114,19 +188,36 @@ class Flagged:
             write = f"[flatten.{refusal.write}]" if refusal.write.startswith('"') else refusal.write
             self._refuse(name, refusal.reason, write)
             return
-        first = self._first.setdefault(wire, name)
-        if first != name:
-            self._refuse(name, f"the same name as {join('flatten', first)}", "one table for both")
+        if wire in self._first:
+            wrong = self._twice(wire, raw)
+            self._refuse(name, wrong.reason, wrong.write)
         elif not _is_inside(wire, zones):
-            shown = quoted(name.rstrip(".") or name)
-            self._refuse(name, "not in a zone of access.zones", f"its zone in access.zones as well, like {shown}")
+            wrong = _outside(name)
+            self._refuse(name, wrong.reason, wrong.write)
+        self._first.setdefault(wire, self._file)
         if (rule.target if rule else _target(table)) == wire:
-            reason = "the name is its own target"
-            write = "another name, whose addresses are the answer"
             key = f"{join('flatten', name)}.target"
-            self.problems.append(Problem(key=key, value=quoted(name), reason=reason, write=write))
+            self.problems.append(problem(key, name, _OWN_TARGET))
         if rule is not None:
             self.rules[wire] = rule
+
+    @property
+    def _file(self) -> str:
+        return self._source.file if self._source is not None else ""
+
+    def _twice(self, wire: bytes, raw: Iterable[str] = ()) -> Refusal:
+        """Return what is wrong with a name that was read already; `raw` has the names of the table that is read."""
+        first = self._first[wire]
+        if first != self._file:
+            where = first or "the file that includes this one"
+            return Refusal(f"the same name as in {where}", "one of the two")
+        for written in raw:
+            if _is_written(written, wire):
+                return Refusal(f"the same name as {join('flatten', written)}", "one table for both")
+        for number, line in self._source.lines() if self._source is not None else ():
+            if _is_written(line.split(maxsplit=1)[0] if line.strip() else "", wire):
+                return Refusal(f"the same name as in line {number}", "one line for both")
+        return Refusal("the same name as above", "it once")
 
     def _refuse(self, name: str, reason: str, write: str) -> None:
         self.problems.append(Problem(key=join("flatten", name), reason=reason, write=write))
@@ -154,6 +245,18 @@ def _content(table: object) -> Hashable | None:
     except TypeError:
         return None
     return content
+
+
+def _is_written(name: str, wire: bytes) -> bool:
+    try:
+        return names.flagged_name(name) == wire
+    except Refusal:
+        return False
+
+
+def _outside(name: str) -> Refusal:
+    shown = quoted(name.rstrip(".") or name)
+    return Refusal("not in a zone of access.zones", f"its zone in access.zones as well, like {shown}")
 
 
 def _target(table: object) -> bytes | None:
@@ -185,45 +288,3 @@ def _is_inside(wire: bytes, zones: frozenset[bytes]) -> bool:
             return False
         offset += wire[offset] + 1
     return True
-
-
-def _without_wrong(table: Mapping[str, object]) -> dict[str, object]:
-    """Return the keys that are right by themselves; one that clashes with nothing stands in for one that is wrong."""
-    right: dict[str, object] = {}
-    for key, value in table.items():
-        try:
-            _read_rule({**_PLACEHOLDER, key: value})
-        except BaseValidationError:
-            if key in _NEUTRAL:
-                right[key] = _NEUTRAL[key]
-        else:
-            right[key] = value
-    return right
-
-
-def _ttl_clashes(rule: Rule, table: Mapping[str, object], path: str) -> Iterator[Problem]:
-    """Yield what is wrong with min_ttl above max_ttl, at a key of this table; what [defaults] causes is said there."""
-    if rule.min_ttl_s <= rule.max_ttl_s:
-        return
-    if "min_ttl" in table:
-        refusal = Refusal(f"more than max_ttl, which is {rule.max_ttl_s}s", quoted(f"{rule.max_ttl_s}s"))
-        yield problem(f"{path}.min_ttl", table["min_ttl"], refusal)
-    elif "max_ttl" in table:
-        refusal = Refusal(f"less than min_ttl, which is {rule.min_ttl_s}s", quoted(f"{rule.min_ttl_s}s"))
-        yield problem(f"{path}.max_ttl", table["max_ttl"], refusal)
-
-
-def _fallback_clashes(rule: Rule, table: Mapping[str, object], path: str) -> Iterator[Problem]:
-    """Yield the fallback addresses of a family that the name is not flattened for."""
-    items = table.get("fallback")
-    if len(rule.types) == len(_RR_TYPE) or not isinstance(items, list):
-        return
-    for index, item in enumerate(items):
-        try:
-            version = address(item).version
-        except Refusal:
-            continue
-        if _RR_TYPE[version] not in rule.types:
-            reason = f"an IPv{version} address, but types has no {quoted(_RR_TYPE[version])}"
-            refusal = Refusal(reason, 'types = ["A", "AAAA"], or leave the address out')
-            yield problem(f"{path}.fallback[{index}]", item, refusal)

@@ -1,31 +1,32 @@
 """From a TOML file to `Settings`. A wrong file is told whole: every problem at once, in one `ConfigError`.
 
-Only this module reads the file. It looks at no other file, no network and no clock.
+It looks at no other file than that one and those that it includes, at no network and no clock.
 """
 
 from __future__ import annotations
 
 import gc
 import hashlib
-import stat
-import sys
-import tomllib
 from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, TypeVar
 
+from attrs import evolve
+
 from flatproxy.config.addresses import server
 from flatproxy.config.flagged import Flagged
+from flatproxy.config.include import included, read, read_include, toml_of
 from flatproxy.config.names import ROOT
-from flatproxy.config.problems import TABLE_KEYS, Refusal, kind_of, problem, quoted, unknown_key
+from flatproxy.config.problems import INCLUDE, TABLE_KEYS, Refusal, kind_of, problem, problems_of, quoted, unknown_key
 from flatproxy.config.settings import Access, Endpoint, Limits, Listen, Resolver, Settings, State, Upstream
 from flatproxy.config.tables import read_listen_dns, read_listen_http, read_zones, structure
 from flatproxy.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from flatproxy.config.include import Included
     from flatproxy.config.values import Reader
 
     Tables = Mapping[str, dict[str, object]]
@@ -45,18 +46,33 @@ _EXAMPLES = {
 
 
 def load(path: Path) -> Settings:
-    """Return the settings in a file; `ConfigError` with every problem in it."""
-    try:
-        data = path.read_bytes()
-        writable = sys.platform != "win32" and path.stat().st_mode & stat.S_IWOTH
-    except (OSError, ValueError) as error:
-        reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise _whole(path, reason, "the path of a file that can be read") from None
-    if writable:
-        # Whoever can write it can send the zone's visitors anywhere.
-        raise _whole(path, "every user of this host can write it", f"chmod o-w {path}")
+    """Return the settings in a file and in those that it includes; `ConfigError` with every problem in them."""
     with _without_collection():
-        return to_settings(_toml(path, data), file=str(path), digest=hashlib.sha256(data).hexdigest())
+        try:
+            data = read(path)
+            raw = toml_of(data)[1]
+        except Refusal as refusal:
+            problem = Problem(reason=refusal.reason, write=refusal.write)
+            raise ConfigError(problems=(problem,), file=str(path)) from None
+        problems: list[Problem] = []
+        digest = hashlib.sha256(data)
+        others = []
+        for other, content in included(path, raw, problems):
+            digest.update(content)
+            others.append(other)
+        settings = to_settings(raw, file=str(path), digest=digest.hexdigest(), others=others, problems=problems)
+        from_tables = bool(raw.get("flatten")) or any(other.tables for other in others)
+        del raw, others
+        return _compacted(settings) if from_tables else settings
+
+
+def _compacted(settings: Settings) -> Settings:
+    """Return the settings with new copies of the names.
+
+    They were made between what TOML had, which is gone: the few that are left in each piece of memory would keep all of
+    it from being given back.
+    """
+    return evolve(settings, flatten={bytes(bytearray(name)): rule for name, rule in settings.flatten.items()})
 
 
 @contextmanager
@@ -71,26 +87,19 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _toml(path: Path, data: bytes) -> dict[str, object]:
-    try:
-        # Editors on Windows like to start a file with a byte order mark.
-        return tomllib.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise _whole(path, f"not UTF-8: line {line}, octet {error.start} of the file", "the file in UTF-8") from None
-    except ValueError as error:  # TOMLDecodeError says line and column; an integer of 5000 digits is a ValueError
-        raise _whole(path, f"not TOML: {error}", "TOML 1.0: [table], then a line for each key = value") from None
-    except RecursionError:
-        raise _whole(path, "not usable TOML: nested too deeply", "arrays of strings, without nesting") from None
+def to_settings(
+    raw: Mapping[str, object],
+    *,
+    file: str = "",
+    digest: str = "",
+    others: Sequence[Included] = (),
+    problems: Sequence[Problem] = (),
+) -> Settings:
+    """Return the settings in what `tomllib` has read, and the flagged names in the `others` that are included.
 
-
-def _whole(path: Path, reason: str, write: str) -> ConfigError:
-    return ConfigError(problems=(Problem(reason=reason, write=write),), file=str(path))
-
-
-def to_settings(raw: Mapping[str, object], *, file: str = "", digest: str = "") -> Settings:
-    """Return the settings in what `tomllib` has read; `ConfigError` with every problem in it, which names `file`."""
-    problems: list[Problem] = []
+    Raises `ConfigError` with every problem, those that are known already first; it names `file`.
+    """
+    problems = list(problems)
     tables = _tables(raw, problems)
     listen = _part(Listen, "listen", tables, problems)
     upstream = _part(Upstream, "upstream", tables, problems)
@@ -101,7 +110,10 @@ def to_settings(raw: Mapping[str, object], *, file: str = "", digest: str = "") 
 
     flagged = Flagged()
     flagged.read_defaults(tables.get("defaults", {}))
-    flagged.read_names(tables.get("flatten", {}), _zones(tables))
+    zones = _zones(tables)
+    flagged.read_names(tables.get("flatten", {}), zones)
+    for other in others:
+        flagged.read_included(other, zones)
     problems += flagged.problems
     problems += _own_nameserver(tables)
     problems += _http_on_dns(tables)
@@ -123,7 +135,9 @@ def _tables(raw: Mapping[str, object], problems: list[Problem]) -> dict[str, dic
     """Return the tables that are there, known and tables; the rest is added to `problems`."""
     tables: dict[str, dict[str, object]] = {}
     for name, value in raw.items():
-        if name not in TABLE_KEYS:
+        if name == INCLUDE:
+            problems.extend(_wrong_include(value))
+        elif name not in TABLE_KEYS:
             problems.append(unknown_key("", name, value, TABLE_KEYS))
         elif isinstance(value, dict):
             tables[name] = value
@@ -136,6 +150,13 @@ def _tables(raw: Mapping[str, object], problems: list[Problem]) -> dict[str, dic
         if name not in raw
     )
     return tables
+
+
+def _wrong_include(value: object) -> Iterator[Problem]:
+    try:
+        read_include(value)
+    except (Refusal, ExceptionGroup) as error:
+        yield from problems_of(error, value, INCLUDE)
 
 
 def _part(table: type[T], name: str, tables: Tables, problems: list[Problem]) -> T | None:

@@ -50,7 +50,7 @@ def flagged_name(value: object) -> bytes:
     if wire == ROOT:
         raise Refusal("the root cannot be flattened", f"the name that is to be answered, like [flatten.{example}]")
     if wire.startswith(b"\1*"):
-        raise Refusal("flagged names are exact, a wildcard matches nothing", "a table for each name that is meant")
+        raise Refusal("flagged names are exact, a wildcard matches nothing", "each name that is meant")
     return wire
 
 

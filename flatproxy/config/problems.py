@@ -61,6 +61,8 @@ TABLE_KEYS = {
     "state": keys_of(State),
 }
 _FLAGGED_ONLY = ("target", "fallback")
+INCLUDE = "include"
+"""The one key that stands above all tables."""
 
 
 def quoted(text: str) -> str:
@@ -163,11 +165,13 @@ def unknown_key(path: str, key: str, value: object, known: Iterable[str]) -> Pro
     """Return the problem of a key that its table does not have, with the key that was probably meant."""
     known = list(known)
     reason = f"[{path}] has no such key" if path else "there is no such table"
-    close = difflib.get_close_matches(key.lower(), known, n=1)
+    close = difflib.get_close_matches(key.lower(), known if path else [*known, INCLUDE], n=1)
     homes = [home for home, keys in TABLE_KEYS.items() if key in keys]
-    if close:
+    if key == INCLUDE:
+        write = f"{_assignment(key, value)} at the top of the file, before the first table"
+    elif close:
         reason += f"; did you mean {close[0]}?"
-        write = _assignment(close[0], value) if path else f"[{close[0]}]"
+        write = _assignment(close[0], value) if path or close[0] == INCLUDE else f"[{close[0]}]"
     elif key in _FLAGGED_ONLY:
         write = f'{_assignment(key, value)} under [flatten."NAME"]'
     elif homes:

@@ -112,7 +112,10 @@ class State:
 
 @frozen(kw_only=True)
 class Settings:
-    """A whole configuration. `flatten` maps each flagged name to its rule; `digest` is the file's SHA-256 in hex."""
+    """A whole configuration. `flatten` maps each flagged name to its rule.
+
+    `digest` is the SHA-256, in hex, of the file and those that it includes, one after the other.
+    """
 
     listen: Listen
     upstream: Upstream

@@ -162,7 +162,7 @@ def test_a_wrong_table_is_said_with_its_key(
         ("bücher.example.com", "ASCII", '[flatten."xn--bcher-kva.example.com"]'),
         ("", "empty", '[flatten."example.com"]'),
         (".", "the root cannot be flattened", "the name"),
-        ("*.example.com", "exact", "a table for each name"),
+        ("*.example.com", "exact", "each name"),
         ("a..example.com", "a label is empty", '[flatten."a.example.com"]'),
         ("a" * 64 + ".example.com", "63 octets", "a name whose labels"),
         ("192.0.2.1", "an IP address", "a host name"),

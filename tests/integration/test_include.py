@@ -1,0 +1,77 @@
+"""Flagged names from included files in a running process: at the start, over SIGHUP, and as `check` sees them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import dns.message
+import dns.rcode
+
+from .commands import run
+from .harness.configuration import configuration
+from .harness.proxy import Proxy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .harness.internet import FakeInternet
+    from .harness.nsd import Nsd
+
+Start = Callable[..., Proxy]
+
+MANY = 20_000
+
+
+def _including(nsd: Nsd, internet: FakeInternet, folder: Path) -> str:
+    (folder / "conf.d").mkdir(exist_ok=True)
+    internet.set("one.test", "A", ["203.0.113.1"])
+    internet.set("two.test", "A", ["203.0.113.2"])
+    main = configuration(upstream=[nsd.address], resolver=[internet.address], tables={"defaults": {"types": ["A"]}})
+    return f'include = ["{folder}/conf.d/*.toml", "{folder}/names.txt"]\n{main}'
+
+
+def _addresses(proxy: Proxy, name: str) -> list[str]:
+    answer = proxy.ask(dns.message.make_query(name, "A")).answer
+    return [str(rdata) for rrset in answer for rdata in rrset]
+
+
+def test_a_reload_reads_the_included_files_again(
+    nsd: Nsd, internet: FakeInternet, start: Start, tmp_path: Path
+) -> None:
+    config = _including(nsd, internet, tmp_path)
+    lines = tmp_path / "names.txt"
+    lines.write_text("flat.example.net one.test\n")
+    (tmp_path / "conf.d" / "a.toml").write_text('[flatten."example.com"]\ntarget = "two.test"\n')
+    proxy = start(config)
+    assert _addresses(proxy, "flat.example.net") == ["203.0.113.1"]
+    assert _addresses(proxy, "example.com") == ["203.0.113.2"]
+
+    lines.write_text("".join(f"n{number}.example.net one.test\n" for number in range(MANY)))
+    (tmp_path / "conf.d" / "a.toml").unlink()
+    proxy.reload(config)
+    assert _addresses(proxy, f"n{MANY - 1}.example.net") == ["203.0.113.1"]
+    assert _addresses(proxy, "flat.example.net") == ["192.0.2.1"], "the placeholder of the zone"
+    whole = hashlib.sha256(proxy.path.read_bytes() + lines.read_bytes()).hexdigest()
+    assert {labels["sha256"] for labels, _ in proxy.metrics().samples("config_info")} == {whole}
+
+
+def test_a_wrong_line_leaves_all_as_it_was(nsd: Nsd, internet: FakeInternet, start: Start, tmp_path: Path) -> None:
+    lines = tmp_path / "names.txt"
+    lines.write_text("flat.example.net one.test\n")
+    proxy = start(_including(nsd, internet, tmp_path))
+    lines.write_text("flat.example.net two.test\nother.example.net\n")
+    failed = proxy.reload(proxy.config, "reload_failed")
+    assert f"{lines}:2: " in failed["error"]
+    assert _addresses(proxy, "flat.example.net") == ["203.0.113.1"]
+    assert proxy.metrics().value("config_reload_success") == 0
+
+
+def test_check_says_file_and_line(nsd: Nsd, internet: FakeInternet, tmp_path: Path) -> None:
+    path = tmp_path / "flatproxy.toml"
+    path.write_text(_including(nsd, internet, tmp_path))
+    (tmp_path / "names.txt").write_text("# ours\nflat.example.net 192.0.2.1\n")
+    done = run("check", "--config", str(path))
+    assert done.code == 2
+    assert f'{tmp_path}/names.txt:2: "flat.example.net": an IP address is not a name' in done.out + done.err
