@@ -4,11 +4,12 @@ Asked in the background; an answer never waits for it. What is kept is kept for 
 zone is the deepest known one that encloses it. So a name whose own question was not asked yet passes for a name of the
 zone around it, as most are.
 
-What that costs: a question takes about 0.35 ms of a core. Each name is asked about once, `FIRST_RATE` a second (some
-15 % of a core while it lasts: four minutes for a hundred thousand names), and a reload asks for new names only. Then
-each zone is asked every `INTERVAL_S`, and each name, whether it became a zone or part of another one, about once in
-`RECHECK_S`; all that is held to `RATE` a second, less than 2 % of a core, however many there are: a hundred thousand
-names that are a zone each are gone through in a bit more than an hour.
+What that costs: a question takes about 0.35 ms of a core. A new name around which no zone is known is asked about at
+once, `FIRST_RATE` a second (some 15 % of a core while it lasts: eight minutes for a hundred thousand names that are a
+zone each). All else is held to `RATE` a second, less than 2 % of a core, however many names there are: each zone every
+`INTERVAL_S`; new names in a known zone, once, in case they are in a zone below it; each name about once in `RECHECK_S`
+for the same reason. A hundred thousand names take half an hour so, as many zones a bit more than an hour. A reload asks
+for new names only.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ log = Logger()
 
 CONCURRENT = 8
 FIRST_RATE = 400.0
-"""Questions a second about names that were never asked about."""
+"""Questions a second about new names around which no zone is known."""
 RATE = 50.0
-"""Questions a second about what is known already."""
+"""Questions a second about all others."""
 INTERVAL_S = 300.0
 RECHECK_S = 3600.0
 RETRY_S = 5.0
@@ -99,11 +100,13 @@ class ZoneFacts:
     """The SOA record of each known zone, by apex."""
     _new: deque[bytes] = field(factory=deque)
     """Names that were never asked about."""
+    _likely: deque[bytes] = field(factory=deque)
+    """Those among them that are in a known zone, unless there is another one below it."""
     _keyless: deque[bytes] = field(factory=deque)
     """Zones just found, whose DNSKEY is to be asked for."""
     _unknown: dict[bytes, None] = field(factory=dict)
     """Names for which the nameserver named no zone; asked about again in each round."""
-    _round: Iterator[Job] = field(factory=lambda: iter(()))
+    _round: Iterator[Job] | None = None
     _round_due: float = float("inf")
     _asked_again: int = 0
     """How many of the names were asked about again, over several rounds."""
@@ -140,7 +143,8 @@ class ZoneFacts:
     def cover(self, flagged: Mapping[bytes, object]) -> None:
         """Ask about these names from now on, about new ones at once. The mapping is kept, and must not change."""
         before, self.names = self.names, flagged
-        waiting = [name for name in self._new if name in flagged]
+        waiting = [name for name in (*self._new, *self._likely) if name in flagged]
+        self._likely.clear()
         self._new = deque(_parents_first([*waiting, *(name for name in flagged if name not in before)]))
         self._unknown = {name: None for name in self._unknown if name in flagged}
         self.signed.intersection_update(flagged)
@@ -165,20 +169,31 @@ class ZoneFacts:
         """Return what to ask next, None where nothing is left or no more is allowed now."""
         if self._now < self._quiet_until:
             return None
+        self._set_likely_apart()
         if (self._keyless or self._new) and self._first.take():
             if self._keyless:
                 return self._ask_keys, self._keyless.popleft()
             return self._ask_name, self._new.popleft()
         if not self._again.holds:
             return None
-        job = next(self._round, None)
-        if job is None and self._now >= self._round_due:
+        if self._now >= self._round_due and not self._round:
             self._round_due = self._now + INTERVAL_S
             self._round = self._jobs_again()
-            job = next(self._round, None)
-        if job is not None:
-            self._again.take()
+        job = next(self._round, None) if self._round else None
+        if job is None:
+            self._round = None
+            if not self._likely:
+                return None
+            job = self._ask_name, self._likely.popleft()
+        self._again.take()
         return job
+
+    def _set_likely_apart(self) -> None:
+        """Put new names in a known zone where they can wait, some at a time."""
+        for _ in range(SLICE):
+            if not self._new or self._apex(self._new[0]) is None:
+                return
+            self._likely.append(self._new.popleft())
 
     def _jobs_again(self) -> Iterator[Job]:
         """Yield a round: every zone, every name without one, and a part of the other names."""
@@ -189,6 +204,8 @@ class ZoneFacts:
         for name in unknown:
             if name in self.names:
                 yield self._ask_name, name
+        if self._likely:
+            return
         room = int(RATE * INTERVAL_S) - 2 * len(zones) - len(unknown)
         part = int(len(self.names) * INTERVAL_S / RECHECK_S) + 1
         part = max(1, min(room, part))
