@@ -1,15 +1,22 @@
-"""`python -m bench.growth`: what flagged names cost: 1, 1,000 and 100,000 of them, with 1,000 targets at most."""
+"""`python -m bench.growth`: what flagged names cost, from one to a million, with 1,000 targets at most."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
+import subprocess
+import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
+
+from attrs import define
 
 from bench import load, surroundings
 from bench.servers import ZONE, Flatproxy, Nsd, Unbound, running
@@ -23,6 +30,20 @@ TARGETS: Final = 1000
 ASKED: Final = 20_000
 """Distinct questions in the file of queries, at most: spread over all names."""
 READY_WITHIN_S: Final = 180.0
+RELOADED: Final = 100_000
+"""Up to so many names, a reload under load is measured as well."""
+STEADY_QPS: Final = 5_000
+STEADY_S: Final = 8.0
+_QUANTILES: Final = (("median", 0.5), ("p99", 0.99), ("p999", 0.999), ("most", 1.0))
+_RELOADED: Final = '"event": "reloaded"'
+_LOAD: Final = """
+import sys, time
+from pathlib import Path
+from flatproxy.config.load import load
+began = time.perf_counter()
+load(Path(sys.argv[1]))
+print(time.perf_counter() - began)
+"""
 QUIET_OVER_S: Final = 0.5
 QUIET_SHARE: Final = 0.15
 
@@ -31,9 +52,9 @@ def target(number: int) -> str:
     return f"t{number % TARGETS}.cloud.test"
 
 
-def flagged(count: int) -> str:
-    """Return the tables of so many flagged names."""
-    return "".join(f'[flatten."n{number}.{ZONE}"]\ntarget = "{target(number)}"\n' for number in range(count))
+def flagged(count: int, first: int = 0) -> str:
+    """Return lines for so many flagged names, the first of which has the `first` target."""
+    return "".join(f"n{number}.{ZONE} {target(number + first)}\n" for number in range(count))
 
 
 def queries(count: int, path: Path) -> Path:
@@ -43,8 +64,42 @@ def queries(count: int, path: Path) -> Path:
     return path
 
 
+@define(eq=False, kw_only=True)
 class Many(Flatproxy):
-    """flatproxy with many flagged names; none of them is the apex, so its first right answer is forwarded."""
+    """flatproxy with many flagged names, which it includes from a file of lines.
+
+    None of them is the apex, so its first right answer is forwarded.
+    """
+
+    count: int
+
+    def configure(self) -> list[str]:
+        command = super().configure()
+        self.list_names()
+        path = self.folder / "flatproxy.toml"
+        path.write_text('include = ["names.txt"]\n' + path.read_text())
+        return command
+
+    def list_names(self, first: int = 0) -> None:
+        """Write the file of names, all with another target where `first` is another one."""
+        (self.folder / "names.txt").write_text(flagged(self.count, first))
+
+    def load_s(self) -> float:
+        """Return how long the configuration takes to load, in a process of its own."""
+        done = subprocess.run(
+            [sys.executable, "-c", _LOAD, self.folder / "flatproxy.toml"], capture_output=True, text=True, check=True
+        )
+        return float(done.stdout)
+
+    def reload(self) -> float:
+        """Give every name another target, have that read, and return how many seconds it took."""
+        self.list_names(first=1)
+        log = self.folder / "log"
+        before = log.read_text().count(_RELOADED)
+        began = monotonic()
+        os.kill(self.group, signal.SIGHUP)
+        until(lambda: log.read_text().count(_RELOADED) > before, "reloaded", READY_WITHIN_S)
+        return monotonic() - began
 
     def wait_until_ready(self) -> None:
         """Wait for its word that every name has an answer, if only the nameserver's."""
@@ -59,7 +114,7 @@ class Many(Flatproxy):
         )
 
     def wait_until_quiet(self) -> None:
-        """Wait until it uses little CPU: after a start it asks the nameserver about the zone of every name."""
+        """Wait until it uses little CPU: what is left then is the measured asking about zones, 2 % of a core."""
         used = sum(self.cpu_s)
 
         def quiet() -> bool:
@@ -84,7 +139,8 @@ def grown(folder: Path, count: int, behind: tuple[Nsd, Unbound]) -> Iterator[tup
         folder=folder / f"names-{count}",
         nsd=nsd,
         resolver=resolver,
-        flatten=flagged(count),
+        flatten="",
+        count=count,
         apex=nsd.apex,
     )
     try:
@@ -100,6 +156,7 @@ def grown(folder: Path, count: int, behind: tuple[Nsd, Unbound]) -> Iterator[tup
         yield (
             proxy,
             {
+                "load_s": round(proxy.load_s(), 2),
                 "first_answer_s": round(answers_after, 2),
                 "ready_s": round(ready_after, 2),
                 "all_flattened_s": round(flattened_after, 2),
@@ -151,16 +208,42 @@ def _all_counts(
                 print(f"{count} names, round {number + 1}: {told}", flush=True)
         for count, proxy in proxies.items():
             result["names"][str(count)]["rss_after_bytes"] = proxy.rss_bytes
-    base = result["names"][str(counts[0])]["rss_bytes"]
+        for count, proxy in proxies.items():
+            if count <= RELOADED:
+                result["names"][str(count)]["reload"] = told = reloaded(proxy, folder / f"{count}.txt")
+                print(f"{count} names, reload: {told}", flush=True)
+    full = [count for count in counts if count >= TARGETS] or counts
+    base = result["names"][str(full[0])]["rss_bytes"]
     for count in counts:
         names = result["names"][str(count)]
-        names["bytes_a_name"] = round((names["rss_bytes"] - base) / (count - counts[0])) if count > counts[0] else 0
+        # Beside a base that has all the targets: these cost the same however many names there are.
+        names["bytes_a_name"] = round((names["rss_bytes"] - base) / (count - full[0])) if count > full[0] else 0
         names["qps"] = median(told["qps"] for told in names["rounds"])
+
+
+def reloaded(proxy: Many, asked: Path) -> dict[str, Any]:
+    """Load the proxy evenly, without and with a reload meanwhile, and say what clients saw of it."""
+    extra = ["-v", "-Q", str(STEADY_QPS)]
+    plain = load.dnsperf(proxy, asked, STEADY_S, extra)
+    with ThreadPoolExecutor(1) as pool:
+        under_load = pool.submit(load.dnsperf, proxy, asked, STEADY_S, extra)
+        let_pass(STEADY_S / 4)
+        took_s = proxy.reload()
+        made = under_load.result()
+    return {
+        "took_s": round(took_s, 2),
+        "qps": round(made.qps),
+        "lost": made.lost,
+        "rcodes": made.rcodes,
+        **{f"{name}_ms": round(load.quantile(made.latencies_s, share) * 1e3, 2) for name, share in _QUANTILES},
+        **{f"plain_{name}_ms": round(load.quantile(plain.latencies_s, share) * 1e3, 2) for name, share in _QUANTILES},
+        "plain_lost": plain.lost,
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.growth", description=__doc__)
-    parser.add_argument("--counts", type=int, nargs="+", default=[1, 1_000, 100_000])
+    parser.add_argument("--counts", type=int, nargs="+", default=[1, 1_000, 100_000, 1_000_000])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--output", type=Path, default=RESULTS)
