@@ -12,8 +12,10 @@ import errno
 import mmap
 import os
 import socket
+from array import array
+from itertools import accumulate
 from struct import Struct
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -117,30 +119,47 @@ class _Memory:
 
 
 class _Room:
-    """Room for a batch: the datagrams, their lengths, and the octets of their clients."""
+    """Room for a batch: the datagrams, the octets of their clients, and struct iovec for each."""
 
-    _PART = Struct("@PN")  # struct iovec
+    _WORD: Literal["Q", "I"] = "Q" if Struct("@P").size == 8 else "I"
 
     def __init__(self) -> None:
         self.data = _Memory(BATCH * _DATAGRAM)
         self.clients = _Memory(BATCH * _CLIENT)
-        self.parts = _Memory(BATCH * self._PART.size)
-        self.parts.octets[:] = b"".join(self._PART.pack(self.data.address + offset, _DATAGRAM) for offset in _OFFSETS)
-        self.lengths = memoryview(self.parts.octets).cast("P")[1::2]
+        self._parts = _Memory(BATCH * 2 * Struct("@P").size)
+        self._words = memoryview(self._parts.octets).cast(self._WORD)
+        self._words[0::2] = array(
+            self._WORD, range(self.data.address, self.data.address + BATCH * _DATAGRAM, _DATAGRAM)
+        )
+        self._words[1::2] = array(self._WORD, [_DATAGRAM] * BATCH)
 
     def headers(self, address: int, control: int) -> _Headers:
         """Return headers for this room whose names and control messages have these sizes, 0 for none."""
+        size = address + control
         return _Headers(
             (
-                self.clients.address + number * _CLIENT if address else 0,
+                self.clients.address + number * size if address else 0,
                 address,
-                self.parts.address + number * self._PART.size,
+                self._parts.address + number * 2 * Struct("@P").size,
                 1,
-                self.clients.address + number * _CLIENT + ADDRESS if control else 0,
+                self.clients.address + number * size + address if control else 0,
                 control,
             )
             for number in range(BATCH)
         )
+
+    def put(self, datagrams: Sequence[bytes]) -> None:
+        """Lay the datagrams of a batch one behind the other, which takes no step in Python for each."""
+        count = len(datagrams)
+        lengths = array(self._WORD, map(len, datagrams))
+        self.data.octets[: sum(lengths)] = b"".join(datagrams)
+        self._words[0 : 2 * count : 2] = array(self._WORD, accumulate(lengths[:-1], initial=self.data.address))
+        self._words[1 : 2 * count : 2] = lengths
+
+    def put_clients(self, clients: Sequence[Client]) -> None:
+        """Lay down where they go to; all have the same size."""
+        octets = b"".join(clients)
+        self.clients.octets[: len(octets)] = octets
 
 
 class _Headers:
@@ -207,16 +226,11 @@ class BatchedDatagrams:
 
     def _send(self, sock: socket.socket, datagrams: Sequence[bytes], clients: Sequence[Client] | None) -> int:
         """Send a batch."""
-        data, lengths = self._out.data.octets, self._out.lengths
-        for number, (offset, datagram) in enumerate(zip(_OFFSETS, datagrams, strict=False)):
-            length = lengths[number] = len(datagram)
-            data[offset : offset + length] = datagram
+        self._out.put(datagrams)
         headers = self._connected
         if clients is not None:
-            octets, size = self._out.clients.octets, len(clients[0])
-            headers = self._addressed if size == ADDRESS else self._sourced
-            for number, client in enumerate(clients):
-                octets[number * _CLIENT : number * _CLIENT + size] = client
+            self._out.put_clients(clients)
+            headers = self._addressed if len(clients[0]) == ADDRESS else self._sourced
         sent = unsent = 0
         again = True
         while sent < len(datagrams):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from flatproxy.config.settings import Endpoint
     from flatproxy.forward.loop import Readers
+    from flatproxy.forward.upstreams import Outcome
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
 
@@ -32,8 +33,17 @@ class Server(Protocol):
     tells_client: bool
     """Whether each datagram begins with a PROXY header."""
 
+    outcome: Outcome
+    pending: int
+
+    def heard(self, now: float) -> None:
+        """Note a sign of life."""
+
     def answered(self, query: Query, reply: bytes, now: float) -> None:
-        """Take a reply to this query."""
+        """Take the reply to a query that had a socket of its own."""
+
+    def misunderstood(self, query: Query, reply: bytes, now: float) -> None:
+        """Take back a query whose reply could not be delivered."""
 
     def refused(self, queries: list[Query], now: float) -> None:
         """Take back queries that will have no reply, for the host says that nobody listens."""
@@ -133,12 +143,20 @@ class PooledSocket(_UpstreamSocket):
         except OSError:
             server.refused(self.pending.take_all(), now)
             return
+        found, deliver = 0, server.outcome.deliver
         for reply in replies:
             query = match(reply)
             if query is None:
                 server.mismatched += 1
-            else:
-                server.answered(query, reply, now)
+                continue
+            found += 1
+            try:
+                deliver(query, reply, now)
+            except Exception:  # noqa: BLE001 - no reply may stop the service, nor leave a client without one
+                server.misunderstood(query, reply, now)
+        if found:
+            server.pending -= found
+            server.heard(now)
 
 
 class OneShotSocket(_UpstreamSocket):

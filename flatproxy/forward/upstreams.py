@@ -113,24 +113,24 @@ class Upstream:
         self._readers.add(one_shot)
 
     def answered(self, query: Query, reply: bytes, now: float) -> None:
-        """Hand on a reply."""
-        health = self.health
-        health.answered_at = now
-        if health.suspect:
-            self.heard(now)
-        if query[6]:
-            self._close_one_shot(query)
-            if query is self._probe:
-                self._probe = None
-                return
+        """Hand on the reply to a query that had a socket of its own."""
+        self.heard(now)
+        self._close_one_shot(query)
+        if query is self._probe:
+            self._probe = None
+            return
         self.pending -= 1
         try:
             self.outcome.deliver(query, reply, now)
         except Exception:  # noqa: BLE001 - no reply may stop the service, nor leave a client without one
-            self._failures += 1
-            if self._failures & (self._failures - 1) == 0:  # the 1st, 2nd, 4th, 8th …: a flood must not fill the log
-                log.failure("reply of {size} octets not understood", event="reply_failed", size=len(reply))
-            self.outcome.give_up(query, now)
+            self.misunderstood(query, reply, now)
+
+    def misunderstood(self, query: Query, reply: bytes, now: float) -> None:
+        """Give up a query whose reply broke something; called where the exception is at hand."""
+        self._failures += 1
+        if self._failures & (self._failures - 1) == 0:  # the 1st, 2nd, 4th, 8th …: a flood must not fill the log
+            log.failure("reply of {size} octets not understood", event="reply_failed", size=len(reply))
+        self.outcome.give_up(query, now)
 
     def heard(self, now: float) -> None:
         """Note a sign of life."""

@@ -170,6 +170,34 @@ def test_one_query_one_reply(liar: StandIn, before_the_liar: Proxy) -> None:
     liar.script = _Liar()
 
 
+def test_a_query_that_was_lost_is_sent_once_more(liar: StandIn, before_the_liar: Proxy) -> None:
+    """Half of the timeout later, under the same ID: whichever reply comes counts, and one is passed on."""
+    name = wire_name("lost.example.com")
+
+    def lose_the_first(query: bytes, _transport: str) -> Sequence[Reply]:
+        seen = [wire for _, wire in liar.received if name in wire]
+        return [Reply(_wire(query))] if len(seen) > 1 or name not in query else []
+
+    liar.script = lose_the_first
+    with raw.udp_socket(before_the_liar.address) as sock:
+        sock.send(b"\1\2" + queries.query(name, 1)[2:])
+        reply = sock.recv(4096)
+    assert (reply[:2], dns.message.from_wire(reply).rcode()) == (b"\1\2", dns.rcode.NOERROR)
+    first, second = (wire for _, wire in liar.received if name in wire)
+    assert first == second
+    liar.script = _Liar()
+
+
+def test_a_silent_server_is_asked_no_more_than_twice(liar: StandIn, before_the_liar: Proxy) -> None:
+    name = wire_name("silence.example.com")
+    liar.script = lambda query, _transport: [] if name in query else [Reply(_wire(query))]
+    reply = raw.udp(before_the_liar.address, b"\1\2" + queries.query(name, 1)[2:])
+    assert reply is not None
+    assert reply[3] & 0x0F == dns.rcode.SERVFAIL
+    assert len([wire for _, wire in liar.received if name in wire]) == 2
+    liar.script = _Liar()
+
+
 @pytest.mark.parametrize("rcode", ["FORMERR", "SERVFAIL", "NOTIMP", "REFUSED", "NOTAUTH"])
 def test_an_error_without_a_question_is_passed_on(liar: StandIn, before_the_liar: Proxy, rcode: str) -> None:
     """NSD and others send only a header where they do not understand a query."""
