@@ -90,7 +90,7 @@ def test_other_descriptors_are_served_under_a_flood(loop: PacketLoop, packets: P
     one, other = socket.socketpair()
     with one, other:
         one.setblocking(False)
-        other.send(b"hello")
+        loop.call_later(0.05, other.send, b"hello")
 
         async def hear() -> None:
             assert await loop.sock_recv(one, 9) == b"hello"

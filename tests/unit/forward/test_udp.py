@@ -113,6 +113,7 @@ def test_the_way_back_outlives_the_round(stand: _Stand) -> None:
         client.send(b"one")
         stand.read(listener, monotonic() + gap)
         assert client.recv(9) == b"Rone"
+    assert [type(way) for way in stand.road.clients] == [tuple, bytes], "one by one, then in a batch"
     for way in stand.road.clients:
         send = listener._socket.sendto if type(way) is tuple else listener._send
         send(b"late", way)
