@@ -41,7 +41,9 @@ log = Logger()
 class PacketSide(Told, Protocol):
     """The packet half, wherever it is."""
 
-    listening: list[Endpoint]
+    @property
+    def listening(self) -> list[Endpoint]:
+        """Where it listens, in the configuration's order."""
 
     @property
     def traffic(self) -> Traffic:

@@ -10,6 +10,8 @@ from functools import partial
 from time import monotonic, process_time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from attrs import define
+
 from flatproxy.counts import Traffic, Worker
 from flatproxy.errors import FlatproxyError
 from flatproxy.forward.access import Networks
@@ -53,6 +55,14 @@ class Source(Protocol):
         """Tell whether a query waits for an answer."""
 
 
+@define(eq=False)
+class Listener:
+    """What is read of one listen address."""
+
+    udp: UdpListener
+    port: IListeningPort
+
+
 class Packets:
     """Takes packets from `listen` to `stop`. `reactor` is Twisted's, on asyncio.
 
@@ -60,7 +70,6 @@ class Packets:
     """
 
     def __init__(self, reactor: Any, source: Source) -> None:  # noqa: ANN401 - many interfaces
-        self.listening: list[Endpoint] = []
         self.traffic = Traffic()
         self.restarts = 0
         self.generation = 0
@@ -74,8 +83,9 @@ class Packets:
         self._opened: tuple[Settings, Upstreams, Callable[..., Policy]] | None = None
         self._upstreams: Upstreams | None = None
         self._retired: list[tuple[float, Upstreams]] = []
-        self._udp: list[UdpListener] = []
-        self._ports: list[IListeningPort] = []
+        self._listeners: list[Listener] = []
+        self._left: list[tuple[float, UdpListener]] = []
+        """Sockets that are read no more, and until when a reply may still have to be sent from them."""
         self._bound: list[Sockets] = []
 
     def open(self, settings: Settings) -> None:
@@ -167,12 +177,13 @@ class Packets:
             raise FlatproxyError(f"cannot open a socket to every upstream server: {error.strerror}") from None
         return upstreams
 
-    def listen(self, sockets: Sequence[Sockets]) -> None:
+    def listen(self, sockets: Sequence[Sockets]) -> list[Listener]:
         """Begin to read from these sockets, and make them one's own; settings must be in force."""
         assert self._settings is not None, "no settings are in force"
         settings = self._settings
         self._connections.limit = share_descriptors(len(settings.upstream.servers)).connections
         proxies = Networks(settings.listen.proxy_from)
+        begun = []
         for pair in sockets:
             udp = UdpListener(
                 pair.udp, self._road, self._readers, proxies, tell_client=settings.upstream.proxy_protocol
@@ -181,9 +192,25 @@ class Packets:
             self._readers.add(udp)
             port = self._reactor.adoptStreamPort(pair.tcp.fileno(), pair.tcp.family, tcp)
             pair.tcp.close()  # Twisted listens on a duplicate
-            self._udp.append(udp)
-            self._ports.append(port)
-            self.listening.append(udp.endpoint)
+            begun.append(Listener(udp, port))
+        self._listeners += begun
+        return begun
+
+    def leave(self, listeners: Sequence[Listener]) -> None:
+        """Read no more from these; what was read is answered, and connections go on."""
+        assert self._settings is not None, "no settings are in force"
+        upstream = self._settings.upstream
+        until = monotonic() + upstream.timeout_s * len(upstream.servers) + self._settings.resolver.timeout_s
+        for each in listeners:
+            self._listeners.remove(each)
+            self._readers.remove(each.udp)
+            each.port.stopListening()
+            self._left.append((until, each.udp))
+
+    @property
+    def listening(self) -> list[Endpoint]:
+        """The addresses that are read from."""
+        return [each.udp.endpoint for each in self._listeners]
 
     @property
     def servers(self) -> list[Upstream]:
@@ -214,14 +241,18 @@ class Packets:
             if now > until + TICK_S:
                 self._retired.remove((until, upstreams))
                 yield upstreams.close
+        for at, udp in list(self._left):
+            if now > at:
+                self._left.remove((at, udp))
+                yield udp.close
 
     async def stop(self) -> None:
         """Take nothing new, let what is under way end for up to a second, then close."""
-        for udp in self._udp:
-            udp.read(monotonic())  # what the kernel has already taken is ours to answer
-            self._readers.remove(udp)
-        for port in self._ports:
-            stopped = port.stopListening()
+        for each in self._listeners:
+            each.udp.read(monotonic())  # what the kernel has already taken is ours to answer
+            self._readers.remove(each.udp)
+        for each in self._listeners:
+            stopped = each.port.stopListening()
             if stopped is not None:
                 await stopped.asFuture(asyncio.get_running_loop())
         deadline = monotonic() + DRAIN_S
@@ -231,7 +262,7 @@ class Packets:
         self.discard()
         for upstreams in self._all_upstreams():
             upstreams.close()
-        for udp in self._udp:
+        for udp in (*(each.udp for each in self._listeners), *(udp for _until, udp in self._left)):
             udp.close()
 
     def _all_upstreams(self) -> Iterator[Upstreams]:

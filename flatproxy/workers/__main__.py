@@ -1,4 +1,4 @@
-"""A worker: takes packets from the sockets that it was given, and answers as the control process says.
+"""A worker: takes packets from its sockets, and from those of others while they cannot, and answers as it is told.
 
 It reads no file and resolves nothing. It ends with the control process, whatever ends that one.
 """
@@ -9,6 +9,7 @@ import asyncio
 import signal
 import socket
 import sys
+from itertools import chain
 from time import monotonic, process_time
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,12 @@ from twisted.logger import Logger
 from flatproxy.errors import FlatproxyError
 from flatproxy.forward.listen import Sockets
 from flatproxy.observe import logs
-from flatproxy.packets import TICK_S, Packets
+from flatproxy.packets import TICK_S, Listener, Packets
 from flatproxy.reactor import install_reactor, settle_memory
 from flatproxy.workers.channel import Channel, frame
 from flatproxy.workers.messages import (
     Changed,
+    Cover,
     Discard,
     Drain,
     Leaving,
@@ -49,10 +51,20 @@ _FLUSH_S = 0.5
 class Worker:
     """One packet process, from the first message to its end."""
 
-    def __init__(self, reactor: Any, channel: socket.socket, sockets: Sequence[Sockets]) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401 - many interfaces
+        channel: socket.socket,
+        number: int,
+        sockets: Sequence[Sequence[Sockets]],
+    ) -> None:
+        """Speak to the control process. `sockets` are those of all workers; it is the `number`-th from 1 on."""
         self._reactor = reactor
         self._loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop  # noqa: SLF001 - there is no other way
-        self._sockets = sockets
+        self._number = number
+        self._sockets = dict(enumerate(sockets, 1))
+        self._read: dict[int, list[Listener]] = {}
+        """What it reads from, by the number of the worker whose sockets these are."""
         self._mirror = Mirror()
         self._packets = Packets(reactor, self._mirror)
         self._prepared = 0
@@ -78,6 +90,8 @@ class Worker:
             case Discard():
                 self._packets.discard()
                 self._mirror.discard()
+            case Cover():
+                self._cover(message.numbers)
             case Drain():
                 self.end()
 
@@ -96,12 +110,20 @@ class Worker:
             return  # it was refused, and the control process has been told
         self._mirror.switch(message.facts)
         self._packets.adopt()
-        if self._sockets:
-            self._packets.listen(self._sockets)
-            self._sockets = ()
+        if not self._read:
+            self._cover(frozenset())
             settle_memory()
         self._channel.send(frame(Switched(number=message.number)))
         self._report()
+
+    def _cover(self, others: frozenset[int]) -> None:
+        """Read from its own sockets and from these."""
+        wanted = others | {self._number}
+        for number in self._read.keys() - wanted:
+            self._packets.leave(self._read.pop(number))
+        for number in wanted - self._read.keys():
+            duplicates = [Sockets(pair.udp.dup(), pair.tcp.dup()) for pair in self._sockets[number]]
+            self._read[number] = self._packets.listen(duplicates)
 
     def _tick(self) -> None:
         now = monotonic()
@@ -148,6 +170,9 @@ class Worker:
             self._end = self._loop.create_task(self._stop())
 
     async def _stop(self) -> None:
+        for pair in chain.from_iterable(self._sockets.values()):
+            pair.udp.close()
+            pair.tcp.close()
         await self._packets.stop()
         for task in self._tasks:
             task.stop()
@@ -160,27 +185,31 @@ class Worker:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run a worker: the channel's descriptor, the format of the log, then UDP:TCP for each listen address."""
-    channel, log_format, *pairs = arguments
+    """Run a worker: channel, format of the log, its number, then for each worker UDP:TCP,UDP:TCP… (descriptors)."""
+    channel, log_format, number, *slots = arguments
     # A terminal's Ctrl-C and hangup go to every process; what they mean is the control process's to decide.
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    for ignored in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
     logs.setup("json" if log_format == "json" else "text", sys.stderr)
     reactor = install_reactor()
-    sockets = []
-    for pair in pairs:
-        udp, tcp = (socket.socket(fileno=int(number)) for number in pair.split(":"))
-        sockets.append(Sockets(udp, tcp))
+    sockets = [[_pair(descriptors) for descriptors in slot.split(",")] for slot in slots]
     worker: list[Worker] = []
 
     def start() -> None:
-        worker.append(Worker(reactor, socket.socket(fileno=int(channel)), sockets))
+        worker.append(Worker(reactor, socket.socket(fileno=int(channel)), int(number), sockets))
         reactor._asyncioEventloop.add_signal_handler(signal.SIGTERM, worker[0].leave)  # noqa: SLF001 - as above
         # They were held back since before this process began, so that none could end it half way.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
 
     reactor.callLater(0, start)
     reactor.run(installSignalHandlers=False)
+
+
+def _pair(descriptors: str) -> Sockets:
+    udp, tcp = (socket.socket(fileno=int(number)) for number in descriptors.split(":"))
+    for sock in (udp, tcp):
+        sock.setblocking(False)  # noqa: FBT003 - it is so already, but the object would tell its duplicates otherwise
+    return Sockets(udp, tcp)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from flatproxy.forward.limits import share_descriptors
 from flatproxy.packets import DRAIN_S
 from flatproxy.workers.channel import frame
 from flatproxy.workers.messages import (
+    Cover,
     Discard,
     Drain,
     Facts,
@@ -137,7 +138,9 @@ class Fleet:
         return frame(prepare) + frame(Switch(number=self._number))
 
     def _start(self, slot: Slot, first: bytes) -> None:
-        worker = self._start_worker(slot.number, slot.sockets, self._loop, self._told, self._lost)
+        worker = self._start_worker(
+            slot.number, [each.sockets for each in self._slots], self._loop, self._told, self._lost
+        )
         slot.fill(worker)
         self._links.add(worker)
         worker.channel.send(first)
@@ -323,3 +326,14 @@ class Fleet:
         for slot in self._slots:
             if slot.is_due(now) and not self._stopping:
                 self._restart(slot)
+        self._cover(now)
+
+    def _cover(self, now: float) -> None:
+        """Have those who take packets take those of who does not."""
+        idle = [slot.number for slot in self._slots if slot.is_idle(now)]
+        able = [slot.link for slot in self._slots if slot.number not in idle and slot.link is not None and slot.serving]
+        for place, worker in enumerate(able):
+            covers = frozenset(idle[place :: len(able)])
+            if worker.covers != covers:
+                worker.covers = covers
+                worker.channel.send(frame(Cover(covers)))

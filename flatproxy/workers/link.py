@@ -37,6 +37,8 @@ class Link:
     refusal: str = ""
     switched: int = 0
     """The number of the settings that it follows; 0: it does not serve yet."""
+    covers: frozenset[int] = frozenset()
+    """The workers whose sockets it reads as well."""
     leaving: bool = False
     gone: bool = False
     channel: Channel = field(init=False)
@@ -65,32 +67,30 @@ class Start(Protocol):
     def __call__(
         self,
         number: int,
-        sockets: Sequence[Sockets],
+        sockets: Sequence[Sequence[Sockets]],
         loop: asyncio.AbstractEventLoop,
         told: Callable[[Link, Message], None],
         lost: Callable[[Link], None],
         /,
     ) -> Link:
-        """Start the worker of this number with these sockets; `OSError` where no process is to be had."""
+        """Start the worker of this number; `OSError` where no process is to be had. `sockets` are those of all."""
 
 
 def start(
     log_format: str,
     number: int,
-    sockets: Sequence[Sockets],
+    sockets: Sequence[Sequence[Sockets]],
     loop: asyncio.AbstractEventLoop,
     told: Callable[[Link, Message], None],
     lost: Callable[[Link], None],
 ) -> Link:
     """Start a worker that logs in this format, see `Start`."""
     ours, theirs = socket.socketpair()
-    descriptors = [each.fileno() for pair in sockets for each in (pair.udp, pair.tcp)]
+    descriptors = [each.fileno() for slot in sockets for pair in slot for each in (pair.udp, pair.tcp)]
+    slots = [",".join(f"{pair.udp.fileno()}:{pair.tcp.fileno()}" for pair in slot) for slot in sockets]
     with theirs:
         try:
-            process = _popen(
-                [str(theirs.fileno()), log_format, *(f"{pair.udp.fileno()}:{pair.tcp.fileno()}" for pair in sockets)],
-                [theirs.fileno(), *descriptors],
-            )
+            process = _popen([str(theirs.fileno()), log_format, str(number), *slots], [theirs.fileno(), *descriptors])
         except BaseException:
             ours.close()
             raise

@@ -60,6 +60,13 @@ class Changed:
 
 
 @frozen
+class Cover:
+    """Read from the sockets of these workers as well, and of no others: they take nothing now."""
+
+    numbers: frozenset[int]
+
+
+@frozen
 class Drain:
     """Take nothing new, end what is under way, and exit."""
 
@@ -107,4 +114,4 @@ class Report:
     cpu_s: float
 
 
-Message = Prepare | Switch | Discard | Changed | Drain | Prepared | Switched | Leaving | Report
+Message = Prepare | Switch | Discard | Changed | Cover | Drain | Prepared | Switched | Leaving | Report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from attrs import define, field
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 EARLY_S = 2.0
 """A worker that ends sooner after its start ended early: after the third in a row there is a pause."""
+COVER_S = 1.0
+"""Sockets of which nothing was heard for so long are read by another worker: a share of the clients depends on them."""
 PAUSE_S = 0.5
 MAX_PAUSE_S = 30.0
 
@@ -30,6 +33,8 @@ class Slot:
     link: Link | None = None
     early: int = 0
     """Early ends in a row."""
+    served_at: float = field(factory=monotonic)
+    """When it was last known that somebody takes packets here."""
     due: float | None = None
     """When the next one may begin; None where there is one."""
 
@@ -37,6 +42,12 @@ class Slot:
     def serving(self) -> bool:
         """Whether somebody takes packets here."""
         return self.link is not None and self.link.serving
+
+    def is_idle(self, now: float) -> bool:
+        """Tell whether nobody has taken packets here for a while."""
+        if self.link is not None and self.link.serving:
+            self.served_at = self.link.heard_at
+        return now - self.served_at > COVER_S
 
     def vacate(self, now: float, *, early: bool) -> None:
         """Take note that nobody is here any more."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pwd
+import re
+import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -18,7 +24,7 @@ import pytest
 from .harness.configuration import configuration
 from .harness.load import Load
 from .harness.proxy import Event, Proxy
-from .harness.service import Prepare, Service, bound_pair, service
+from .harness.service import NOBODY, Prepare, Service, bound_pair, open_folder, readable_python, service
 from .harness.standin import Reply, StandIn
 from .harness.waiting import until
 
@@ -28,7 +34,7 @@ if TYPE_CHECKING:
     from .harness.internet import FakeInternet
     from .harness.nsd import Nsd
 
-__all__ = ["service"]
+__all__ = ["open_folder", "service"]
 
 Start = Callable[..., Proxy]
 
@@ -352,7 +358,10 @@ def test_a_stuck_worker_is_replaced(nsd: Nsd, internet: FakeInternet, start: Sta
     proxy = start(two(nsd, internet))
     mark, pid = proxy.mark, pids(proxy)[2]
     os.kill(pid, signal.SIGSTOP)
-    stuck = proxy.wait_event("worker_stuck", mark=mark, deadline_s=15)
+    with Load(proxy.address, [("example.com", "A")] * 3) as load:
+        stuck = proxy.wait_event("worker_stuck", mark=mark, deadline_s=15)
+    assert not load.lost
+    assert max(each.took_s for each in load.asked) < 2, "long before that its sockets are read by the other one"
     assert (stuck["worker"], stuck["pid"]) == (2, pid)
     proxy.wait_event("worker_started", mark=mark, worker=2)
     assert not is_there(pid)
@@ -429,3 +438,151 @@ def test_ready_says_who_is_missing(nsd: Nsd, internet: FakeInternet, start: Star
 
 def _write(proxy: Proxy, config: str) -> None:
     proxy.path.write_text(config)
+
+
+# What answers are made of
+
+
+def _from_many(proxy: Proxy, query: dns.message.Message) -> list[dns.message.Message]:
+    return [proxy.ask(query) for _ in range(ASKS)]
+
+
+def test_every_worker_knows_the_zones(nsd: Nsd, internet: FakeInternet, start: Start) -> None:
+    """The SOA of a denial, and that a zone is signed: DO=1 for its flagged names goes to the nameserver."""
+    internet.set("none.test", "TXT", ["neither A nor AAAA"])
+    internet.set("one.test", "A", ["203.0.113.1"])
+    flatten = {"example.com": {"target": "none.test"}, "signed.test": {"target": "one.test"}}
+    proxy = start(
+        configuration(upstream=[nsd.address], resolver=[internet.address], flatten=flatten, listen={"workers": WORKERS})
+    )
+    proxy.wait_event("zone_signed")
+    signed = dns.message.make_query("signed.test", "A", want_dnssec=True)
+    until(lambda: not any(_says(reply, "203.0.113.1") for reply in _from_many(proxy, signed)), "all pass it on")
+    assert all(_says(reply, "203.0.113.1") for reply in _from_many(proxy, dns.message.make_query("signed.test", "A")))
+    for reply in _from_many(proxy, APEX):
+        assert reply.rcode() == dns.rcode.NOERROR
+        assert not reply.answer
+        assert [rrset.rdtype for rrset in reply.authority] == [6]
+
+
+def _says(reply: dns.message.Message, address: str) -> bool:
+    return any(str(rdata) == address for rrset in reply.answer for rdata in rrset)
+
+
+def test_what_is_asked_at_the_start_waits_for_the_first_resolution(
+    nsd: Nsd, internet: FakeInternet, start: Start
+) -> None:
+    internet.set("late.test", "A", ["203.0.113.7"])
+    internet.late_s = 0.4
+    try:
+        proxy = start(two(nsd, internet, "late.test", resolver_={"timeout": "1500ms"}), ready=False)
+        assert addresses(proxy) == {"203.0.113.7"}
+    finally:
+        internet.late_s = 0.0
+
+
+def test_rates_are_those_of_all_together(nsd: Nsd, internet: FakeInternet, start: Start) -> None:
+    """So many in one second, from many ports: as many answers as are written, not as many from each worker."""
+    rate = 40
+    proxy = start(two(nsd, internet, limits={"responses_per_second": rate, "slip": 0}))
+    clients = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(4 * rate)]
+    began = monotonic()
+    for client in clients:
+        client.connect(proxy.address)
+        client.send(APEX.to_wire())
+    until(lambda: sum(queries(proxy).values()) + proxy.metrics().value("limited_total") >= len(clients), "all is read")
+    answered = proxy.metrics().value("queries_total", verdict="flattened")
+    took = monotonic() - began
+    for client in clients:
+        client.close()
+    assert 0.5 * rate < answered <= rate * (1 + took)
+
+
+# Trouble
+
+
+def test_one_worker_that_cannot_follow_keeps_all_as_they_were(nsd: Nsd, internet: FakeInternet, start: Start) -> None:
+    proxy = start(two(nsd, internet))
+    pid = pids(proxy)[2]
+    other = configuration(
+        upstream=[("127.0.0.9", 9), nsd.address],
+        resolver=[internet.address],
+        flatten={"example.com": {"target": "two.test", "types": ["A"]}},
+        listen={"workers": WORKERS},
+    )
+    opened = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (max(opened + 5, 60),) * 2)
+    failed = proxy.reload(other, "reload_failed")
+    assert "cannot open a socket to every upstream server" in failed["error"]
+    assert addresses(proxy) == {"203.0.113.1"}
+    assert {labels["server"] for labels, _ in proxy.metrics().samples("upstream_up")} == {f"127.0.0.1:{nsd.port}"}
+    assert not proxy.since(0, "worker_died")
+    mark = proxy.mark
+    os.kill(pid, signal.SIGKILL)
+    proxy.wait_event("worker_started", mark=mark, worker=2)
+    proxy.reload(other)
+    assert addresses(proxy) == {"203.0.113.2"}
+
+
+def test_a_worker_that_cannot_start_is_tried_again_after_growing_pauses(
+    nsd: Nsd, internet: FakeInternet, start: Start
+) -> None:
+    """The other one goes on alone meanwhile, and the pages say so."""
+    proxy = start(two(nsd, internet))
+    mark = proxy.mark
+    resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (40, 40))  # which a worker inherits, and which is too few
+    os.kill(pids(proxy)[1], signal.SIGKILL)
+    seen: list[float] = []
+
+    def failed() -> bool:
+        while len(seen) < len(proxy.since(mark, "worker_failed", worker=1)):
+            seen.append(monotonic())
+        return len(seen) >= 4
+
+    with Load(proxy.address, [("example.com", "A")] * 3) as load:
+        until(failed, lambda: proxy.log, 20)
+    pauses = [after - before for before, after in pairwise(seen)]
+    assert pauses[-1] > pauses[-2] > 0.4
+    assert not load.lost, "the other one reads its sockets as well"
+    assert sum(each.took_s > 0.2 for each in load.asked) <= 3, "but for the first second"
+    assert max(each.took_s for each in load.asked) < 2
+    assert "may open 40 files only" in proxy.since(mark, "worker_failed")[0]["reason"]
+    status, body = proxy.get("/readyz")
+    assert (status, json.loads(body)["missing"]) == (503, ["worker 1 of 2: not serving"])
+    assert proxy.get("/healthz")[0] == 200
+    assert proxy.metrics().value("workers") == 1
+
+
+def test_root_is_given_up_by_all(nsd: Nsd, internet: FakeInternet, service: Prepare, open_folder: Path) -> None:
+    python, environ = readable_python()
+    proxy = service(two(nsd, internet), open_folder, python=python, environ=environ, arguments=("--user", NOBODY))
+    proxy.start()
+    mark = proxy.mark
+    os.kill(pids(proxy)[1], signal.SIGKILL)
+    proxy.wait_event("worker_started", mark=mark)
+    uid = str(pwd.getpwnam(NOBODY).pw_uid)
+    for pid in (proxy.pid, *pids(proxy).values()):
+        status = Path(f"/proc/{pid}/status").read_text()
+        assert re.findall(r"^Uid:\s+(.*)$", status, re.MULTILINE)[0].split() == [uid] * 4
+        assert re.findall(r"^CapEff:\s+(.*)$", status, re.MULTILINE) == ["0" * 16]
+    assert addresses(proxy) == {"203.0.113.1"}
+
+
+def test_a_directory_that_others_write_to_is_no_place_for_our_code(
+    nsd: Nsd, internet: FakeInternet, service: Prepare
+) -> None:
+    """A module in the directory that the service happens to run in is not the one that a worker loads."""
+    proxy = service(two(nsd, internet))
+    for name in ("flatproxy", "twisted", "asyncio"):
+        (proxy.folder / f"{name}.py").write_text("raise SystemExit('the wrong module')\n")
+    proxy.python = str(_entry_point(proxy.folder))
+    proxy.start()
+    assert addresses(proxy) == {"203.0.113.1"}
+
+
+def _entry_point(folder: Path) -> Path:
+    """Write what runs flatproxy as an installed command does, whose directory of modules is not the current one."""
+    path = folder / "as-installed"
+    path.write_text(f'#!/bin/sh\nexec {sys.executable} -P "$@"\n')
+    path.chmod(0o755)
+    return path

@@ -17,6 +17,7 @@ from flatproxy.workers.fleet import PATIENCE_S, Fleet, patience_s
 from flatproxy.workers.link import Link
 from flatproxy.workers.messages import (
     Changed,
+    Cover,
     Discard,
     Drain,
     Leaving,
@@ -26,7 +27,7 @@ from flatproxy.workers.messages import (
     Switch,
     Switched,
 )
-from flatproxy.workers.slots import EARLY_S
+from flatproxy.workers.slots import COVER_S, EARLY_S
 from tests.unit.workers.test_channel import SETTINGS
 from tests.unit.workers.test_news import Flattening
 
@@ -288,6 +289,38 @@ def test_who_does_not_read_is_ended(world: World) -> None:
     cast("Wire", one.channel).unsent_since = now - PATIENCE_S - 0.1
     world.fleet._tick(now)
     assert one.process.poll() == -9
+
+
+def covers(world: World, link: Link) -> list[set[int]]:
+    return [set(message.numbers) for message in world.sent(link) if isinstance(message, Cover)]
+
+
+def test_sockets_that_nobody_reads_are_read_by_another(world: World) -> None:
+    world.begin()
+    one, two = world.links
+    now = monotonic()
+    for link, heard_at in ((one, now), (two, now - COVER_S - 0.1)):
+        link.heard_at = heard_at
+    world.fleet._tick(now)
+    world.fleet._tick(now)
+    assert (covers(world, one), covers(world, two)) == ([{2}], [])
+    two.heard_at = now
+    world.fleet._tick(now)
+    assert (covers(world, one), covers(world, two)) == ([set()], []), "and no more once it is heard of"
+    world.refuses = True
+    world.end(two)
+    world.fleet._tick(now + 0.1)
+    assert covers(world, one) == [], "not at once"
+    one.heard_at = now + 2
+    world.fleet._tick(now + 2)
+    assert covers(world, one) == [{2}]
+    world.refuses = False
+    world.fleet._tick(now + 3)
+    assert covers(world, one) == [], "a process is not a worker yet"
+    one.heard_at = now + 3
+    world.follow(world.links[-1], 1)
+    world.fleet._tick(monotonic())
+    assert covers(world, one) == [set()]
 
 
 def test_a_large_table_is_waited_for(world: World) -> None:
