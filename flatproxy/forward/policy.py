@@ -92,8 +92,8 @@ class Policy:
     limits: Limits | None = None
     _memo: dict[bytes, Judgement] = field(factory=dict, init=False)
 
-    def judge(self, message: bytes, host: str) -> Judgement:
-        """Return what becomes of a message from a client at `host`."""
+    def judge(self, message: bytes, host: bytes) -> Judgement:
+        """Return what becomes of a message from a client at `host` (its octets)."""
         if not self.query.everyone and not self.query.known.get(host) and host not in self.query:
             return (REFUSE if len(message) >= HEADER and not message[2] & QR else DROP), 0, None, b""
         # But for its ID, an ordinary query is judged by its octets alone, and most are asked again and again.
@@ -112,7 +112,7 @@ class Policy:
         """Judge everything anew: `signed` has changed."""
         self._memo.clear()
 
-    def _judge(self, message: bytes, host: str) -> tuple[int, int, Answer | None]:
+    def _judge(self, message: bytes, host: bytes) -> tuple[int, int, Answer | None]:
         if len(message) < HEADER or message[2] & QR:
             return DROP, 0, None
         if message[2] & OPCODE or message[4:6] != b"\0\1" or not (end := question_end(message)):
@@ -142,13 +142,13 @@ class Policy:
             offset += name[offset] + 1
         return True
 
-    def _judge_guarded(self, question: bytes, host: str) -> int:
+    def _judge_guarded(self, question: bytes, host: bytes) -> int:
         """Judge a plain question for a transfer or a key: these have lists of their own."""
         if question[-4:-2] == TYPE_TKEY.to_bytes(2, "big"):
             return PRESERVE if host in self.update else REFUSE  # its name is the key's, in no zone
         return PRESERVE if host in self.transfer and self._serves(question[:-4]) else REFUSE
 
-    def _judge_odd(self, message: bytes, host: str) -> int:
+    def _judge_odd(self, message: bytes, host: bytes) -> int:
         """Judge what is not a QUERY with one plain question: let nobody in by a side door, forward the rest."""
         opcode = (message[2] & OPCODE) >> 3
         if opcode == OPCODE_NOTIFY and host not in self.notify:

@@ -7,7 +7,6 @@ a real client comes back over TCP (the rule of BIND's rate limiting).
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from attrs import define, field
@@ -32,9 +31,9 @@ class Rate:
     """Token buckets by key: at most `per_second` on average, as many at once."""
 
     per_second: float
-    _buckets: dict[str, _Bucket] = field(factory=dict)
+    _buckets: dict[bytes, _Bucket] = field(factory=dict)
 
-    def take(self, key: str, now: float) -> int:
+    def take(self, key: bytes, now: float) -> int:
         """Take a token: 0 where there was one, else how many have been refused in a row."""
         tokens, at, refused = self._buckets.get(key) or (self.per_second, now, 0)
         tokens = min(tokens + (now - at) * self.per_second, self.per_second)
@@ -60,11 +59,9 @@ class Rate:
             self._buckets.clear()
 
 
-def network_of(host: str) -> str:
+def network_of(host: bytes) -> bytes:
     """Return the network that stands for a client: /24 for IPv4, /56 for IPv6."""
-    address = ip_address(host.partition("%")[0])
-    shift = 32 - PREFIX_V4 if address.version == 4 else 128 - PREFIX_V6
-    return f"{address.version}/{int(address) >> shift:x}"
+    return host[: PREFIX_V4 // 8] if len(host) == 4 else host[: PREFIX_V6 // 8]
 
 
 @define(eq=False)
@@ -83,7 +80,7 @@ class Limits:
             return None
         return cls(Rate(responses) if responses else None, settings.slip, Rate(queries) if queries else None)
 
-    def excess(self, host: str, now: float, *, own: bool) -> int:
+    def excess(self, host: bytes, now: float, *, own: bool) -> int:
         """Say what is to become of a query: 0 goes on as if there were no limit. `own`: flatproxy itself responds."""
         rate = self.responses if own else self.queries
         if rate is None:

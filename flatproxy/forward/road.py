@@ -31,8 +31,8 @@ class Road:
     traffic: Traffic
     policy: Policy = field(init=False)
 
-    def query(self, message: bytes, host: str, send: Send, client: object, now: float) -> None:
-        """Take a datagram from a client at `host`; `send(reply, client)` is the way back."""
+    def query(self, message: bytes, host: bytes, send: Send, client: object, now: float) -> None:
+        """Take a datagram from a client at `host` (its octets); `send(reply, client)` is the way back."""
         policy = self.policy
         verdict, end, answer, question = policy.judge(message, host)
         counts = self.traffic.udp

@@ -17,6 +17,7 @@ from twisted.protocols.basic import Int16StringReceiver
 from zope.interface import implementer
 
 from flatproxy.errors import WireError
+from flatproxy.forward.access import octets_of
 from flatproxy.forward.limits import IDLE_S, PIPELINE, PIPELINE_OCTETS, STALLED_S
 from flatproxy.forward.policy import DROP, FLATTEN, FORWARD, PRESERVE, REFUSE
 from flatproxy.forward.upstream_tcp import UpstreamLink
@@ -61,8 +62,8 @@ class ClientConnection(Int16StringReceiver):
         self.transport.registerProducer(_OutputHold(self), True)  # type: ignore[attr-defined]  # noqa: FBT003
         peer, here = self.transport.getPeer(), self.transport.getHost()
         self.client, self.asked = (peer.host, peer.port), (here.host, here.port)
-        self.host = peer.host
-        if self._proxies and peer.host in self._proxies:
+        self.host, self._octets = peer.host, octets_of(peer.host)
+        if self._octets in self._proxies:
             self._header = b""
         self._connections.add(self)
 
@@ -86,7 +87,7 @@ class ClientConnection(Int16StringReceiver):
     def _belongs_to(self, client: tuple[str, int]) -> bool:
         """Count the connection for the client that a proxy named, no longer for the proxy; False without room."""
         self._connections.remove(self)
-        self.client, self.host = client, client[0]
+        self.client, self.host, self._octets = client, client[0], octets_of(client[0])
         if not self._connections.has_room(self.host):
             self.transport.abortConnection()
             return False
@@ -104,13 +105,13 @@ class ClientConnection(Int16StringReceiver):
 
     def _query(self, message: bytes) -> None:
         road = self._road
-        verdict, end, answer, _question = road.policy.judge(message, self.client[0])
+        verdict, end, answer, _question = road.policy.judge(message, self._octets)
         counts = road.traffic.tcp
         limits = road.policy.limits
         if (
             limits is not None
             and verdict in (FORWARD, PRESERVE)
-            and limits.excess(self.client[0], monotonic(), own=False)
+            and limits.excess(self._octets, monotonic(), own=False)
         ):
             road.traffic.limited += 1
             verdict = REFUSE

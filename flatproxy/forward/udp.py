@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from flatproxy.config.settings import Endpoint
 from flatproxy.errors import WireError
+from flatproxy.forward.access import octets_of
 from flatproxy.forward.datagrams import ADDRESS, CONTROL, MAX_DATAGRAM, address_of, ask_for_destination, destination
 from flatproxy.forward.pending import Back
 from flatproxy.wire import proxy
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 log = Logger()
 
 MAX_DESTINATIONS = 1_024
-MAX_HOSTS = 65_536
 GAP_S = 0.0001
 """Between datagrams that come one by one: then one call for one is the cheaper way."""
 
@@ -46,7 +46,6 @@ class UdpListener:
         self._tells_client = tell_client
         self._failures = 0
         self._read_at = 0.0
-        self._hosts: dict[bytes, str] = {}
         self._destinations: dict[bytes, tuple[bytes, str]] = {}
         self._replies: list[bytes] = []
         self._clients: list[Client] = []
@@ -70,18 +69,17 @@ class UdpListener:
             except OSError:
                 return
             try:
-                self._road.query(message, client[0], self._socket.sendto, client, now)
+                self._road.query(message, octets_of(client[0]), self._socket.sendto, client, now)
             except Exception:  # noqa: BLE001 - no packet may stop the service
                 self._note_failure(message)
         self._read_at = now
 
     def _read_batch(self, now: float) -> None:
         messages = self._receive()
-        query, send, hosts, address = self._road.query, self._send, self._hosts, self._address
+        query, send, address = self._road.query, self._send, self._address
         for message, client in zip(messages, self._datagrams.clients(len(messages), ADDRESS), strict=True):
             try:
-                host = hosts.get(client[address]) or self._host(client)
-                query(message, host, send, client, now)
+                query(message, client[address], send, client, now)
             except Exception:  # noqa: BLE001 - no packet may stop the service
                 self._note_failure(message)
 
@@ -113,7 +111,7 @@ class UdpListener:
             known = self._destinations[told] = destination(told)
         source, asked = known
         client = client[:ADDRESS] + source
-        host = self._hosts.get(client[self._address]) or self._host(client)
+        host = client[self._address]
         if not self._proxies and not self._tells_client:
             self._road.query(message, host, self._send, client, now)
             return
@@ -121,15 +119,9 @@ class UdpListener:
         if host in self._proxies:
             named, start = proxy.parse(message)
             message, who = message[start:], named or who
+            host = octets_of(who[0])
         back = Back(client, who, (asked or self.endpoint.host, self.endpoint.port))
-        self._road.query(message, who[0], self._send_back, back, now)
-
-    def _host(self, client: Client) -> str:
-        """Return who this is, and remember it."""
-        if len(self._hosts) >= MAX_HOSTS:
-            self._hosts.clear()
-        host = self._hosts[client[self._address]] = address_of(client)[0]
-        return host
+        self._road.query(message, host, self._send_back, back, now)
 
     def _note_failure(self, message: bytes) -> None:
         self._road.traffic.udp.dropped += 1

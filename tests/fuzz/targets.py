@@ -67,7 +67,7 @@ _POLICY = Policy(
 
 def verdict(data: bytes) -> None:
     """A client's message, judged and, where it is flagged, answered."""
-    judgement, end, answer = _POLICY._judge(data, "192.0.2.1")
+    judgement, end, answer = _POLICY._judge(data, b"\xc0\0\2\1")
     if judgement == DROP:
         assert len(data) < peek.HEADER or data[2] & peek.QR
         return

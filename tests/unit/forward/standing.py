@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import define, field
 
 from flatproxy.counts import Traffic
-from flatproxy.forward.access import Networks
+from flatproxy.forward.access import Networks, octets_of
 from flatproxy.forward.policy import Policy
 from flatproxy.forward.road import Road
 
@@ -122,4 +122,4 @@ class Way:
         self.got.append((reply, client))
 
     def ask(self, message: bytes, host: str = "192.0.2.7", now: float = 100.0) -> None:
-        self.road.query(message, host, self.send, (host, 4000), now)
+        self.road.query(message, octets_of(host), self.send, (host, 4000), now)

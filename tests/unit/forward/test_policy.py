@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatproxy.forward.access import Networks
+from flatproxy.forward.access import Networks, octets_of
 from flatproxy.forward.policy import DROP, FLATTEN, FORWARD, PRESERVE, REFUSE
 from tests.unit.forward.standing import ZONE, Fixed, policy
 from tests.unit.wire.messages import query
 
-CLIENT = "192.0.2.7"
+CLIENT = octets_of("192.0.2.7")
 US = Networks([ip_network("192.0.2.0/24")])
 FLAGGED = ZONE + b"\0\1\0\1"
 TABLE = {FLAGGED: Fixed(b"")}
@@ -24,7 +24,7 @@ def opcode(number: int, message: bytes) -> bytes:
     return message[:2] + bytes([number << 3]) + message[3:]
 
 
-def verdict(message: bytes, host: str = CLIENT, **settings: Any) -> int:
+def verdict(message: bytes, host: bytes = CLIENT, **settings: Any) -> int:
     return policy(**settings).judge(message, host)[0]
 
 
@@ -78,7 +78,7 @@ def test_what_becomes_of_a_message(message: bytes, wanted: int) -> None:
 def test_lists_let_their_clients_in_and_no_others(who: str, message: bytes) -> None:
     lists: dict[str, Any] = {who: US}
     assert verdict(message, **lists) == PRESERVE
-    assert verdict(message, "198.51.100.1", **lists) == REFUSE
+    assert verdict(message, octets_of("198.51.100.1"), **lists) == REFUSE
 
 
 def test_a_transfer_of_another_zone_is_refused_to_those_too() -> None:
@@ -86,9 +86,9 @@ def test_a_transfer_of_another_zone_is_refused_to_those_too() -> None:
 
 
 def test_clients_outside_the_query_list_are_refused_everything() -> None:
-    assert verdict(query(), "198.51.100.1", query=US) == REFUSE
+    assert verdict(query(), octets_of("198.51.100.1"), query=US) == REFUSE
     assert verdict(query(), CLIENT, query=US) == FORWARD
-    assert verdict(query()[:11], "198.51.100.1", query=US) == DROP
+    assert verdict(query()[:11], octets_of("198.51.100.1"), query=US) == DROP
 
 
 class TestNoSideDoor:
@@ -166,6 +166,6 @@ def test_networks_agree_with_ipaddress(prefixes: list[tuple[object, int]], addre
     ]
     wanted = any(address in network for network in networks)
     known = Networks(networks)
-    assert (str(address) in known) is wanted
-    assert (str(address) in known) is wanted
+    assert (octets_of(str(address)) in known) is wanted
+    assert (octets_of(str(address)) in known) is wanted
     assert bool(known) is bool(networks)

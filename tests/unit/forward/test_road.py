@@ -66,7 +66,7 @@ class TestOrdinary:
         def unreachable(reply: bytes, client: object) -> None:
             raise OSError
 
-        way.road.query(query("example.org"), "192.0.2.7", unreachable, None, 1.0)
+        way.road.query(query("example.org"), b"\xc0\0\2\7", unreachable, None, 1.0)
         assert way.road.traffic.unsent == 1
 
 

@@ -12,7 +12,7 @@ import pytest
 from attrs import define, field
 
 from flatproxy.counts import Traffic
-from flatproxy.forward.access import Networks
+from flatproxy.forward.access import Networks, octets_of
 from flatproxy.forward.datagrams import client_of, datagrams
 from flatproxy.forward.udp import GAP_S, UdpListener
 from flatproxy.wire import proxy
@@ -40,11 +40,11 @@ class _Road:
     """Sends every message back with an R in front, and remembers who asked."""
 
     traffic: Traffic = field(factory=Traffic)
-    hosts: list[str] = field(factory=list)
+    hosts: list[bytes] = field(factory=list)
     clients: list[Any] = field(factory=list)
     breaks: bool = False
 
-    def query(self, message: bytes, host: str, send: Callable[[bytes, Any], object], client: Any, now: float) -> None:  # noqa: ARG002
+    def query(self, message: bytes, host: bytes, send: Callable[[bytes, Any], object], client: Any, now: float) -> None:  # noqa: ARG002
         if self.breaks:
             raise ZeroDivisionError
         self.hosts.append(host)
@@ -102,7 +102,7 @@ def test_one_by_one_and_in_a_batch_it_is_the_same(stand: _Stand, listen: str, ho
             now += gap
             stand.read(listener, now)
         assert [(client.recv(9), client.recv(9)) for client in clients] == [(b"Rone", b"Rtwo")] * 3
-        assert set(stand.road.hosts) == {str(client.getsockname()[0]) for client in clients}
+        assert set(stand.road.hosts) == {octets_of(client.getsockname()[0]) for client in clients}
         stand.road.hosts.clear()
 
 
@@ -145,7 +145,7 @@ def test_a_trusted_header_names_the_client(stand: _Stand) -> None:
     stand.read(listener)
     assert client.recv(9) == b"Rone"
     (back,) = stand.road.clients
-    assert (stand.road.hosts, back.client) == (["203.0.113.5"], ("203.0.113.5", 99))
+    assert (stand.road.hosts, back.client) == ([octets_of("203.0.113.5")], ("203.0.113.5", 99))
     assert back.asked == ("127.0.0.1", listener.endpoint.port)
     client.send(b"no header")
     stand.read(listener)
