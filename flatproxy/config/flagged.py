@@ -25,7 +25,8 @@ from flatproxy.config.problems import (
     toml_text,
     unknown_key,
 )
-from flatproxy.config.settings import Rule
+from flatproxy.config.settings import Rule, Rules
+from flatproxy.config.turns import rest_at
 from flatproxy.errors import Problem
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ _MOST_LABELS = 127  # 255 octets hold no more
 class Flagged:
     """The flagged names as they are read, and what is wrong with them."""
 
-    rules: dict[bytes, Rule] = field(factory=dict)
+    rules: Rules = field(factory=Rules)
     """The rule of each name. Of use only where there are no problems."""
 
     problems: list[Problem] = field(factory=list)
@@ -83,7 +84,8 @@ class Flagged:
     def read_names(self, raw: Mapping[str, object], zones: tuple[bytes, ...]) -> None:
         """Take `[flatten]`. Each name must be in one of the zones."""
         inside = frozenset(zones)
-        for name, table in raw.items():
+        for number, (name, table) in enumerate(raw.items()):
+            rest_at(number)
             content = _content(table)
             rule = self._seen.get(content) if content is not None else None
             if rule is None:
@@ -120,6 +122,7 @@ class Flagged:
         """Take lines of name and target. What they cost counts: there may be a million."""
         wrong = 0
         for number, line in other.lines():
+            rest_at(number)
             columns = line.partition("#")[0].split()
             if not columns:
                 continue

@@ -18,8 +18,9 @@ from flatproxy.config.flagged import Flagged
 from flatproxy.config.include import included, read, read_include, toml_of
 from flatproxy.config.names import ROOT
 from flatproxy.config.problems import INCLUDE, TABLE_KEYS, Refusal, kind_of, problem, problems_of, quoted, unknown_key
-from flatproxy.config.settings import Access, Endpoint, Limits, Listen, Resolver, Settings, State, Upstream
+from flatproxy.config.settings import Access, Endpoint, Limits, Listen, Resolver, Rules, Settings, State, Upstream
 from flatproxy.config.tables import read_listen_dns, read_listen_http, read_zones, structure
+from flatproxy.config.turns import giving_way
 from flatproxy.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ _EXAMPLES = {
 
 def load(path: Path) -> Settings:
     """Return the settings in a file and in those that it includes; `ConfigError` with every problem in them."""
-    with _without_collection():
+    with _without_collection(), giving_way():
         try:
             data = read(path)
             raw = toml_of(data)[1]
@@ -63,7 +64,10 @@ def load(path: Path) -> Settings:
         settings = to_settings(raw, file=str(path), digest=digest.hexdigest(), others=others, problems=problems)
         from_tables = bool(raw.get("flatten")) or any(other.tables for other in others)
         del raw, others
-        return _compacted(settings) if from_tables else settings
+        if from_tables:
+            settings = _compacted(settings)
+        _ = settings.flatten.groups  # here, where nobody waits for it
+        return settings
 
 
 def _compacted(settings: Settings) -> Settings:
@@ -72,7 +76,7 @@ def _compacted(settings: Settings) -> Settings:
     They were made between what TOML had, which is gone: the few that are left in each piece of memory would keep all of
     it from being given back.
     """
-    return evolve(settings, flatten={bytes(bytearray(name)): rule for name, rule in settings.flatten.items()})
+    return evolve(settings, flatten=Rules((bytes(bytearray(name)), rule) for name, rule in settings.flatten.items()))
 
 
 @contextmanager

@@ -5,6 +5,8 @@ Names are in wire form and lower case (`bytes`, RFC 1035 section 3.1), durations
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path  # noqa: TC003 - cattrs reads the annotations when it runs
 from typing import TYPE_CHECKING, Literal
@@ -89,6 +91,24 @@ class Rule:
     fallback: tuple[Address, ...] = ()
 
 
+class Rules(dict[bytes, Rule]):
+    """The rule of each flagged name. It must not change once it is part of the settings."""
+
+    @cached_property
+    def groups(self) -> tuple[tuple[Rule, bytes, int], ...]:
+        """Each rule object with the first of its names and their number; worked out once, which takes a while."""
+        counts = Counter(map(id, self.values()))
+        first: dict[int, tuple[Rule, bytes, int]] = {}
+        for name, rule in self.items():
+            if id(rule) not in first:
+                first[id(rule)] = rule, name, counts[id(rule)]
+        return tuple(first.values())
+
+
+def _as_rules(rules: Mapping[bytes, Rule]) -> Rules:
+    return rules if isinstance(rules, Rules) else Rules(rules)
+
+
 @frozen(kw_only=True)
 class Limits:
     """`[limits]`: 0 is no limit.
@@ -121,7 +141,7 @@ class Settings:
     upstream: Upstream
     access: Access
     resolver: Resolver = Resolver()
-    flatten: Mapping[bytes, Rule] = field(factory=dict)
+    flatten: Rules = field(factory=Rules, converter=_as_rules)
     limits: Limits = Limits()
     state: State | None = None
     digest: str = ""

@@ -33,7 +33,7 @@ from flatproxy.wire import names, records
 from flatproxy.wire.peek import TYPE_SOA
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     Job = tuple[Callable[[bytes], Awaitable[None]], bytes]
 
@@ -55,6 +55,8 @@ SILENCES = 16
 """Questions in a row without an answer that end the asking for `RETRY_S`."""
 PARENTS = 1_000
 """Parents of new names that are asked about first, by one name each: that finds most zones at once."""
+COMPARED = 2_000
+"""Names compared at once with those before: less than a millisecond."""
 SLICE = 500
 """Names looked at without a rest: less than a millisecond."""
 LOOK_SHARE = 0.02
@@ -98,6 +100,11 @@ class ZoneFacts:
     signed_zones: set[bytes] = field(factory=set)
     _soas: dict[bytes, bytes] = field(factory=dict)
     """The SOA record of each known zone, by apex."""
+    _before: Mapping[bytes, object] = field(factory=dict)
+    """The names before a change, until all of `names` were compared with them."""
+    _compared: Iterator[bytes] | None = None
+    _parents: set[bytes] = field(factory=set)
+    """Parents of new names of which one has been put in front."""
     _new: deque[bytes] = field(factory=deque)
     """Names that were never asked about."""
     _likely: deque[bytes] = field(factory=deque)
@@ -142,19 +149,37 @@ class ZoneFacts:
 
     def cover(self, flagged: Mapping[bytes, object]) -> None:
         """Ask about these names from now on, about new ones at once. The mapping is kept, and must not change."""
-        before, self.names = self.names, flagged
-        waiting = [name for name in (*self._new, *self._likely) if name in flagged]
-        self._likely.clear()
-        self._new = deque(_parents_first([*waiting, *(name for name in flagged if name not in before)]))
-        self._unknown = {name: None for name in self._unknown if name in flagged}
+        while self._compared is not None:
+            self._compare()
+        self._before, self.names = self.names, flagged
+        self._compared = iter(flagged)
+        self._parents.clear()
         self.signed.intersection_update(flagged)
         self._mark()
+
+    def _compare(self) -> None:
+        """Find new names, some at a time; one of each parent comes first."""
+        if self._compared is None:
+            return
+        part = list(islice(self._compared, COMPARED))
+        for name in part:
+            if name in self._before:
+                continue
+            parent = name[name[0] + 1 :]
+            if len(self._parents) < PARENTS and parent not in self._parents:
+                self._parents.add(parent)
+                self._new.appendleft(name)
+            else:
+                self._new.append(name)
+        if not part:
+            self._compared, self._before = None, {}
 
     def tick(self, now: float) -> None:
         """Begin what is due, as much as is allowed."""
         if self._round_due == float("inf"):
             self._round_due = now + INTERVAL_S
         self._now = now
+        self._compare()
         self._first.refill(now)
         self._again.refill(now)
         while len(self._asking) < CONCURRENT and (job := self._next()) is not None:
@@ -202,8 +227,7 @@ class ZoneFacts:
             yield self._ask_apex, apex
             yield self._ask_keys, apex
         for name in unknown:
-            if name in self.names:
-                yield self._ask_name, name
+            yield self._ask_name, name
         if self._likely:
             return
         room = int(RATE * INTERVAL_S) - 2 * len(zones) - len(unknown)
@@ -242,6 +266,9 @@ class ZoneFacts:
         return zone if zone is not None and zone.apex in names.suffixes(name) else None
 
     async def _ask_name(self, name: bytes) -> None:
+        if name not in self.names:
+            self._unknown.pop(name, None)
+            return
         zone = await self._zone_at(name)
         if name not in self.names:
             return
@@ -345,13 +372,3 @@ class ZoneFacts:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _parents_first(new: list[bytes]) -> Iterable[bytes]:
-    """Return the names with one for each parent, up to `PARENTS` of them, in front."""
-    first: dict[bytes, bytes] = {}
-    for name in new:
-        if first.setdefault(name[name[0] + 1 :], name) is name and len(first) == PARENTS:
-            break
-    front = dict.fromkeys(first.values())
-    return [*front, *(name for name in new if name not in front)]

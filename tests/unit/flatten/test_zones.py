@@ -262,6 +262,14 @@ def test_a_reload_goes_on_with_the_names_that_were_still_waiting() -> None:
     assert {f"{name} SOA" for name in texts(flagged[50:])} <= {*first, *rest}
 
 
+def test_two_reloads_at_once_lose_no_new_name() -> None:
+    world, flagged = World(), many(100)
+    world.serve_each(*texts(flagged))
+    world.cover(*flagged[:50])
+    world.cover(*flagged)
+    assert {f"{name} SOA" for name in texts(flagged)} <= set(world.until(2.0))
+
+
 def test_a_name_whose_zone_stays_unknown_is_asked_about_in_each_round() -> None:
     world = World()
     world.nameserver.by_name["shop.example.com"] = response("shop.example.com", rcode="REFUSED")
