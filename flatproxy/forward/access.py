@@ -44,7 +44,12 @@ class Networks:
         if known is None:
             if len(self.known) >= MEMO_SIZE:
                 self.known.clear()
-            number = int.from_bytes(host, "big")
-            known = any(number >> shift in prefixes for shift, prefixes in self._prefixes[len(host)].items())
-            self.known[host] = known
+            known = self.known[host] = self._look_up(host)
         return known
+
+    def _look_up(self, host: bytes) -> bool:
+        number = int.from_bytes(host, "big")
+        for shift, prefixes in self._prefixes[len(host)].items():  # noqa: SIM110 - `any` would take twice as long
+            if number >> shift in prefixes:
+                return True
+        return False

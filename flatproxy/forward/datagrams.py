@@ -80,10 +80,10 @@ def destination(control: bytes) -> tuple[bytes, str]:
     level, kind, data = _read_control(control)
     if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
         # in_pktinfo: interface, local address, destination. To send: any interface, the source in the middle.
-        source = _control(level, kind, bytes(4) + data[8:12] + bytes(4))
+        source = control_of(level, kind, bytes(4) + data[8:12] + bytes(4))
         return source, socket.inet_ntop(socket.AF_INET, data[8:12])
     if level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO:
-        return _control(level, kind, data), socket.inet_ntop(socket.AF_INET6, data[:16])
+        return control_of(level, kind, data), socket.inet_ntop(socket.AF_INET6, data[:16])
     return b"", ""
 
 
@@ -92,7 +92,8 @@ def _read_control(control: bytes) -> tuple[int, int, bytes]:
     return level, kind, control[_CONTROL_HEADER.size : length]
 
 
-def _control(level: int, kind: int, data: bytes) -> bytes:
+def control_of(level: int, kind: int, data: bytes) -> bytes:
+    """Return a control message as sendmsg(2) takes it, padded to `CONTROL` octets."""
     octets = _CONTROL_HEADER.pack(_CONTROL_HEADER.size + len(data), level, kind) + data
     return octets.ljust(CONTROL, b"\0")
 
@@ -258,7 +259,7 @@ class SingleDatagrams:
             while len(received) < BATCH:
                 datagram, controls, _flags, address = sock.recvmsg(MAX_DATAGRAM, socket.CMSG_SPACE(20))
                 received.append(datagram)
-                told = _control(*controls[0]) if controls else bytes(CONTROL)
+                told = control_of(*controls[0]) if controls else bytes(CONTROL)
                 scope = address[3] if len(address) > 2 else 0
                 self._clients.append(client_of(address[0], address[1], scope) + told)
         except BlockingIOError:
