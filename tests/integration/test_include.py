@@ -75,3 +75,18 @@ def test_check_says_file_and_line(nsd: Nsd, internet: FakeInternet, tmp_path: Pa
     done = run("check", "--config", str(path))
     assert done.code == 2
     assert f'{tmp_path}/names.txt:2: "flat.example.net": an IP address is not a name' in done.out + done.err
+
+
+def test_check_looks_at_some_of_very_many_names_and_says_so(nsd: Nsd, internet: FakeInternet, tmp_path: Path) -> None:
+    path = tmp_path / "flatproxy.toml"
+    path.write_text(_including(nsd, internet, tmp_path))
+    for count, told in ((2_000, []), (5_000, [("info", "flatten")])):
+        lines = [f"n{number}.example.net one.test\n" for number in range(count)]
+        (tmp_path / "names.txt").write_text("".join(lines))
+        done = run("check", "--config", str(path), "--json")
+        assert done.code == 0
+        assert [found for found in done.findings("info") if found[1] == "flatten"] == told
+    (what,) = [found["what"] for found in done.json["findings"] if found["key"] == "flatten"]
+    assert what.startswith("of the 5,000 flagged names, every 3. was looked at on the nameserver, 1,667 in all")
+    looked_at = [found for found in done.json["findings"] if found["key"].startswith('flatten."n')]
+    assert 1_000 < len(looked_at) < 2_000
