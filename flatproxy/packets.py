@@ -69,12 +69,13 @@ class Packets:
     Settings come into force in two steps: only the first, `open`, can fail; only the second, `adopt`, changes anything.
     """
 
-    def __init__(self, reactor: Any, source: Source) -> None:  # noqa: ANN401 - many interfaces
+    def __init__(self, reactor: Any, source: Source, taken: int = 0) -> None:  # noqa: ANN401 - many interfaces
         self.traffic = Traffic()
         self.restarts = 0
         self.generation = 0
         """How many times the nameservers' counts have begun at 0."""
         self._reactor = reactor
+        self._taken = taken  # descriptors that this process was given at its start
         self._readers = reactor._asyncioEventloop.packets  # noqa: SLF001 - Twisted names no other way to the loop
         self._source = source
         self._road = Road(self.traffic)
@@ -169,7 +170,7 @@ class Packets:
             self._road,
             tells_client=upstream.proxy_protocol,
         )
-        shares = share_descriptors(len(upstreams.servers))
+        shares = share_descriptors(len(upstreams.servers), taken=self._taken)
         try:
             upstreams.open(shares.sockets, shares.one_shots)
         except OSError as error:
@@ -181,7 +182,7 @@ class Packets:
         """Begin to read from these sockets, and make them one's own; settings must be in force."""
         assert self._settings is not None, "no settings are in force"
         settings = self._settings
-        self._connections.limit = share_descriptors(len(settings.upstream.servers)).connections
+        self._connections.limit = share_descriptors(len(settings.upstream.servers), taken=self._taken).connections
         proxies = Networks(settings.listen.proxy_from)
         begun = []
         for pair in sockets:

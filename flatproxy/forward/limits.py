@@ -62,16 +62,19 @@ class Descriptors:
     connections: int
 
 
-def share_descriptors(servers: int, limit: int | None = None) -> Descriptors:
-    """Share out the descriptors that this process may open; `FlatproxyError` where they are too few to run on."""
+def share_descriptors(servers: int, limit: int | None = None, taken: int = 0) -> Descriptors:
+    """Share out the descriptors that this process may open; `FlatproxyError` where they are too few to run on.
+
+    `taken` are those that it was given at its start.
+    """
     if limit is None:
         limit = _raised_limit()
-    if limit < _FEWEST:
+    if limit < _FEWEST + taken:
         raise FlatproxyError(
-            f"this process may open {limit} files only, it needs {_FEWEST} or more: "
+            f"this process may open {limit} files only, it needs {_FEWEST + taken} or more: "
             "raise LimitNOFILE= in the systemd unit, or `ulimit -n`"
         )
-    left = limit - _RESERVED
+    left = limit - _RESERVED - taken
     sockets = max(min(SOCKETS, left // (4 * servers)), 1)
     left -= sockets * servers
     one_shots = max(min(ONE_SHOTS, left // (4 * servers)), 1)

@@ -66,7 +66,7 @@ class Worker:
         self._read: dict[int, list[Listener]] = {}
         """What it reads from, by the number of the worker whose sockets these are."""
         self._mirror = Mirror()
-        self._packets = Packets(reactor, self._mirror)
+        self._packets = Packets(reactor, self._mirror, taken=2 * sum(map(len, sockets)))
         self._prepared = 0
         self._end: asyncio.Task[None] | None = None
         self._channel = Channel(self._loop, channel, self._told, self.end)

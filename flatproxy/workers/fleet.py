@@ -112,7 +112,8 @@ class Fleet:
 
     def bind(self, settings: Settings, listen_at: Callable[[Endpoint, int], Sequence[Sockets]]) -> None:
         """Bind the sockets of all workers; `FlatproxyError` where that cannot be."""
-        share_descriptors(len(settings.upstream.servers))
+        taken = 2 * len(self._slots) * len(settings.listen.dns)  # by each worker, which inherits the limit
+        share_descriptors(len(settings.upstream.servers), taken=taken)
         for endpoint in settings.listen.dns:
             pairs = listen_at(endpoint, len(self._slots))
             host, port = pairs[0].udp.getsockname()[:2]
