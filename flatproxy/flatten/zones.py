@@ -28,6 +28,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from flatproxy.errors import FlatproxyError, UpstreamTimeout
+from flatproxy.flatten.newnames import NewNames
 from flatproxy.flatten.pace import Allowance
 from flatproxy.wire import names, records
 from flatproxy.wire.peek import TYPE_SOA
@@ -53,10 +54,6 @@ RECHECK_S = 3600.0
 RETRY_S = 5.0
 SILENCES = 16
 """Questions in a row without an answer that end the asking for `RETRY_S`."""
-PARENTS = 1_000
-"""Parents of new names that are asked about first, by one name each: that finds most zones at once."""
-COMPARED = 2_000
-"""Names compared at once with those before: less than a millisecond."""
 SLICE = 500
 """Names looked at without a rest: less than a millisecond."""
 LOOK_SHARE = 0.02
@@ -100,15 +97,7 @@ class ZoneFacts:
     signed_zones: set[bytes] = field(factory=set)
     _soas: dict[bytes, bytes] = field(factory=dict)
     """The SOA record of each known zone, by apex."""
-    _before: Mapping[bytes, object] = field(factory=dict)
-    """The names before a change, until all of `names` were compared with them."""
-    _compared: Iterator[bytes] | None = None
-    _parents: set[bytes] = field(factory=set)
-    """Parents of new names of which one has been put in front."""
-    _new: deque[bytes] = field(factory=deque)
-    """Names that were never asked about."""
-    _likely: deque[bytes] = field(factory=deque)
-    """Those among them that are in a known zone, unless there is another one below it."""
+    _new: NewNames = field(factory=NewNames)
     _keyless: deque[bytes] = field(factory=deque)
     """Zones just found, whose DNSKEY is to be asked for."""
     _unknown: dict[bytes, None] = field(factory=dict)
@@ -149,37 +138,17 @@ class ZoneFacts:
 
     def cover(self, flagged: Mapping[bytes, object]) -> None:
         """Ask about these names from now on, about new ones at once. The mapping is kept, and must not change."""
-        while self._compared is not None:
-            self._compare()
-        self._before, self.names = self.names, flagged
-        self._compared = iter(flagged)
-        self._parents.clear()
+        self._new.cover(self.names, flagged)
+        self.names = flagged
         self.signed.intersection_update(flagged)
         self._mark()
-
-    def _compare(self) -> None:
-        """Find new names, some at a time; one of each parent comes first."""
-        if self._compared is None:
-            return
-        part = list(islice(self._compared, COMPARED))
-        for name in part:
-            if name in self._before:
-                continue
-            parent = name[name[0] + 1 :]
-            if len(self._parents) < PARENTS and parent not in self._parents:
-                self._parents.add(parent)
-                self._new.appendleft(name)
-            else:
-                self._new.append(name)
-        if not part:
-            self._compared, self._before = None, {}
 
     def tick(self, now: float) -> None:
         """Begin what is due, as much as is allowed."""
         if self._round_due == float("inf"):
             self._round_due = now + INTERVAL_S
         self._now = now
-        self._compare()
+        self._new.compare()
         self._first.refill(now)
         self._again.refill(now)
         while len(self._asking) < CONCURRENT and (job := self._next()) is not None:
@@ -194,11 +163,11 @@ class ZoneFacts:
         """Return what to ask next, None where nothing is left or no more is allowed now."""
         if self._now < self._quiet_until:
             return None
-        self._set_likely_apart()
-        if (self._keyless or self._new) and self._first.take():
+        self._new.sort(lambda name: self._apex(name) is not None)
+        if (self._keyless or self._new.urgent) and self._first.take():
             if self._keyless:
                 return self._ask_keys, self._keyless.popleft()
-            return self._ask_name, self._new.popleft()
+            return self._ask_name, self._new.urgent.popleft()
         if not self._again.holds:
             return None
         if self._now >= self._round_due and not self._round:
@@ -207,18 +176,11 @@ class ZoneFacts:
         job = next(self._round, None) if self._round else None
         if job is None:
             self._round = None
-            if not self._likely:
+            if not self._new.patient:
                 return None
-            job = self._ask_name, self._likely.popleft()
+            job = self._ask_name, self._new.patient.popleft()
         self._again.take()
         return job
-
-    def _set_likely_apart(self) -> None:
-        """Put new names in a known zone where they can wait, some at a time."""
-        for _ in range(SLICE):
-            if not self._new or self._apex(self._new[0]) is None:
-                return
-            self._likely.append(self._new.popleft())
 
     def _jobs_again(self) -> Iterator[Job]:
         """Yield a round: every zone, every name without one, and a part of the other names."""
@@ -228,7 +190,7 @@ class ZoneFacts:
             yield self._ask_keys, apex
         for name in unknown:
             yield self._ask_name, name
-        if self._likely:
+        if self._new.patient:
             return
         room = int(RATE * INTERVAL_S) - 2 * len(zones) - len(unknown)
         part = int(len(self.names) * INTERVAL_S / RECHECK_S) + 1
@@ -249,7 +211,7 @@ class ZoneFacts:
             except UpstreamTimeout:
                 self._silences += 1
                 if ask != self._ask_apex:  # that one has its turn in the next round
-                    (self._keyless if ask == self._ask_keys else self._new).append(name)
+                    (self._keyless if ask == self._ask_keys else self._new.urgent).append(name)
             except FlatproxyError:
                 if ask == self._ask_name:
                     self._unknown[name] = None
