@@ -38,8 +38,9 @@ MINUTES ?= 1
 soak: $(VENV)/.installed
 	$(BIN)/python -m tests.soak.run --minutes $(MINUTES)
 
+# A line for each numbered requirement, and how many hold; needs the programs that tests/conformance/README.md names.
 conformance: $(VENV)/.installed
-	$(BIN)/python -m pytest tests/conformance
+	$(BIN)/python -m pytest tests/conformance --quiet --override-ini addopts='--strict-markers --strict-config'
 
 # The newest versions that pyproject.toml allows, with the hashes of all their files, for deployment.
 pins: $(VENV)/.installed

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,12 +74,20 @@ class Scorecard:
         terminalreporter.section(f"requirements: {self._config.getoption('--subject')}")
         for line in sorted(self._lines.values(), key=lambda line: line.number):
             reason = f"  ({line.reasons[0][:120]})" if line.reasons else ""
-            write(f"{line.number:>3} {line.level:<6} {line.outcome}  {line.title}{reason}")
+            write(f"{line.number:>3} {line.level:<6} {line.outcome:<4}  {line.title}{reason}")
+        write(_summary([*self._lines.values()]))
         target = self._config.getoption("--report")
         if target:
             lines = [asdict(line) for _, line in sorted(self._lines.items())]
             report = {"subject": self._config.getoption("--subject"), "requirements": lines}
             Path(target).write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _summary(lines: list[Line]) -> str:
+    counts = Counter(line.outcome for line in lines)
+    failed = Counter(line.level for line in lines if line.outcome == "FAIL")
+    named = f" ({failed['MUST']} MUST, {failed['SHOULD']} SHOULD)" if failed else ""
+    return f"{len(lines)} requirements: {counts['pass']} pass, {counts['FAIL']} FAIL{named}, {counts['n/a']} n/a"
 
 
 def _short(report: pytest.TestReport) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from . import dnsio, faults, load, packets, zones
+from . import clients, dnsio, faults, load, packets, zones
 from .faults import Relay, Weather
 from .packets import frame
 from .ports import free_port, wait_until
@@ -50,7 +50,7 @@ def test_100_loss_on_either_side(start: Launch, arena: Arena) -> None:
     with Stub(load.own) as stub, Relay(stub.where, 1, weather, port=arena.claim_backend_port()) as behind:
         subject = start(behind)
         with Relay(subject.where, 1000, weather) as before:
-            outcome = load.insist(before.where, messages, load.is_own, rate=150)
+            outcome = clients.insist(before.where, messages, load.is_own, rate=150)
     assert not outcome.wrong
     assert outcome.share >= 0.99, f"{outcome.right} of {outcome.asked}"
 
@@ -66,13 +66,13 @@ def test_101_damaged_packets(start: Launch, arena: Arena) -> None:
     weather = Weather(flip=0.3)
     with Stub(load.own) as stub, Relay(stub.where, 101, weather, port=arena.claim_backend_port()) as behind:
         subject = start(behind)
-        outcome = load.insist(subject.where, messages, keeps_the_question, tries=3, try_s=0.5)
+        outcome = clients.insist(subject.where, messages, keeps_the_question, tries=3, try_s=0.5)
         assert not outcome.wrong, [reply.hex() for reply in outcome.wrong[:5]]
         assert outcome.right > 200
         behind.weather = faults.FAIR
         assert subject.alive()
         good = [packets.query(f"good{index}.example.test") for index in range(50)]
-        assert load.insist(subject.where, good, load.is_own, tries=3, try_s=1.0).right == 50
+        assert clients.insist(subject.where, good, load.is_own, tries=3, try_s=1.0).right == 50
 
 
 @pytest.mark.must
@@ -81,7 +81,7 @@ def test_102_heavy_loss_to_the_only_backend(start: Launch, arena: Arena) -> None
     weather = Weather(loss=0.25)
     with Stub(load.own) as stub, Relay(stub.where, 102, weather, port=arena.claim_backend_port()) as behind:
         subject = start(behind)
-        outcome = load.insist(subject.where, messages, load.is_own, try_s=1.0, rate=25)
+        outcome = clients.insist(subject.where, messages, load.is_own, try_s=1.0, rate=25)
     assert not outcome.wrong
     assert outcome.share >= 0.93, f"{outcome.right} of {outcome.asked}"
 
@@ -92,7 +92,7 @@ def test_103_a_backend_that_flaps(start: Launch, own_nsd: RealBackend) -> None:
     usual: list[tuple[int, int]] = []
     for down_s in (0.5, 1.5, 7.0, 0.5):
         own_nsd.stop()
-        with load.Steady(subject.where, 50, load.is_wild, wait_s=0.0):
+        with clients.Steady(subject.where, 50, load.is_wild, wait_s=0.0):
             time.sleep(down_s)
         own_nsd.start()
         time.sleep(1.5)
@@ -137,13 +137,13 @@ def test_113_packets_lost_in_the_kernel(arena: Arena) -> None:
         pytest.skip("an external subject is not in the network that loses packets")
     messages = [packets.query(load.wild(index)) for index in range(200)]
 
-    def lossy() -> tuple[load.Insisted, int]:
+    def lossy() -> tuple[clients.Insisted, int]:
         backend = arena.new_backend()
         subject = arena.subject_before(backend, probe=zones.PLAIN)
         try:
             direct = dict(zip(messages, dnsio.udp_many(backend.where, messages), strict=True))
             faults.lose_packets(10)
-            outcome = load.insist(subject.where, messages, lambda message, reply: reply == direct[message])
+            outcome = clients.insist(subject.where, messages, lambda message, reply: reply == direct[message])
             return outcome, faults.packets_lost()
         finally:
             subject.stop()

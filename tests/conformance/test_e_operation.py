@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from . import dnsio, faults, load, packets, standin, zones
+from . import clients, dnsio, faults, load, packets, standin, zones
 from .packets import frame, record
 from .ports import bind_pair, free_port, wait_until
 from .proxies import KINDS, Flatproxy
@@ -123,7 +123,7 @@ def test_106_reloads_under_load(start: Launch, nsd: RealBackend) -> None:
     if not isinstance(subject, Flatproxy):
         pytest.skip("the subject cannot reload")
     message = packets.query(zones.PLAIN)
-    with dnsio.Connection(subject.where) as connection, load.Steady(subject.where, 200, load.is_wild) as steady:
+    with dnsio.Connection(subject.where) as connection, clients.Steady(subject.where, 200, load.is_wild) as steady:
         for reloads in range(5):
             subject.reload()
             assert wait_until(partial(has_reloaded, subject, reloads + 1))
@@ -144,7 +144,7 @@ def test_108_the_clock_jumps(start: Launch, nsd: RealBackend, tmp_path: Path) ->
     process_of(subject)
     assert clock.is_seen_by(subject.pids)
     message = packets.query(load.wild(0))
-    with dnsio.Connection(subject.where) as connection, load.Steady(subject.where, 50, load.is_wild) as steady:
+    with dnsio.Connection(subject.where) as connection, clients.Steady(subject.where, 50, load.is_wild) as steady:
         for offset_s in (0, _DAY_S, -_DAY_S, 0):
             clock.shift(offset_s)
             for _ in range(3):
@@ -170,7 +170,7 @@ def test_109_a_full_state_directory(
     )
     as_it_sees = Path(f"/proc/{subject.pid}/root{folder}/full")
     assert as_it_sees.stat().st_size > 8192, "its folder is not full"
-    with load.Steady(subject.where, 100, load.is_wild) as steady:
+    with clients.Steady(subject.where, 100, load.is_wild) as steady:
         for _ in range(20):
             message = packets.query(zones.APEX)
             reply = dnsio.udp(subject.where, message) or dnsio.tcp(subject.where, message) or b"\0" * 12
@@ -224,10 +224,10 @@ def churn(subject: Subject, until: float) -> None:
 @pytest.mark.must
 def test_112_steady_load(start: Launch, nsd: RealBackend) -> None:
     subject = start(nsd)
-    with load.Steady(subject.where, 300, load.is_wild):
+    with clients.Steady(subject.where, 300, load.is_wild):
         churn(subject, time.monotonic() + 1)
     fds, memory = subject.fds(), subject.rss()
-    with load.Steady(subject.where, 300, load.is_wild) as steady:
+    with clients.Steady(subject.where, 300, load.is_wild) as steady:
         churn(subject, time.monotonic() + 20)
     assert steady.sent > 5000
     assert not steady.wrong
