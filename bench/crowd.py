@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
-from flatproxy.forward.datagrams import BATCH, client_of, control_of, datagrams
+from flatproxy.forward.clients import client_of, control_of
+from flatproxy.forward.datagrams import BATCH, datagrams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

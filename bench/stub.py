@@ -7,7 +7,8 @@ import select
 import socket
 import sys
 
-from flatproxy.forward.datagrams import ADDRESS, datagrams
+from flatproxy.forward.clients import ADDRESS
+from flatproxy.forward.datagrams import datagrams
 
 
 def main() -> None:

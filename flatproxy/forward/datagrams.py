@@ -1,7 +1,6 @@
 """Many datagrams in one system call: recvmmsg(2) and sendmmsg(2) through ctypes, plain calls where there are none.
 
-Where a datagram came from is kept as octets (`Client`) that nobody reads on the way: the kernel's sockaddr and, from a
-socket that tells which of its addresses was asked, the control message that makes a reply leave from there.
+A batch costs two copies and one call, whatever is in it; nothing here looks at a datagram.
 """
 
 from __future__ import annotations
@@ -17,85 +16,21 @@ from itertools import accumulate
 from struct import Struct
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
+from flatproxy.forward.clients import ADDRESS, CONTROL, client_of, control_of, read_control, socket_address
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-Client = bytes
+    from flatproxy.forward.clients import Client
 
 BATCH: Final = 64
 """Datagrams in one system call."""
 MAX_DATAGRAM: Final = 65_535
-ADDRESS: Final = 32
-"""Octets of a `Client` that hold the sockaddr, padded; a control message may follow."""
-CONTROL: Final = 40
-"""Octets of a control message that holds IP_PKTINFO or IPV6_PKTINFO, padded."""
-
-# Linux's numbers; the socket module of 3.11 does not name the IPv4 one.
-_IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
-_IPV6_RECVPKTINFO = getattr(socket, "IPV6_RECVPKTINFO", 49)
-_IPV6_PKTINFO = getattr(socket, "IPV6_PKTINFO", 50)
-
 _DATAGRAM = 65_600
 """Room for one: an odd number of cache lines, or all datagrams of a batch would compete for the same few."""
 _OFFSETS = range(0, BATCH * _DATAGRAM, _DATAGRAM)
 _CLIENT = ADDRESS + CONTROL
 _NOTHING_YET = (errno.EAGAIN, errno.EINTR)
-
-_FAMILY = Struct("@H")
-_IPV4 = Struct("@H2s4s")
-_IPV6 = Struct("@H2s4s16sI")
-_CONTROL_HEADER = Struct("@Nii")
-
-
-def address_of(client: Client) -> tuple[str, int]:
-    """Return host and port."""
-    port = int.from_bytes(client[2:4], "big")
-    if _FAMILY.unpack_from(client)[0] == socket.AF_INET:
-        return socket.inet_ntop(socket.AF_INET, client[4:8]), port
-    return socket.inet_ntop(socket.AF_INET6, client[8:24]), port
-
-
-def client_of(host: str, port: int, scope: int = 0) -> Client:
-    """Return the octets for a host and port; `scope` is the interface of a link-local address."""
-    number = port.to_bytes(2, "big")
-    if ":" in host:
-        octets = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
-        return _IPV6.pack(socket.AF_INET6, number, bytes(4), octets, scope).ljust(ADDRESS, b"\0")
-    return _IPV4.pack(socket.AF_INET, number, socket.inet_pton(socket.AF_INET, host)).ljust(ADDRESS, b"\0")
-
-
-def ask_for_destination(sock: socket.socket) -> None:
-    """Have the kernel tell with each datagram which address it was sent to."""
-    if sock.family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
-    else:
-        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-
-
-def destination(control: bytes) -> tuple[bytes, str]:
-    """Return the control message that makes a reply leave from where a datagram arrived, and that address.
-
-    Both are empty where the control message says nothing of it (RFC 3542 section 6, ip(7)).
-    """
-    level, kind, data = _read_control(control)
-    if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
-        # in_pktinfo: interface, local address, destination. To send: any interface, the source in the middle.
-        source = control_of(level, kind, bytes(4) + data[8:12] + bytes(4))
-        return source, socket.inet_ntop(socket.AF_INET, data[8:12])
-    if level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO:
-        return control_of(level, kind, data), socket.inet_ntop(socket.AF_INET6, data[:16])
-    return b"", ""
-
-
-def _read_control(control: bytes) -> tuple[int, int, bytes]:
-    length, level, kind = _CONTROL_HEADER.unpack_from(control)
-    return level, kind, control[_CONTROL_HEADER.size : length]
-
-
-def control_of(level: int, kind: int, data: bytes) -> bytes:
-    """Return a control message as sendmsg(2) takes it, padded to `CONTROL` octets."""
-    octets = _CONTROL_HEADER.pack(_CONTROL_HEADER.size + len(data), level, kind) + data
-    return octets.ljust(CONTROL, b"\0")
 
 
 class Datagrams(Protocol):
@@ -293,11 +228,8 @@ def _send_one(sock: socket.socket, datagram: bytes, client: Client | None) -> No
     if client is None:
         sock.send(datagram)
         return
-    address: tuple[str | int, ...] = address_of(client)
-    if sock.family == socket.AF_INET6:
-        address = (*address, 0, _IPV6.unpack_from(client)[4])
     control = client[ADDRESS:]
-    sock.sendmsg([datagram], [_read_control(control)] if control else [], 0, address)
+    sock.sendmsg([datagram], [read_control(control)] if control else [], 0, socket_address(client))
 
 
 def datagrams() -> Datagrams:

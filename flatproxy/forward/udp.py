@@ -7,20 +7,22 @@ was asked (RFC 2181 section 4.1).
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
 from flatproxy.config.settings import Endpoint
 from flatproxy.errors import WireError
 from flatproxy.forward.access import octets_of
-from flatproxy.forward.datagrams import ADDRESS, CONTROL, MAX_DATAGRAM, address_of, ask_for_destination, destination
+from flatproxy.forward.clients import ADDRESS, CONTROL, address_of, ask_for_destination, destination, source_of
+from flatproxy.forward.datagrams import MAX_DATAGRAM
 from flatproxy.forward.pending import Back
 from flatproxy.wire import proxy
 
 if TYPE_CHECKING:
     from flatproxy.forward.access import Networks
-    from flatproxy.forward.datagrams import Client, Datagrams
+    from flatproxy.forward.clients import Client
+    from flatproxy.forward.datagrams import Datagrams
     from flatproxy.forward.loop import Readers
     from flatproxy.forward.road import Road
 
@@ -43,7 +45,6 @@ class UdpListener:
         self._readers = readers
         self._datagrams: Datagrams = readers.datagrams
         self._proxies = proxies
-        self._tells_client = tell_client
         self._failures = 0
         self._read_at = 0.0
         self._destinations: dict[bytes, tuple[bytes, str]] = {}
@@ -52,43 +53,65 @@ class UdpListener:
         host, port = sock.getsockname()[:2]
         self.endpoint = Endpoint(host, port)
         self._address = slice(8, 24) if sock.family == socket.AF_INET6 else slice(4, 8)
-        wildcard = host in ("0.0.0.0", "::")  # noqa: S104 - recognises the wildcard, binds nothing
-        if wildcard or proxies or tell_client:
+        self._one, self._batch = self._one_here, self._batch_here
+        if proxies or tell_client:
+            self._one = self._batch = self._batch_told
+        elif host in ("0.0.0.0", "::"):  # noqa: S104 - recognises the wildcard, binds nothing
+            self._one, self._batch = self._one_anywhere, self._batch_anywhere
+        if self._batch != self._batch_here:
             ask_for_destination(sock)
-            self.read = self._read_with_destination
-        else:
-            self.read = self._read_plain
 
-    def _read_plain(self, now: float) -> None:
+    def read(self, now: float) -> None:
         """Take one datagram where they come one by one, else up to a batch."""
-        if now - self._read_at < GAP_S:
-            self._read_batch(now)
-        else:
-            try:
-                message, client = self._socket.recvfrom(MAX_DATAGRAM)
-            except OSError:
-                return
-            try:
-                self._road.query(message, octets_of(client[0]), self._socket.sendto, client, now)
-            except Exception:  # noqa: BLE001 - no packet may stop the service
-                self._note_failure(message)
+        (self._batch if now - self._read_at < GAP_S else self._one)(now)
         self._read_at = now
 
-    def _read_batch(self, now: float) -> None:
+    def _one_here(self, now: float) -> None:
+        try:
+            message, client = self._socket.recvfrom(MAX_DATAGRAM)
+        except OSError:
+            return
+        try:
+            self._road.query(message, octets_of(client[0]), self._socket.sendto, client, now)
+        except Exception:  # noqa: BLE001 - no packet may stop the service
+            self._note_failure(message)
+
+    def _batch_here(self, now: float) -> None:
         messages = self._receive()
         query, send, address = self._road.query, self._send, self._address
         for message, client in zip(messages, self._datagrams.clients(len(messages), ADDRESS), strict=True):
             try:
                 query(message, client[address], send, client, now)
-            except Exception:  # noqa: BLE001 - no packet may stop the service
+            except Exception:  # noqa: BLE001 - as above
                 self._note_failure(message)
 
-    def _read_with_destination(self, now: float) -> None:
-        """Take up to a batch of datagrams, each with the address that was asked, so that its reply leaves from it."""
+    def _one_anywhere(self, now: float) -> None:
+        try:
+            message, told, _flags, peer = self._socket.recvmsg(MAX_DATAGRAM, CONTROL)
+        except OSError:
+            return
+        try:
+            source = [source_of(*told[0])] if told else []
+            self._road.query(message, octets_of(peer[0]), self._send_one, (*peer, source), now)
+        except Exception:  # noqa: BLE001 - as above
+            self._note_failure(message)
+
+    def _batch_anywhere(self, now: float) -> None:
+        messages = self._receive()
+        query, send, address = self._road.query, self._send, self._address
+        for message, client in zip(messages, self._datagrams.clients(len(messages), ADDRESS + CONTROL), strict=True):
+            try:
+                back = client[:ADDRESS] + self._way_back(client)[0]
+                query(message, client[address], send, back, now)
+            except Exception:  # noqa: BLE001 - as above
+                self._note_failure(message)
+
+    def _batch_told(self, now: float) -> None:
+        """Take a batch where PROXY headers come or go."""
         messages = self._receive()
         for message, client in zip(messages, self._datagrams.clients(len(messages), ADDRESS + CONTROL), strict=True):
             try:
-                self._query(message, client, now)
+                self._query_told(message, client, now)
             except WireError:
                 self._road.traffic.malformed += 1
                 self._road.traffic.udp.dropped += 1
@@ -101,26 +124,24 @@ class UdpListener:
         except OSError:
             return []  # an error of something sent before
 
-    def _query(self, message: bytes, client: Client, now: float) -> None:
-        # A host has few addresses: what follows from each is worked out once.
+    def _way_back(self, client: Client) -> tuple[bytes, str]:
+        """Return the control message for a reply, and the address that was asked; a host has few, worked out once."""
         told = client[ADDRESS:]
         known = self._destinations.get(told)
         if known is None:
             if len(self._destinations) >= MAX_DESTINATIONS:
                 self._destinations.clear()
             known = self._destinations[told] = destination(told)
-        source, asked = known
-        client = client[:ADDRESS] + source
-        host = client[self._address]
-        if not self._proxies and not self._tells_client:
-            self._road.query(message, host, self._send, client, now)
-            return
-        who = address_of(client)
+        return known
+
+    def _query_told(self, message: bytes, client: Client, now: float) -> None:
+        source, asked = self._way_back(client)
+        host, who = client[self._address], address_of(client)
         if host in self._proxies:
             named, start = proxy.parse(message)
             message, who = message[start:], named or who
             host = octets_of(who[0])
-        back = Back(client, who, (asked or self.endpoint.host, self.endpoint.port))
+        back = Back(client[:ADDRESS] + source, who, (asked or self.endpoint.host, self.endpoint.port))
         self._road.query(message, host, self._send_back, back, now)
 
     def _note_failure(self, message: bytes) -> None:
@@ -135,6 +156,10 @@ class UdpListener:
             self._readers.unflushed.append(self)
         self._replies.append(reply)
         self._clients.append(client)
+
+    def _send_one(self, reply: bytes, client: tuple[Any, ...]) -> None:
+        """Send a reply at once, from the address that was asked."""
+        self._socket.sendmsg([reply], client[-1], 0, client[:-1])
 
     def _send_back(self, reply: bytes, back: Back) -> None:
         self._send(reply, back.octets)

@@ -10,18 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flatproxy.forward import datagrams as module
-from flatproxy.forward.datagrams import (
-    ADDRESS,
-    BATCH,
-    CONTROL,
-    BatchedDatagrams,
-    Datagrams,
-    SingleDatagrams,
-    address_of,
-    ask_for_destination,
-    client_of,
-    destination,
-)
+from flatproxy.forward.clients import ADDRESS, CONTROL, address_of, ask_for_destination, client_of, destination
+from flatproxy.forward.datagrams import BATCH, BatchedDatagrams, Datagrams, SingleDatagrams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from itertools import chain, repeat
 
-from flatproxy.forward.datagrams import client_of
+from flatproxy.forward.clients import client_of
 from flatproxy.forward.pending import Back, Pending, Query, host_of, random_ids
 from tests.unit.wire.messages import query, response
 

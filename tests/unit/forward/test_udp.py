@@ -13,7 +13,8 @@ from attrs import define, field
 
 from flatproxy.counts import Traffic
 from flatproxy.forward.access import Networks, octets_of
-from flatproxy.forward.datagrams import client_of, datagrams
+from flatproxy.forward.clients import client_of
+from flatproxy.forward.datagrams import datagrams
 from flatproxy.forward.udp import GAP_S, UdpListener
 from flatproxy.wire import proxy
 
@@ -106,8 +107,9 @@ def test_one_by_one_and_in_a_batch_it_is_the_same(stand: _Stand, listen: str, ho
         stand.road.hosts.clear()
 
 
-def test_the_way_back_outlives_the_round(stand: _Stand) -> None:
-    listener = stand.listen()
+@pytest.mark.parametrize("listen", ["127.0.0.1", "0.0.0.0"])
+def test_the_way_back_outlives_the_round(stand: _Stand, listen: str) -> None:
+    listener = stand.listen(listen)
     client, other = stand.client(listener), stand.client(listener)
     for gap in (10 * GAP_S, 0.0):
         client.send(b"one")
@@ -115,8 +117,12 @@ def test_the_way_back_outlives_the_round(stand: _Stand) -> None:
         assert client.recv(9) == b"Rone"
     assert [type(way) for way in stand.road.clients] == [tuple, bytes], "one by one, then in a batch"
     for way in stand.road.clients:
-        send = listener._socket.sendto if type(way) is tuple else listener._send
-        send(b"late", way)
+        if type(way) is bytes:
+            listener._send(b"late", way)
+        elif listener.endpoint.host == "0.0.0.0":
+            listener._send_one(b"late", way)
+        else:
+            listener._socket.sendto(b"late", way)
         stand.readers.flush()
         assert client.recv(9) == b"late"
     other.setblocking(False)
