@@ -147,23 +147,25 @@ class Fleet:
         worker.channel.send(first)
 
     def _restart(self, slot: Slot) -> None:
-        self.restarts += 1
         try:
             self._start(slot, self._first_words())
         except OSError as error:
             self._failed(slot.number, error.strerror or "OSError")
             slot.vacate(monotonic(), early=True)
+        else:
+            self.restarts += 1
 
     def _failed(self, number: int, reason: str) -> None:
         log.error("worker {worker} cannot start: {reason}", event="worker_failed", worker=number, reason=reason)
 
     def _replace(self, worker: Link) -> None:
-        """Have another worker take this one's place, at once or after a pause, unless that has happened."""
+        """Have another worker take this one's place with the next tick or after a pause, unless that has happened.
+
+        Not at once: a service manager that ends the service tells every process of it, the workers perhaps first.
+        """
         slot, now = self._slots[worker.number - 1], monotonic()
-        if slot.link is worker and not self._stopping:
+        if slot.link is worker:
             slot.vacate(now, early=now - worker.started_at < EARLY_S)
-            if slot.is_due(now):
-                self._restart(slot)
 
     async def stop(self) -> None:
         """Have all workers drain, end who does not within a second, and close the sockets."""

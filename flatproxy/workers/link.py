@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from flatproxy.forward.listen import Sockets
     from flatproxy.workers.messages import Message
 
-_HELD_BACK = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_HELD_BACK = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 
 
 @define(eq=False)
@@ -58,7 +59,12 @@ class Link:
         code = self.process.returncode
         if code is None:
             return "still ending"
-        return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        if code >= 0:
+            return f"exit code {code}"
+        try:
+            return signal.Signals(-code).name
+        except ValueError:  # most of the real-time ones have no name
+            return f"signal {-code}"
 
 
 class Start(Protocol):
@@ -107,7 +113,7 @@ def _popen(arguments: Sequence[str], descriptors: Sequence[int]) -> subprocess.P
             # -P: the directory that it happens to run in is no place for modules; the path is this process's.
             [sys.executable, "-P", "-m", "flatproxy.workers", *arguments],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
             pass_fds=descriptors,
         )
     finally:

@@ -298,7 +298,9 @@ def test_sigterm_drains_all(slow: StandIn, start: Start) -> None:
     assert not proxy.since(0, "worker_died")
 
 
-def test_sigint_of_a_terminal_reaches_all_and_ends_well(slow: StandIn, service: Prepare) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["a-terminal", "a-service-manager"])
+def test_a_signal_to_all_ends_well(slow: StandIn, service: Prepare, number: signal.Signals) -> None:
+    """As a terminal and a service manager send it: to every process of the group."""
     proxy = service(
         configuration(upstream=[slow.address], listen={"workers": WORKERS}), options={"start_new_session": True}
     )
@@ -306,13 +308,14 @@ def test_sigint_of_a_terminal_reaches_all_and_ends_well(slow: StandIn, service: 
     clients = _under_way(proxy, 8)
     until(lambda: proxy.metrics().value("upstream_pending") == 8, "all are under way")
     proxy.expected_to_end = True
-    os.killpg(proxy.pid, signal.SIGINT)
+    os.killpg(proxy.pid, number)
     assert proxy.wait() == 0
     for client in clients:
         assert client.recv(4096)
         client.close()
     assert [event["event"] for event in proxy.events][-2:] == ["stopping", "stopped"], proxy.log
     assert not proxy.since(0, "worker_died")
+    assert len(proxy.since(0, "worker_started")) == WORKERS
 
 
 def test_sighup_of_a_terminal_ends_no_worker(nsd: Nsd, internet: FakeInternet, service: Prepare) -> None:
@@ -458,6 +461,10 @@ def test_every_worker_knows_the_zones(nsd: Nsd, internet: FakeInternet, start: S
     proxy.wait_event("zone_signed")
     signed = dns.message.make_query("signed.test", "A", want_dnssec=True)
     until(lambda: not any(_says(reply, "203.0.113.1") for reply in _from_many(proxy, signed)), "all pass it on")
+    mark = proxy.mark
+    os.kill(pids(proxy)[1], signal.SIGKILL)
+    proxy.wait_event("worker_started", mark=mark)
+    assert not any(_says(reply, "203.0.113.1") for reply in _from_many(proxy, signed)), "the new one knows it at once"
     assert all(_says(reply, "203.0.113.1") for reply in _from_many(proxy, dns.message.make_query("signed.test", "A")))
     for reply in _from_many(proxy, APEX):
         assert reply.rcode() == dns.rcode.NOERROR

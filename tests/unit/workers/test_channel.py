@@ -134,9 +134,13 @@ def test_sending_to_nobody_is_told_later_not_at_once(loop: asyncio.AbstractEvent
     ours, theirs = socket.socketpair()
     end = End(loop, ours)
     theirs.close()
-    end.channel.send(frame(Drain()))
+    for _ in range(2):
+        end.channel.send(frame(Drain()))
     assert end.lost == 0, "whoever sends to many must be able to finish that"
     turn(loop, lambda: end.lost == 1)
+    for _ in range(5):
+        loop.run_until_complete(asyncio.sleep(0))
+    assert end.lost == 1
 
 
 @pytest.fixture

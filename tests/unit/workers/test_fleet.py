@@ -30,6 +30,7 @@ from flatproxy.workers.messages import (
 from flatproxy.workers.slots import COVER_S, EARLY_S
 from tests.unit.workers.test_channel import SETTINGS
 from tests.unit.workers.test_news import Flattening
+from tests.unit.workers.test_totals import report, seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -111,6 +112,11 @@ class World:
         cast("Process", link.process).returncode = code
         self.lost(link)
         self.turn()
+        self.tick(0.0)
+
+    def tick(self, later_s: float = 0.0) -> None:
+        """Let the fleet look around, and this much later."""
+        self.fleet._tick(monotonic() + later_s)
 
     def turn(self) -> None:
         async def some() -> None:
@@ -203,10 +209,10 @@ def test_who_dies_in_the_middle_of_a_reload_is_waited_for_no_more(world: World) 
     world.begin()
     one, two = world.links
     task = world.reload()
-    world.told(one, Prepared(number=2))
-    world.turn()
     world.end(two)
     three = world.links[2]
+    world.told(one, Prepared(number=2))
+    world.turn()
     told = [message for message in world.sent(three) if isinstance(message, Prepare | Switch)]
     assert [(type(message), message.number) for message in told] == [
         (Prepare, 1),
@@ -255,10 +261,33 @@ def test_who_worked_for_a_while_is_replaced_at_once_however_often(world: World) 
         assert len(world.links) == 3 + count
 
 
+def test_who_cannot_be_understood_is_ended(world: World) -> None:
+    world.begin()
+    one = world.links[0]
+    world.lost(one)
+    world.turn()
+    world.tick()
+    assert one.process.poll() == -9
+    assert [link.number for link in world.links] == [1, 2, 1]
+
+
+def test_what_only_a_dead_worker_had_open_is_no_more(world: World) -> None:
+    world.begin()
+    server = seen(SETTINGS.upstream.servers[0], scale=3)
+    for link in world.links:
+        world.told(link, report(2, server))
+    assert (world.fleet.servers[0].pending, world.fleet.traffic.tcp_connections) == (6, 44)
+    world.end(world.links[0])
+    assert (world.fleet.servers[0].pending, world.fleet.traffic.tcp_connections) == (3, 22)
+    assert world.fleet.servers[0].sent == 12
+    assert [worker.queries for worker in world.fleet.workers] == [72, 72]
+
+
 def test_who_leaves_is_replaced_before_it_is_gone_and_only_once(world: World) -> None:
     world.begin()
     two = world.links[1]
     world.told(two, Leaving())
+    world.tick()
     assert [link.number for link in world.links] == [1, 2, 2]
     world.end(two, 0)
     assert len(world.links) == 3
@@ -333,10 +362,17 @@ def test_a_start_that_the_kernel_refuses_is_tried_again(world: World) -> None:
     world.begin()
     world.refuses = True
     world.end(world.links[1])
-    assert len(world.links) == 2
+    now = monotonic()
+    world.fleet._tick(now + 0.1)
+    for _ in range(5):
+        world.fleet._tick(now + 0.2)
+    slot = world.fleet._slots[1]
+    assert slot.early == 3, "as often as that, and then a pause"
+    assert world.fleet.restarts == 0
     world.refuses = False
     world.fleet._tick(monotonic() + 1)
     assert len(world.links) == 3
+    assert world.fleet.restarts == 1
 
 
 def test_the_first_start_that_the_kernel_refuses_is_an_error(world: World) -> None:
@@ -345,11 +381,25 @@ def test_the_first_start_that_the_kernel_refuses_is_an_error(world: World) -> No
         world.fleet.begin(SETTINGS)
 
 
+def test_workers_that_are_told_to_end_just_before_this_process_are_not_replaced(world: World) -> None:
+    world.begin()
+    for link in list(world.links):
+        world.told(link, Leaving())
+    task = world.task(world.fleet.stop())
+    world.tick()
+    for link in list(world.links):
+        world.end(link, 0)
+    assert task.done()
+    assert len(world.links) == 2
+
+
 def test_the_end_is_waited_for_and_nobody_is_replaced(world: World) -> None:
     world.begin()
     one, two = world.links
     task = world.task(world.fleet.stop())
     assert world.sent(one) == world.sent(two) == [Drain()]
+    world.told(one, Leaving())  # a service manager tells every process of a service to end
+    world.tick()
     world.end(one, 0)
     assert not task.done()
     world.end(two, 0)

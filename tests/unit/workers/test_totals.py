@@ -73,6 +73,7 @@ def test_what_ended_counts_on_and_what_was_open_does_not() -> None:
     assert totals.traffic == evolve(traffic(113), tcp_connections=11 * 110)
     (server,) = totals.servers([NS])
     assert (server.pending, server.sent, server.timeouts, server.mismatched) == (110, 226, 339, 452)
+    totals.ended("c")
     first, second = totals.worker(1, serving=True), totals.worker(2, serving=False)
     assert (first.number, first.queries, first.cpu_s, first.serving) == (1, 36 * 103, 1.5 * 103, True)
     assert (second.number, second.queries, second.serving) == (2, 36 * 10, False)
