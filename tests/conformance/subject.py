@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -145,6 +146,8 @@ class Subject:
     def launch(self, command: Sequence[str]) -> None:
         """Start the command with its output in files."""
         env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", **self.options.env}
+        if "PYTHONPATH" in os.environ:  # another copy of the subject than the installed one
+            env["PYTHONPATH"] = os.environ["PYTHONPATH"]
         with (self.folder / "stderr.log").open("ab") as err, (self.folder / "stdout.log").open("ab") as out:
             self.process = subprocess.Popen(
                 [*self.options.wrapper, *command],
