@@ -109,7 +109,9 @@ def test_both_take_their_part(nsd: Nsd, internet: FakeInternet, start: Start, tc
 def test_what_is_said_once_is_said_once(nsd: Nsd, internet: FakeInternet, start: Start) -> None:
     proxy = start(two(nsd, internet))
     proxy.reload(two(nsd, internet, "two.test"))
+    began = monotonic()
     proxy.stop()
+    assert monotonic() - began < 1, "nothing is under way"
     for event in ("listening", "ready", "reloaded", "stopping", "stopped"):
         assert len(proxy.since(0, event)) == 1, event
     assert len(proxy.since(0, "worker_started")) == WORKERS
@@ -316,6 +318,19 @@ def test_a_signal_to_all_ends_well(slow: StandIn, service: Prepare, number: sign
     assert [event["event"] for event in proxy.events][-2:] == ["stopping", "stopped"], proxy.log
     assert not proxy.since(0, "worker_died")
     assert len(proxy.since(0, "worker_started")) == WORKERS
+
+
+def test_a_signal_in_the_first_moments_of_a_worker_ends_nothing(nsd: Nsd, internet: FakeInternet, start: Start) -> None:
+    """It has not even begun to say what it does with them."""
+    proxy = start(two(nsd, internet), ready=False)
+    workers = {int(pid) for pid in Path(f"/proc/{proxy.pid}/task/{proxy.pid}/children").read_text().split()}
+    assert len(workers) == WORKERS
+    for pid in workers:
+        os.kill(pid, signal.SIGHUP)
+        os.kill(pid, signal.SIGINT)
+    proxy.wait_event("ready")
+    assert set(pids(proxy).values()) == workers
+    assert not proxy.since(0, "worker_died")
 
 
 def test_sighup_of_a_terminal_ends_no_worker(nsd: Nsd, internet: FakeInternet, service: Prepare) -> None:
@@ -554,6 +569,7 @@ def test_a_worker_that_cannot_start_is_tried_again_after_growing_pauses(
     assert sum(each.took_s > 0.2 for each in load.asked) <= 3, "but for the first second"
     assert max(each.took_s for each in load.asked) < 2
     assert "may open 40 files only" in proxy.since(mark, "worker_failed")[0]["reason"]
+    assert not proxy.since(mark, "channel_failed")
     status, body = proxy.get("/readyz")
     assert (status, json.loads(body)["missing"]) == (503, ["worker 1 of 2: not serving"])
     assert proxy.get("/healthz")[0] == 200
