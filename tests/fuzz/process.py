@@ -105,7 +105,7 @@ def _canaries_sing(proxy: Proxy) -> None:
         for tcp in (False, True):
             response = _ask(proxy, name, tcp=tcp)
             found = [rdata.to_text() for rrset in response.answer for rdata in rrset]
-            assert found == [address], (name, tcp, found, proxy.log)
+            assert found == [address], (name, tcp, str(response), proxy.log[-2000:])
 
 
 def _rss_kib(pid: int) -> int:
