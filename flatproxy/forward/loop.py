@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 log = Logger()
 
 MAX_EVENTS = 256
+RESTED_S = 0.00005
+"""A wait as long as this shows that nothing had gathered."""
 
 
 class Readable(Protocol):
@@ -49,6 +51,8 @@ class Readers(Protocol):
     """Where packet sockets are registered, and what they share."""
 
     datagrams: Datagrams
+    rested: bool
+    """Whether the process waited before this round: then datagrams come one by one."""
     unflushed: list[Flushable]
     """Who has something to flush before the process waits again; who enters itself is called once."""
 
@@ -66,6 +70,8 @@ class PacketSelector(selectors.DefaultSelector):
         super().__init__()
         self.datagrams = datagrams()
         self.unflushed: list[Flushable] = []
+        self.rested = False
+        """Whether the process had nothing to do before this round: then what comes, comes one by one."""
         self.asked = False
         """Whether asyncio was given something to do since it last asked what is ready."""
         self._reads: dict[int, Callable[[float], None]] = {}
@@ -90,8 +96,10 @@ class PacketSelector(selectors.DefaultSelector):
         until = None if timeout is None else monotonic() + timeout
         while True:
             others = []
+            began = monotonic()
             events = self._wait(timeout)
             now = monotonic()
+            self.rested = now - began > RESTED_S
             for descriptor, mask in events:
                 read = self._reads.get(descriptor)
                 if read is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import dns.exception
 import dns.name
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from flatproxy.wire import edns, names
 from flatproxy.wire.peek import (
@@ -70,8 +70,34 @@ Judgement = tuple[int, int, Answer | None, bytes]
 lower-cased question (empty where it is not a plain one)."""
 
 MEMO_SIZE = 16_384
+"""In each of two generations."""
 MEMO_OCTETS = 160
 """Longer messages are judged anew each time: they are rare, and would make the memo large."""
+
+
+@define
+class _Memo:
+    """What was judged before, in two generations: what is asked again and again outlives what was asked once."""
+
+    young: dict[bytes, Judgement] = field(factory=dict)
+    _old: dict[bytes, Judgement] = field(factory=dict)
+
+    def found_again(self, key: bytes) -> Judgement | None:
+        """Return what the old generation has, and take it over into the young one."""
+        known = self._old.get(key)
+        if known is not None:
+            self.add(key, known)
+        return known
+
+    def add(self, key: bytes, judgement: Judgement) -> None:
+        """Remember a judgement; where the young generation is full it becomes the old one, which is forgotten."""
+        if len(self.young) >= MEMO_SIZE:
+            self.young, self._old = {}, self.young
+        self.young[key] = judgement
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.young, self._old = {}, {}
 
 
 @frozen(kw_only=True)
@@ -90,22 +116,23 @@ class Policy:
     table: Mapping[bytes, Answer] = field(factory=dict)
     signed: Collection[bytes] = field(factory=frozenset)
     limits: Limits | None = None
-    _memo: dict[bytes, Judgement] = field(factory=dict, init=False)
+    _memo: _Memo = field(factory=_Memo, init=False)
 
     def judge(self, message: bytes, host: bytes) -> Judgement:
         """Return what becomes of a message from a client at `host` (its octets)."""
         if not self.query.everyone and not self.query.known.get(host) and host not in self.query:
             return (REFUSE if len(message) >= HEADER and not message[2] & QR else DROP), 0, None, b""
         # But for its ID, an ordinary query is judged by its octets alone, and most are asked again and again.
-        known = self._memo.get(message[2:])
+        known = self._memo.young.get(message[2:])
+        if known is not None:
+            return known
+        known = self._memo.found_again(message[2:])
         if known is not None:
             return known
         verdict, end, answer = self._judge(message, host)
         judgement = verdict, end, answer, message[HEADER:end].lower()
         if judgement[0] in (FORWARD, FLATTEN) and len(message) <= MEMO_OCTETS:
-            if len(self._memo) >= MEMO_SIZE:
-                self._memo.clear()
-            self._memo[message[2:]] = judgement
+            self._memo.add(message[2:], judgement)
         return judgement
 
     def forget(self) -> None:

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 log = Logger()
 
 MAX_DESTINATIONS = 1_024
-GAP_S = 0.0001
-"""Between datagrams that come one by one: then one call for one is the cheaper way."""
 
 
 class UdpListener:
@@ -46,7 +44,6 @@ class UdpListener:
         self._datagrams: Datagrams = readers.datagrams
         self._proxies = proxies
         self._failures = 0
-        self._read_at = 0.0
         self._destinations: dict[bytes, tuple[bytes, str]] = {}
         self._replies: list[bytes] = []
         self._clients: list[Client] = []
@@ -62,9 +59,8 @@ class UdpListener:
             ask_for_destination(sock)
 
     def read(self, now: float) -> None:
-        """Take one datagram where they come one by one, else up to a batch."""
-        (self._batch if now - self._read_at < GAP_S else self._one)(now)
-        self._read_at = now
+        """Take one datagram where they come one by one: a call for one is then the cheaper way. Else up to a batch."""
+        (self._one if self._readers.rested else self._batch)(now)
 
     def _one_here(self, now: float) -> None:
         try:

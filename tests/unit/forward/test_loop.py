@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -119,6 +120,32 @@ def test_a_timer_set_by_a_packet_is_not_overslept(loop: PacketLoop, packets: Pac
     loop.call_soon(packets.poke)
     run(loop, done)
     assert monotonic() - packets.reads[0] < 2
+
+
+def test_a_round_says_whether_it_had_to_wait(loop: PacketLoop, packets: Packets) -> None:
+    done = loop.create_future()
+    rested: list[bool] = []
+
+    def note() -> None:
+        rested.append(loop.packets.rested)
+        if len(rested) < 5:
+            packets.poke()
+        else:
+            done.set_result(None)
+
+    packets.on_read = note
+    loop.call_later(0.05, packets.poke)
+    run(loop, done)
+    assert not all(rested), "what was there already was taken for what came alone"
+    loop.call_later(0.05, lambda: None)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        rested.clear()
+        packets.on_read = lambda: rested.append(loop.packets.rested)
+        timer = threading.Timer(0.05, sender.sendto, (b"x", packets.sock.getsockname()))
+        timer.start()
+        run(loop, asyncio.sleep(0.2))
+        timer.join()
+    assert rested == [True]
 
 
 def test_a_read_that_breaks_stops_nothing(loop: PacketLoop, packets: Packets) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flatproxy.forward import policy as module
 from flatproxy.forward.access import Networks, octets_of
 from flatproxy.forward.policy import DROP, FLATTEN, FORWARD, PRESERVE, REFUSE
 from tests.unit.forward.standing import ZONE, Fixed, policy
@@ -149,6 +150,20 @@ def test_what_was_judged_is_judged_the_same_again() -> None:
     judge = policy(table=TABLE)
     for message in (query(), query("www.example.com"), query("example.org"), query(rdtype="AXFR")):
         assert judge.judge(message, CLIENT) == judge.judge(message[:1] + b"x" + message[2:], CLIENT)
+
+
+def test_what_is_remembered_is_bounded_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that come again are found, and those that come once push out nobody but their like."""
+    monkeypatch.setattr(module, "MEMO_SIZE", 8)
+    judge = policy(table=TABLE)
+    for number in range(100):
+        for name, wanted in (("example.com", FLATTEN), (f"h{number}.example.com", FORWARD)):
+            assert judge.judge(query(name), CLIENT)[0] == wanted
+        assert judge.judge(query(f"h{number}.example.org"), CLIENT)[0] == REFUSE
+        memo = judge._memo
+        assert len(memo.young) <= 8
+        assert len(memo._old) <= 8
+        assert any(query()[2:] in each for each in (memo.young, memo._old))
 
 
 @given(st.binary(max_size=200))
