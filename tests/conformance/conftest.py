@@ -33,7 +33,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "must: the requirement is a MUST")
     config.addinivalue_line("markers", "should: the requirement is a SHOULD")
+    config.addinivalue_line("markers", "late: the test looks at what has aged while the others ran")
     config.pluginmanager.register(Scorecard(config), "conformance-scorecard")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests marked `late` last: the others' time is theirs to wait."""
+    items.sort(key=lambda item: item.get_closest_marker("late") is not None)
 
 
 @pytest.fixture(scope="session")

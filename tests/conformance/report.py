@@ -2,7 +2,9 @@
 
     python tests/conformance/report.py flatproxy.json dnsdist.json > docs/conformance.md
 
-`exceptions.toml` beside this file says why a requirement is deliberately not met: `[flatproxy] 11 = "the reason"`.
+`notes.toml` beside this file holds what people have to say about outcomes: `[not_its_job]` the numbers that do not
+apply to a subject, `[exceptions.SUBJECT]` why a requirement is deliberately not met, `[failures.SUBJECT]` what a
+failure means. A note about an outcome that is not there is left out of the page, a failure without a note is told so.
 """
 
 from __future__ import annotations
@@ -11,58 +13,88 @@ import json
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
-_EXCEPTIONS = Path(__file__).with_name("exceptions.toml")
+_NOTES = Path(__file__).with_name("notes.toml")
+_KINDS = ("pass", "fail", "by design", "not its job", "n/a", "not run")
 _HEAD = """# Conformance
 
-Each line is one numbered requirement, tested from outside against the running process (`make conformance`).
-MUST and SHOULD are the requirement's level; `n/a` means that the subject has no such part.
+What a DNS proxy is held to by the RFCs, and by what has gone wrong with proxies before, as numbered requirements. Each
+is tested from outside: the suite starts the real process in front of a real nameserver (NSD, Knot, BIND) or a scripted
+one, all on loopback, sends it packets and judges what comes back, what reaches the nameserver, and what the process
+uses meanwhile. The same tests run against dnsdist, another proxy, to tell a hard requirement from a wrong test.
+
+    make conformance                                                       # flatproxy
+    .venv/bin/python -m pytest tests/conformance --subject dnsdist         # the other column
+    .venv/bin/python tests/conformance/report.py flatproxy.json dnsdist.json   # this page, of two `--report FILE`s
+
+Seen with {versions}.
+
+A requirement passes where every test that bears its number does; most of them compare with the nameserver's own answer,
+octet for octet. MUST and SHOULD are the requirement's level. `n/a`: the subject has no such part, or the test has no
+way to bring it about. `not its job`: the requirement is about flattening, which dnsdist does not do; where it was run,
+a rule that answers with fixed addresses stood in for it. Each column is one run on two shared processor cores, which
+matters to what depends on time.
 """
 
 
-def page(reports: list[dict[str, object]], exceptions: dict[str, dict[str, str]]) -> str:
+def page(reports: list[dict[str, Any]], notes: dict[str, Any]) -> str:
     """Return the Markdown page for the reports, one column each."""
     subjects = [str(report["subject"]) for report in reports]
-    by_subject = [_by_number(report) for report in reports]
-    numbers = sorted(set().union(*by_subject))
-    rows, reasons = [], []
-    for number in numbers:
-        lines = [found.get(number) for found in by_subject]
-        first = next(line for line in lines if line is not None)
-        cells = []
-        for subject, line in zip(subjects, lines, strict=True):
-            why = exceptions.get(subject, {}).get(str(number))
-            outcome = "not run" if line is None else str(line["outcome"]).lower()
-            if outcome == "fail" and why:
-                outcome = "by design"
-                reasons.append(f"- {number}, {subject}: {why}")
-            cells.append(f"**{outcome}**" if outcome == "fail" else outcome)
-        rows.append(f"| {number} | {first['level']} | {first['title']} | {' | '.join(cells)} |")
+    by_subject = [{int(line["number"]): line for line in report["requirements"]} for report in reports]
+    outcomes: list[dict[int, str]] = [{} for _ in reports]
+    rows = []
+    for number in sorted(set().union(*by_subject)):
+        for subject, found, out in zip(subjects, by_subject, outcomes, strict=True):
+            out[number] = _outcome(subject, number, found.get(number), notes)
+        first = next(found[number] for found in by_subject if number in found)
+        cells = " | ".join(f"**{out[number]}**" if out[number] == "fail" else out[number] for out in outcomes)
+        rows.append(f"| {number} | {first['level']} | {first['title']} | {cells} |")
+    totals = [f"- {subject}: {_total(out)}" for subject, out in zip(subjects, outcomes, strict=True)]
     table = [
         f"| # | level | requirement | {' | '.join(subjects)} |",
         "| ---: " + "| --- " * (2 + len(subjects)) + "|",
     ]
-    totals = [f"- {subject}: {_total(found)}" for subject, found in zip(subjects, by_subject, strict=True)]
-    parts = [_HEAD, *totals, "", *table, *rows]
-    if reasons:
-        parts += ["", "## Deliberate exceptions", "", *reasons]
+    parts = [_HEAD.format(versions=notes["versions"]), *totals, "", *table, *rows]
+    for subject, out in zip(subjects, outcomes, strict=True):
+        parts += _remarks(subject, out, notes)
+    for subject, found, out in zip(subjects, by_subject, outcomes, strict=True):
+        left_out = [f"- {number}: {'; '.join(found[number]['reasons'])}." for number in out if out[number] == "n/a"]
+        parts += ["", f"## {subject}: not applicable", "", *left_out] if left_out else []
     return "\n".join(parts) + "\n"
 
 
-def _by_number(report: dict[str, object]) -> dict[int, dict[str, object]]:
-    lines = report["requirements"]
-    assert isinstance(lines, list)
-    return {int(line["number"]): line for line in lines}
+def _outcome(subject: str, number: int, line: dict[str, Any] | None, notes: dict[str, Any]) -> str:
+    if number in notes.get("not_its_job", {}).get(subject, []):
+        return "not its job"
+    if line is None:
+        return "not run"
+    outcome = str(line["outcome"]).lower()
+    excused = str(number) in notes.get("exceptions", {}).get(subject, {})
+    return "by design" if outcome == "fail" and excused else outcome
 
 
-def _total(found: dict[int, dict[str, object]]) -> str:
-    outcomes = [str(line["outcome"]).lower() for line in found.values()]
-    return ", ".join(f"{outcomes.count(kind)} {kind}" for kind in ("pass", "fail", "n/a"))
+def _total(outcomes: dict[int, str]) -> str:
+    found = [*outcomes.values()]
+    return ", ".join(f"{found.count(kind)} {kind}" for kind in _KINDS if kind in found)
+
+
+def _remarks(subject: str, outcomes: dict[int, str], notes: dict[str, Any]) -> list[str]:
+    """Return a list for each kind of outcome that wants explaining."""
+    why = {key: notes.get(key, {}).get(subject, {}) for key in ("failures", "exceptions")}
+    failed = [number for number, outcome in outcomes.items() if outcome == "fail"]
+    meant = [number for number, outcome in outcomes.items() if outcome == "by design"]
+    out = ["", f"## {subject}: failures", ""]
+    out += [f"- {number}: {why['failures'].get(str(number), 'not looked into.')}" for number in failed] or ["None."]
+    out += ["", f"## {subject}: requirements that it deliberately does not meet", ""] if subject == "flatproxy" else []
+    if subject == "flatproxy":
+        out += [f"- {number}: {why['exceptions'][str(number)]}" for number in meant] or ["None."]
+    return out
 
 
 def main(paths: list[str]) -> None:
-    exceptions = tomllib.loads(_EXCEPTIONS.read_text()) if _EXCEPTIONS.exists() else {}
-    sys.stdout.write(page([json.loads(Path(path).read_text()) for path in paths], exceptions))
+    reports = [json.loads(Path(path).read_text()) for path in paths]
+    sys.stdout.write(page(reports, tomllib.loads(_NOTES.read_text())))
 
 
 if __name__ == "__main__":

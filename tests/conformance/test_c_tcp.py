@@ -98,9 +98,9 @@ class Idlers:
             idler.sock.close()
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def idlers(arena: Arena, request: pytest.FixtureRequest) -> Iterator[Idlers | None]:
-    """Connections to a subject of their own that grow old while the other tests of this module run."""
+    """Connections to a subject of their own that grow old while the tests from this module on run."""
     if not any("test_061" in item.nodeid or "test_062" in item.nodeid for item in request.session.items):
         yield None
         return
@@ -217,6 +217,7 @@ def test_060_idle_connections_hold_nobody_up(start: Launch, nsd: RealBackend) ->
             assert load.is_wild(message, dnsio.tcp(subject.where, message, 1) or b"")
 
 
+@pytest.mark.late
 @pytest.mark.must
 def test_061_idle_connections_are_closed(idlers: Idlers | None) -> None:
     assert idlers is not None
@@ -225,6 +226,7 @@ def test_061_idle_connections_are_closed(idlers: Idlers | None) -> None:
     assert None not in borne.values(), borne
 
 
+@pytest.mark.late
 @pytest.mark.should
 def test_062_drop_by_drop_is_cut_off(idlers: Idlers | None) -> None:
     assert idlers is not None
