@@ -201,7 +201,8 @@ class Packets:
         """Read no more from these; what was read is answered, and connections go on."""
         assert self._settings is not None, "no settings are in force"
         upstream = self._settings.upstream
-        until = monotonic() + upstream.timeout_s * len(upstream.servers) + self._settings.resolver.timeout_s
+        # Each server may be asked for as long as that, a lone one twice, and a cold target waited for before it.
+        until = monotonic() + upstream.timeout_s * (len(upstream.servers) + 1) + self._settings.resolver.timeout_s
         for each in listeners:
             self._listeners.remove(each)
             self._readers.remove(each.udp)

@@ -79,6 +79,8 @@ class Worker:
         return call
 
     def _told(self, message: Message) -> None:
+        if self._end is not None:
+            return  # whatever it is, it comes too late
         match message:
             case Changed():
                 if self._mirror.take(message.facts):
@@ -106,7 +108,7 @@ class Worker:
         self._channel.send(frame(Prepared(number=message.number)))
 
     def _switch(self, message: Switch) -> None:
-        if message.number != self._prepared or self._end is not None:
+        if message.number != self._prepared:
             return  # it was refused, and the control process has been told
         self._mirror.switch(message.facts)
         self._packets.adopt()

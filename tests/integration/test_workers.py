@@ -23,6 +23,7 @@ import pytest
 
 from .harness.configuration import configuration
 from .harness.load import Load
+from .harness.ports import has_ipv6
 from .harness.proxy import Event, Proxy
 from .harness.service import NOBODY, Prepare, Service, bound_pair, open_folder, readable_python, service
 from .harness.standin import Reply, StandIn
@@ -84,6 +85,21 @@ def is_there(pid: int) -> bool:
 def addresses(proxy: Proxy, *, tcp: bool = False) -> set[str]:
     """Ask for the apex from many ports."""
     return {str(proxy.ask(APEX, tcp=tcp).answer[0][0]) for _ in range(ASKS)}
+
+
+def test_every_address_is_taken_by_all(nsd: Nsd, internet: FakeInternet, start: Start) -> None:
+    """A wildcard, too: the reply leaves from the address that was asked, whoever answers."""
+    hosts = ["127.0.0.1", "127.0.0.9"] + ["::1"] * has_ipv6()
+    listen = ["0.0.0.0:0", *(f"[{host}]:0" for host in hosts[2:]), "127.0.0.8:0"]
+    proxy = start(two(nsd, internet, listen={"dns": listen}))
+    assert [host for host, _port in proxy.listening] == ["0.0.0.0", *hosts[2:], "127.0.0.8"]
+    ports = dict(proxy.listening)
+    for host in (*hosts, "127.0.0.8"):
+        before = queries(proxy)
+        for _ in range(ASKS):
+            reply = dns.query.udp(APEX, host, timeout=4, port=ports.get(host, ports["0.0.0.0"]))
+            assert _says(reply, "203.0.113.1")
+        until(lambda: _more(queries(proxy), before, []), f"both at {host}")  # noqa: B023
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
