@@ -49,7 +49,7 @@ pins: $(VENV)/.installed
 		--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 		--output-file requirements.txt pyproject.toml
 
-# Side by side with dnsdist and PowerDNS: about five minutes; two for the quick one, which keeps no committed results.
+# Side by side with dnsdist and PowerDNS: about twelve minutes; two for the quick one, which keeps no committed results.
 $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	touch $@
@@ -57,6 +57,8 @@ $(VENV)/.bench: $(VENV)/.installed
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.growth
+	$(BIN)/python -m bench.safety
+	$(BIN)/python -m bench.workers
 	$(BIN)/python -m bench.report
 
 bench-quick: $(VENV)/.installed

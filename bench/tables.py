@@ -82,9 +82,9 @@ def growth(result: dict[str, Any]) -> str:
     for count, names in result["names"].items():
         rows.append((
             f"{int(count):,}",
+            f"{names['load_s']:.2f} s",
             f"{names['first_answer_s']:.2f} s",
             f"{names['all_flattened_s']:.2f} s",
-            f"{names['quiet_s']:.0f} s",
             f"{names['rss_bytes'] / MIB:.0f} MiB",
             f"{names['bytes_a_name']}" if names["bytes_a_name"] else "",
             f"{names['qps']:,.0f}",
@@ -93,9 +93,9 @@ def growth(result: dict[str, Any]) -> str:
         ))  # fmt: skip
     head = (
         "names",
+        "configuration loaded",
         "first answer",
         "all flattened",
-        "quiet",
         "memory",
         "octets a name",
         "q/s",
@@ -103,6 +103,45 @@ def growth(result: dict[str, Any]) -> str:
         "CPU a query",
     )
     return _table(head, rows)
+
+
+def reloads(result: dict[str, Any]) -> str:
+    """Return what clients saw of a reload under load."""
+    rows = [
+        (
+            f"{int(count):,}",
+            f"{names['reload']['took_s']:.2f} s",
+            str(names["reload"]["lost"]),
+            *(f"{names['reload'][f'{name}_ms']:.1f} ms" for name in ("median", "p99", "p999")),
+            f"{names['reload']['plain_p999_ms']:.1f} ms",
+        )
+        for count, names in result["names"].items()
+        if "reload" in names
+    ]
+    return _table(("names", "reload", "queries lost", "median", "p99", "p99.9", "p99.9 without a reload"), rows)
+
+
+def safety(result: dict[str, Any]) -> str:
+    """Return each case beside the plain one of its group, the last one before it whose name begins with that word."""
+    rows = []
+    for name, case in result["cases"].items():
+        if name.startswith("plain"):
+            plain = case
+        memory = f"{case['rss_before'] / MIB:.0f} → {case['rss_after'] / MIB:.0f} MiB"
+        ratios = [f"{case[figure] / plain[figure]:.2f} {TIMES}" for figure in ("qps", "cpu_us")]
+        rows.append((name, f"{case['qps']:,.0f}", ratios[0], f"{case['cpu_us']:.1f} µs", ratios[1], memory))
+    return _table(("case", "q/s", "of plain", "CPU a query", "of plain", "memory before → after"), rows)
+
+
+def workers(result: dict[str, Any]) -> str:
+    """Return what one and two packet processes do."""
+    rows = []
+    for work, counts in result["works"].items():
+        one = counts["1"]
+        for count, figures in counts.items():
+            ratios = [f"{figures[figure] / one[figure]:.2f} {TIMES}" for figure in ("qps", "cpu_us")]
+            rows.append((work, count, f"{figures['qps']:,.0f}", ratios[0], f"{figures['cpu_us']:.1f} µs", ratios[1]))
+    return _table(("work", "workers", "q/s", "of one", "CPU a query", "of one"), rows)
 
 
 def circumstances(result: dict[str, Any]) -> str:

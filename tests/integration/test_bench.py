@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench import growth, servers, tables
+from bench import growth, safety, servers, tables, workers
 from bench.verdicts import TARGETS
 from bench.works import WORKS
 
@@ -80,3 +80,19 @@ def test_growth(tmp_path: Path) -> None:
     measured = growth.measured([1, 50], 1, 0.1)
     assert [names["rounds"][0]["rcodes"].split()[0] for names in measured["names"].values()] == ["NOERROR"] * 2
     assert len(tables.growth(measured).splitlines()) == 4
+    assert all(names["reload"]["lost"] == 0 for names in measured["names"].values())
+    assert len(tables.reloads(measured).splitlines()) == 4
+
+
+def test_safety() -> None:
+    measured = safety.measure(1, 0.2)
+    assert all(case["rounds"][0]["completed"] > 0 for case in measured.values())
+    lines = tables.safety({"cases": measured}).splitlines()
+    assert len(lines) == 2 + len(measured)
+    assert [line.count(f"1.00 {tables.TIMES}") for line in lines[2:] if line.startswith("| plain")] == [2, 2, 2]
+
+
+def test_workers() -> None:
+    measured = workers.measure(1, 0.2)
+    assert all(figures["qps"] > 0 for counts in measured.values() for figures in counts.values())
+    assert len(tables.workers({"works": measured}).splitlines()) == 2 + 2 * len(workers.WORKS)
