@@ -224,10 +224,11 @@ def _all_counts(
 def reloaded(proxy: Many, asked: Path) -> dict[str, Any]:
     """Load the proxy evenly, without and with a reload meanwhile, and say what clients saw of it."""
     extra = ["-v", "-Q", str(STEADY_QPS)]
-    plain = load.dnsperf(proxy, asked, STEADY_S, extra)
+    steady_s = STEADY_S if proxy.count >= TARGETS else STEADY_S / 4
+    plain = load.dnsperf(proxy, asked, steady_s, extra)
     with ThreadPoolExecutor(1) as pool:
-        under_load = pool.submit(load.dnsperf, proxy, asked, STEADY_S, extra)
-        let_pass(STEADY_S / 4)
+        under_load = pool.submit(load.dnsperf, proxy, asked, steady_s, extra)
+        let_pass(steady_s / 4)
         took_s = proxy.reload()
         made = under_load.result()
     return {

@@ -69,7 +69,7 @@ Judgement = tuple[int, int, Answer | None, bytes]
 """The verdict, the end of the question (0: not a plain one), the answer where the verdict is FLATTEN, and the
 lower-cased question (empty where it is not a plain one)."""
 
-MEMO_SIZE = 16_384
+MEMO_SIZE = 32_768
 """In each of two generations."""
 MEMO_OCTETS = 160
 """Longer messages are judged anew each time: they are rare, and would make the memo large."""
