@@ -35,8 +35,9 @@ IDLE_S: Final = 30.0
 STALLED_S: Final = 60.0
 """A client that reads nothing of what waits for it is cut off."""
 
-_RESERVED = 32
-"""Descriptors for the log, the state file, HTTP, listeners and resolutions."""
+_RESERVED = 160
+"""Descriptors for 64 HTTP connections, 64 resolutions, the log, the state file and the listeners."""
+_LEAST_RESERVED = 32
 _FEWEST = 48
 _ENOUGH = 8_192
 
@@ -74,7 +75,7 @@ def share_descriptors(servers: int, limit: int | None = None, taken: int = 0) ->
             f"this process may open {limit} files only, it needs {_FEWEST + taken} or more: "
             "raise LimitNOFILE= in the systemd unit, or `ulimit -n`"
         )
-    left = limit - _RESERVED - taken
+    left = limit - taken - min(_RESERVED, max(_LEAST_RESERVED, (limit - taken) // 4))
     sockets = max(min(SOCKETS, left // (4 * servers)), 1)
     left -= sockets * servers
     one_shots = max(min(ONE_SHOTS, left // (4 * servers)), 1)

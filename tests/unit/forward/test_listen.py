@@ -6,6 +6,8 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flatproxy.config.settings import Endpoint
 from flatproxy.errors import FlatproxyError
@@ -95,3 +97,14 @@ def test_descriptors_that_were_given_are_not_shared_out() -> None:
     assert share_descriptors(2, 600, taken=100) == share_descriptors(2, 500)
     with pytest.raises(FlatproxyError, match="needs 148 or more"):
         share_descriptors(1, 100, taken=100)
+
+
+@given(st.integers(1, 20), st.integers(48, 20_000))
+def test_no_more_descriptors_are_shared_out_than_there_are(servers: int, limit: int) -> None:
+    """Each client connection may take one to the nameserver; 32 are left for all else, 160 where there are enough."""
+    shares = share_descriptors(servers, limit)
+    used = servers * (shares.sockets + shares.one_shots) + 2 * shares.connections
+    if limit >= 32 + 4 * servers:
+        assert used <= limit - 32
+    if limit >= 1024:
+        assert used <= limit - 160
