@@ -109,7 +109,7 @@ def _is(proxy: Proxy, metric: str, value: float) -> None:
 
 _FEW = 200
 """Descriptors; 47 connections follow from them."""
-_BOUND = 47
+_BOUND = 42
 
 
 def test_idle_connections_make_room_and_busy_ones_stay(begin: Callable[..., Proxy]) -> None:
