@@ -108,7 +108,7 @@ def _is(proxy: Proxy, metric: str, value: float) -> None:
 # Connections
 
 _FEW = 200
-"""Descriptors; 47 connections follow from them."""
+"""Descriptors; 42 connections follow from them."""
 _BOUND = 42
 
 
