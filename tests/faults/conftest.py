@@ -21,6 +21,10 @@ __all__ = ["nsd", "start", "zones"]
 _LINES: list[tuple[str, int, int, int, float]] = []
 
 Count = Callable[[str, "Load"], tuple[int, int]]
+Share = Callable[[str, int, int], None]
+Took = Callable[[str, float], None]
+
+_NOTES: list[str] = []
 
 
 @pytest.fixture
@@ -48,8 +52,30 @@ def count() -> Count:
     return note
 
 
+@pytest.fixture
+def note_share() -> Share:
+    """Note how many were asked, and how many had the right answer in the end."""
+
+    def note(name: str, asked: int, right: int) -> None:
+        _NOTES.append(f"{name:44} {asked:6} {asked - right:5}")
+
+    return note
+
+
+@pytest.fixture
+def note_took() -> Took:
+    """Note how long something took."""
+
+    def note(name: str, took_s: float) -> None:
+        _NOTES.append(f"{name:44} {took_s:31.2f}s")
+
+    return note
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_sep("-", "losses")
     terminalreporter.write_line(f"{'fault':44} {'asked':>6} {'lost':>5} {'SERVFAIL':>8} {'longest':>9}")
     for name, asked, lost, failed, longest in _LINES:
         terminalreporter.write_line(f"{name:44} {asked:6} {lost:5} {failed:8} {longest:8.2f}s")
+    for line in _NOTES:
+        terminalreporter.write_line(line)

@@ -8,14 +8,16 @@ import sqlite3
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import dns.message
 import pytest
 
 from tests.integration.harness.child import run
 from tests.integration.harness.configuration import configuration
 from tests.integration.harness.load import Load
 from tests.integration.harness.proxy import Proxy
+from tests.integration.harness.waiting import until
 
-from .test_servers import FLAGGED, FLATTEN, PLAIN, replies
+from .test_servers import FLAGGED, FLATTEN, PLAIN, replies, saved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,3 +84,45 @@ def test_state(nsd: Nsd, resolver: FakeInternet, start: Start, count: Count, tmp
         assert proxy.metrics().value("state_errors_total") >= 1
         proxy.stop()
     assert count(f"state: {how}", load) == (0, 0)
+
+
+def _spoil(path: Path, how: str) -> None:
+    """Do this to a state file that is in use."""
+    if how == "truncated":
+        os.truncate(path, 5000)
+    elif how == "overwritten":
+        path.write_bytes(os.urandom(20_000))
+    elif how == "replaced":
+        other = path.with_suffix(".other")
+        other.write_bytes(os.urandom(20_000))
+        other.replace(path)
+    else:
+        for file in path.parent.iterdir():
+            file.unlink()
+
+
+@pytest.mark.parametrize("how", ["truncated", "overwritten", "replaced", "removed"])
+def test_state_that_goes_bad_in_use(
+    nsd: Nsd, resolver: FakeInternet, start: Start, count: Count, tmp_path: Path, how: str
+) -> None:
+    """Clients notice nothing, nor does a restart with what is left: the file is only there to make a start warm."""
+    path = tmp_path / "state" / "answers.sqlite"
+    path.parent.mkdir()
+    config = configuration(
+        upstream=[nsd.address],
+        resolver=[resolver.address],
+        flatten=FLATTEN,
+        tables={"state": {"path": str(path)}},
+    )
+    proxy = start(config)
+    until(lambda: saved(str(path)), "the answer in the state file")
+    with Load(proxy.address, [FLAGGED, PLAIN]) as load:
+        replies(load, 20)
+        _spoil(path, how)
+        before = resolver.asked["lb.test", "A"]
+        until(lambda: resolver.asked["lb.test", "A"] > before + 2, "refreshes, which are saved")
+        replies(load, 50)
+    assert count(f"state in use: {how}", load) == (0, 0)
+    proxy.stop()
+    proxy.start()
+    assert proxy.ask(dns.message.make_query(*FLAGGED)).answer
