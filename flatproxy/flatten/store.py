@@ -12,7 +12,7 @@ import sqlite3
 import stat
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 from twisted.logger import Logger
@@ -77,17 +77,28 @@ def read(path: Path) -> list[Row]:
     with closing(_connect(path)) as connection:
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers'").fetchone():
             return []
-        return [
-            Row(
-                bytes(target),
-                int(rdtype),
-                tuple(bytes.fromhex(rdata) for rdata in json.loads(rdatas)),
-                int(ttl),
-                tuple(str(name) for name in json.loads(chain)),
-                float(resolved_at),
-            )
-            for target, rdtype, rdatas, ttl, chain, resolved_at in connection.execute("SELECT * FROM answers")
-        ]
+        records = connection.execute("SELECT * FROM answers").fetchall()
+    # A file that was cut short and written to again has rows of nothing beside good ones.
+    rows = [row for record in records if (row := _row(*record)) is not None]
+    if records and not rows:
+        raise ValueError("none of its rows makes sense")
+    return rows
+
+
+def _row(*record: Any) -> Row | None:  # noqa: ANN401 - whatever the file holds
+    """Return a row, None where it makes no sense."""
+    target, rdtype, rdatas, ttl, chain, resolved_at = record
+    try:
+        return Row(
+            bytes(target),
+            int(rdtype),
+            tuple(bytes.fromhex(rdata) for rdata in json.loads(rdatas)),
+            int(ttl),
+            tuple(str(name) for name in json.loads(chain)),
+            float(resolved_at),
+        )
+    except (TypeError, ValueError):
+        return None
 
 
 def write(path: Path, rows: list[Row]) -> None:
@@ -133,21 +144,19 @@ class Store:
         """Return what the file holds. A damaged file is put aside, so that the next write begins a new one."""
         try:
             return read(self.path)
-        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
-            self._note(error)
-            damaged = not isinstance(error, sqlite3.OperationalError | sqlite3.NotSupportedError)
-            if damaged:
-                self._put_aside()
-        except (sqlite3.Error, OSError) as error:
-            self._note(error)
+        except (sqlite3.Error, OSError, ValueError, TypeError) as error:
+            self._failed(error)
         return []
 
-    def _put_aside(self) -> None:
-        aside = self.path.with_name(self.path.name + ".damaged")
+    def _failed(self, error: Exception) -> None:
+        """Take note of an error, and put the file aside where it is damaged, not only out of reach."""
+        self._note(error)
+        if isinstance(error, OSError | sqlite3.OperationalError | sqlite3.NotSupportedError | sqlite3.InterfaceError):
+            return
         try:
-            self.path.replace(aside)
-        except OSError as error:
-            self._note(error)
+            self.path.replace(self.path.with_name(self.path.name + ".damaged"))
+        except OSError as failure:
+            self._note(failure)
 
     def save(self, row: Row) -> None:
         """Write this row with the next flush."""
@@ -164,7 +173,7 @@ class Store:
         try:
             await asyncio.to_thread(write, self.path, list(rows.values()))
         except (sqlite3.Error, OSError) as error:
-            self._note(error)
+            self._failed(error)
         else:
             self._failing = False
             for key, row in rows.items():

@@ -13,6 +13,7 @@ import pytest
 
 from tests.integration.harness.child import run
 from tests.integration.harness.configuration import configuration
+from tests.integration.harness.internet import Mood
 from tests.integration.harness.load import Load
 from tests.integration.harness.proxy import Proxy
 from tests.integration.harness.waiting import until
@@ -105,7 +106,7 @@ def _spoil(path: Path, how: str) -> None:
 def test_state_that_goes_bad_in_use(
     nsd: Nsd, resolver: FakeInternet, start: Start, count: Count, tmp_path: Path, how: str
 ) -> None:
-    """Clients notice nothing, nor does a restart with what is left: the file is only there to make a start warm."""
+    """Clients notice nothing, and what is learned from then on is saved: the next start is as warm as before."""
     path = tmp_path / "state" / "answers.sqlite"
     path.parent.mkdir()
     config = configuration(
@@ -119,10 +120,14 @@ def test_state_that_goes_bad_in_use(
     with Load(proxy.address, [FLAGGED, PLAIN]) as load:
         replies(load, 20)
         _spoil(path, how)
-        before = resolver.asked["lb.test", "A"]
-        until(lambda: resolver.asked["lb.test", "A"] > before + 2, "refreshes, which are saved")
+        until(lambda: saved(str(path)), "the answer in a state file again", 30)
         replies(load, 50)
     assert count(f"state in use: {how}", load) == (0, 0)
+    noticed = how in {"overwritten", "replaced"}
+    assert (proxy.metrics().value("state_errors_total") > 0) is noticed
+    assert bool(proxy.since(0, "state_unusable")) is noticed
+    assert path.with_name("answers.sqlite.damaged").exists() is noticed
     proxy.stop()
+    resolver.mood = Mood.SILENT
     proxy.start()
-    assert proxy.ask(dns.message.make_query(*FLAGGED)).answer
+    assert str(proxy.ask(dns.message.make_query(*FLAGGED)).answer[0][0]) == "203.0.113.1"

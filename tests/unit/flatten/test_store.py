@@ -113,3 +113,36 @@ def test_a_tick_writes_at_most_once_a_second(tmp_path: Path) -> None:
 def test_times_are_carried_over_to_the_clock_of_this_run(wall: float, resolved_at: float) -> None:
     """The last one: the wall clock was set back, so the row seems to come from the future."""
     assert ROW.resolution(500.0, wall).resolved_at == resolved_at
+
+
+def test_rows_that_make_no_sense_are_left_out(tmp_path: Path) -> None:
+    """A file that was cut short and written to again has such beside good ones."""
+    path = tmp_path / "answers.sqlite"
+    write(path, [ROW])
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO answers VALUES (x'01', 1, '[', 1, '[]', 1.0)")
+    connection.close()
+    assert read(path) == [ROW]
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM answers WHERE target != x'01'")
+    connection.close()
+    with pytest.raises(ValueError, match="none of its rows"):
+        read(path)
+
+
+def test_a_file_that_is_damaged_in_use_is_put_aside_and_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    store = Store(path)
+
+    async def save(now: float) -> None:
+        store.save(ROW)
+        store.tick(now)
+        await store.stop()
+
+    asyncio.run(save(10.0))
+    path.write_bytes(bytes(range(256)) * 40)
+    asyncio.run(save(20.0))
+    assert store.errors == 1
+    asyncio.run(save(30.0))
+    assert read(path) == [ROW]
+    assert path.with_name("answers.sqlite.damaged").exists()
