@@ -119,7 +119,11 @@ class Answer:
         )
 
     def reply(self, query: bytes, end: int, now: float, *, udp: bool) -> bytes | None:
-        """Return the reply to a well-formed query, None where the nameserver is to answer (or the target is cold)."""
+        """Return the reply to a well-formed query, None where the nameserver is to answer (or the target is cold).
+
+        May cost one look-up and one concatenation, or, once for each form and rotation of a query until the TTL moves
+        on, the making of the reply.
+        """
         made = None
         if udp and now < self._until and self._source is self.target.resolution:
             made = self._made.get(query[2:])

@@ -119,7 +119,10 @@ class Policy:
     _memo: _Memo = field(factory=_Memo, init=False)
 
     def judge(self, message: bytes, host: bytes) -> Judgement:
-        """Return what becomes of a message from a client at `host` (its octets)."""
+        """Return what becomes of a message from a client at `host` (its octets).
+
+        May cost two dictionary look-ups for what was judged before, and some microseconds for what was not.
+        """
         if not self.query.everyone and not self.query.known.get(host) and host not in self.query:
             return (REFUSE if len(message) >= HEADER and not message[2] & QR else DROP), 0, None, b""
         # But for its ID, an ordinary query is judged by its octets alone, and most are asked again and again.

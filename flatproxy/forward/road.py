@@ -32,7 +32,10 @@ class Road:
     policy: Policy = field(init=False)
 
     def query(self, message: bytes, host: bytes, send: Send, client: object, now: float) -> None:
-        """Take a datagram from a client at `host` (its octets); `send(reply, client)` is the way back."""
+        """Take a datagram from a client at `host` (its octets); `send(reply, client)` is the way back.
+
+        May cost one judgement, and for a query that is forwarded one tuple.
+        """
         policy = self.policy
         verdict, end, answer, question = policy.judge(message, host)
         counts = self.traffic.udp
@@ -81,7 +84,10 @@ class Road:
             upstream.send_preserved((message, question, send, client, now, upstream.alone, True))
 
     def deliver(self, query: Query, came: bytes, now: float) -> None:
-        """Send a nameserver's reply back to the client under the client's ID."""
+        """Send a nameserver's reply back to the client under the client's ID.
+
+        May cost one copy of the reply and one look at its first record; a landing is parsed, and is rare.
+        """
         message, question, send, client, sent_at, _tried, _preserved = query
         self.traffic.latency.add(now - sent_at)
         back = message[:2] + came[2:]

@@ -59,7 +59,10 @@ class UdpListener:
             ask_for_destination(sock)
 
     def read(self, now: float) -> None:
-        """Take one datagram where they come one by one: a call for one is then the cheaper way. Else up to a batch."""
+        """Take one datagram where they come one by one: a call for one is then the cheaper way. Else up to a batch.
+
+        A datagram may cost a slice for its client and one call into the road; the system call is the batch's.
+        """
         (self._one if self._readers.rested else self._batch)(now)
 
     def _one_here(self, now: float) -> None:

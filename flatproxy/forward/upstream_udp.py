@@ -131,7 +131,7 @@ class PooledSocket(_UpstreamSocket):
             self._socket.send(datagram)
 
     def read(self, now: float) -> None:
-        """Read replies, up to a batch."""
+        """Read replies, up to a batch. One may cost a look-up, a comparison of its question, and its delivery."""
         server, match = self._server, self.pending.match
         try:
             if len(self.pending) == 1:

@@ -86,7 +86,7 @@ class Upstream:
             self._readers.add(pooled)
 
     def send(self, query: Query) -> None:
-        """Send a query under a random ID from a random port."""
+        """Send a query under a random ID from a random port; what it costs is its place in the pending table."""
         if self.pending >= PENDING or (self._greedy and host_of(query) in self._greedy):
             self.outcome.overload(query)
             return
