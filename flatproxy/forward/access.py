@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from ipaddress import IPv4Network, IPv6Network
 
-MEMO_SIZE = 65_536
+MEMO_SIZE = 131_072
 
 
 def octets_of(host: str) -> bytes:
