@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import socket
 import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 import dns.message
 from attrs import define
 
-from bench import crowd, load, surroundings
+from bench import crowd, load
+from bench.comparison import add_medians, command
 from bench.servers import HOST, HOSTS, ZONE, Flatproxy, Nsd, Unbound, running
 from bench.works import write_queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-RESULTS: Final = Path(__file__).parent / "results" / "safety.json"
 NETWORKS: Final = 10_000
 ZONES: Final = 1_000
 SOURCES: Final = 100_000
@@ -150,27 +147,9 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
                 print(f"round {number + 1}, {name}: {figures}", flush=True)
         for name, server, _run in measured:
             found[name]["rss_after"] = server.rss_bytes
-    for each in found.values():
-        each |= {figure: median(one[figure] for one in each["rounds"]) for figure in ("qps", "cpu_us", "lost")}
+    add_medians(found.values())
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench.safety", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    arguments = parser.parse_args()
-    result: dict[str, Any] = {
-        "machine": surroundings.machine(),
-        "versions": surroundings.versions(),
-        "start": surroundings.moment(),
-    }
-    result["cases"] = measure(arguments.rounds, arguments.seconds)
-    result["end"] = surroundings.moment()
-    arguments.output.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"results: {arguments.output}")
-
-
 if __name__ == "__main__":
-    main()
+    command("safety", __doc__, "cases", measure)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
 from attrs import define
 
-from bench import load, surroundings
+from bench import load
+from bench.comparison import add_medians, command
 from bench.servers import Flatproxy, Nsd, Unbound, running
 from bench.works import write_queries
 
-RESULTS: Final = Path(__file__).parent / "results" / "workers.json"
 WORKERS: Final = (1, 2)
 STEADY_QPS: Final = 5_000
 WORKS: Final = {
@@ -69,27 +66,9 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
                         }
                         found[work][str(count)]["rounds"].append(figures)
                         print(f"{work}, round {number + 1}, {count} workers: {figures}", flush=True)
-    for each in (one for work in found.values() for one in work.values()):
-        each |= {figure: median(one[figure] for one in each["rounds"]) for figure in ("qps", "cpu_us", "lost")}
+    add_medians(one for work in found.values() for one in work.values())
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench.workers", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    arguments = parser.parse_args()
-    result: dict[str, Any] = {
-        "machine": surroundings.machine(),
-        "versions": surroundings.versions(),
-        "start": surroundings.moment(),
-    }
-    result["works"] = measure(arguments.rounds, arguments.seconds)
-    result["end"] = surroundings.moment()
-    arguments.output.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"results: {arguments.output}")
-
-
 if __name__ == "__main__":
-    main()
+    command("workers", __doc__, "works", measure)

@@ -10,6 +10,11 @@ from attrs import define, field, frozen
 LATENCY_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
+def worth_a_line(times: int) -> bool:
+    """Tell whether to log what has happened this often: the 1st, 2nd, 4th, 8th …: a flood must not fill the log."""
+    return times & (times - 1) == 0
+
+
 @define
 class BucketTable:
     """A histogram: `counts[i]` durations were at most `bounds[i]` seconds (and above the bound before it)."""

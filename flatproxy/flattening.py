@@ -30,8 +30,8 @@ class Told(Protocol):
     def target_settled(self, target: Target) -> None:
         """Take note that a resolution of this target ended, well or not."""
 
-    def zone_learned(self, name: bytes) -> None:
-        """Take note that something new is known of the zone of this flagged name."""
+    def zone_learned(self) -> None:
+        """Take note that something new is known of a zone."""
 
     def signed_changed(self) -> None:
         """Take note that `signed` has changed."""
@@ -93,9 +93,9 @@ class Flattening:
         if self.told is not None:
             self.told.target_settled(target)
 
-    def _learned(self, name: bytes) -> None:
+    def _learned(self, _name: bytes) -> None:
         if self.told is not None:
-            self.told.zone_learned(name)
+            self.told.zone_learned()
 
     def _signed_changed(self) -> None:
         if self.told is not None:

@@ -140,7 +140,7 @@ class Packets:
     def target_settled(self, target: Target) -> None:
         """Do nothing: the answer sees its target."""
 
-    def zone_learned(self, name: bytes) -> None:
+    def zone_learned(self) -> None:
         """Do nothing: the answer sees its zone."""
 
     def bind(self, settings: Settings, listen_at: Callable[[Endpoint, int], Sequence[Sockets]]) -> None:

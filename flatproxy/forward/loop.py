@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.logger import Logger
 
+from flatproxy.counts import worth_a_line
 from flatproxy.forward.datagrams import datagrams
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class PacketSelector(selectors.DefaultSelector):
 
     def _note_failure(self) -> None:
         self._failures += 1
-        if self._failures & (self._failures - 1) == 0:  # the 1st, 2nd, 4th, 8th …: a flood must not fill the log
+        if worth_a_line(self._failures):
             log.failure("a packet socket went wrong", event="packet_failed")
 
 

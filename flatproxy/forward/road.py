@@ -72,7 +72,7 @@ class Road:
         if upstream is None:
             self._fail(message, send, client)
         else:
-            upstream.send((message, question, send, client, now, upstream.alone, False))
+            upstream.send((message, question, send, client, now, upstream.itself, False))
 
     def preserve(self, message: bytes, question: bytes, send: Send, client: object, now: float) -> None:
         """Send a query to the nameserver under its own ID."""
@@ -81,7 +81,7 @@ class Road:
         if upstream is None:
             self._fail(message, send, client)
         else:
-            upstream.send_preserved((message, question, send, client, now, upstream.alone, True))
+            upstream.send_preserved((message, question, send, client, now, upstream.itself, True))
 
     def deliver(self, query: Query, came: bytes, now: float) -> None:
         """Send a nameserver's reply back to the client under the client's ID.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from flatproxy.config.settings import Endpoint
+from flatproxy.counts import worth_a_line
 from flatproxy.errors import WireError
 from flatproxy.forward.access import octets_of
 from flatproxy.forward.clients import ADDRESS, CONTROL, address_of, ask_for_destination, destination, source_of
@@ -146,7 +147,7 @@ class UdpListener:
     def _note_failure(self, message: bytes) -> None:
         self._road.traffic.udp.dropped += 1
         self._failures += 1
-        if self._failures & (self._failures - 1) == 0:  # the 1st, 2nd, 4th, 8th …: a flood must not fill the log
+        if worth_a_line(self._failures):
             log.failure("datagram of {size} octets not understood", event="query_failed", size=len(message))
 
     def _send(self, reply: bytes, client: Client) -> None:

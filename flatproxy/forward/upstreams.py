@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import define, field
 from twisted.logger import Logger
 
+from flatproxy.counts import worth_a_line
 from flatproxy.forward.health import Health
 from flatproxy.forward.limits import ONE_SHOTS, PENDING, PENDING_SHARE, SOCKETS
 from flatproxy.forward.pending import Query, host_of, random_ids
@@ -60,7 +61,7 @@ class Upstream:
     _failures: int = 0
     _greedy: frozenset[str] = frozenset()
     _one_shot_limit: int = ONE_SHOTS
-    alone: tuple[Upstream, ...] = ()
+    itself: tuple[Upstream, ...] = ()
     """Itself and nobody else: the servers asked so far by a query that begins here."""
     _sockets: list[PooledSocket] = field(factory=list)
     _one_shots: dict[int, OneShotSocket] = field(factory=dict)
@@ -70,7 +71,7 @@ class Upstream:
     _resent_before: float = float("-inf")
 
     def __attrs_post_init__(self) -> None:
-        self.alone = (self,)
+        self.itself = (self,)
 
     @property
     def up(self) -> bool:
@@ -128,7 +129,7 @@ class Upstream:
     def misunderstood(self, query: Query, reply: bytes, now: float) -> None:
         """Give up a query whose reply broke something; called where the exception is at hand."""
         self._failures += 1
-        if self._failures & (self._failures - 1) == 0:  # the 1st, 2nd, 4th, 8th …: a flood must not fill the log
+        if worth_a_line(self._failures):
             log.failure("reply of {size} octets not understood", event="reply_failed", size=len(reply))
         self.outcome.give_up(query, now)
 

@@ -259,7 +259,7 @@ class Fleet:
         """Hand it on."""
         self._news.target_settled(target)
 
-    def zone_learned(self, name: bytes) -> None:  # noqa: ARG002 - zones are handed on, not names
+    def zone_learned(self) -> None:
         """Hand it on."""
         self._news.zone_learned()
 

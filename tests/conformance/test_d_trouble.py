@@ -158,15 +158,17 @@ def test_093_a_backend_that_closes_after_each_answer(stub: Stub, stub_proxy: Sub
             time.sleep(0.1 * (index % 2))  # the next query meets a closed connection, or one that is just closing
 
 
+def slow_is_late(query: Query) -> bytes | None:
+    """Answer names that begin with `slow` after 1.5 s, all others at once."""
+    if query.qname.startswith(b"\4slow"):
+        query.reply_later(load.own_answer(query.data), 1.5)
+        return None
+    return load.own(query)
+
+
 @pytest.mark.should
 def test_094_slow_answers_let_others_pass(stub: Stub, stub_proxy: Subject) -> None:
-    def script(query: Query) -> bytes | None:
-        if query.qname.startswith(b"\4slow"):
-            query.reply_later(load.own_answer(query.data), 1.5)
-            return None
-        return load.own(query)
-
-    stub.answer = script
+    stub.answer = slow_is_late
     slow, fast = packets.query("slow.example.test", ident=1), packets.query("fast.example.test", ident=2)
     with dnsio.Connection(stub_proxy.where) as connection:
         connection.send(slow)
@@ -177,13 +179,7 @@ def test_094_slow_answers_let_others_pass(stub: Stub, stub_proxy: Subject) -> No
 
 @pytest.mark.must
 def test_095_slow_clients_hold_nobody_up(stub: Stub, stub_proxy: Subject) -> None:
-    def script(query: Query) -> bytes | None:
-        if query.qname.startswith(b"\4slow"):
-            query.reply_later(load.own_answer(query.data), 1.5)
-            return None
-        return load.own(query)
-
-    stub.answer = script
+    stub.answer = slow_is_late
     messages = [packets.query(f"slow.{index}.example.test") for index in range(10)]
     with load.Crowd(stub_proxy.where, 10) as crowd:
         crowd.say([*map(frame, messages)])

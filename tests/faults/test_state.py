@@ -65,18 +65,19 @@ def broken(path: Path, how: str) -> Iterator[None]:
         yield
 
 
+def _with_state(nsd: Nsd, resolver: FakeInternet, folder: Path) -> tuple[Path, str]:
+    """Return where the state file is to be, in a folder of its own, and the configuration that names it."""
+    path = folder / "state" / "answers.sqlite"
+    path.parent.mkdir()
+    tables = {"state": {"path": str(path)}}
+    return path, configuration(upstream=[nsd.address], resolver=[resolver.address], flatten=FLATTEN, tables=tables)
+
+
 @pytest.mark.parametrize(
     "how", ["disk full", "read-only file system", "locked", "random octets", "truncated", "a later version"]
 )
 def test_state(nsd: Nsd, resolver: FakeInternet, start: Start, count: Count, tmp_path: Path, how: str) -> None:
-    path = tmp_path / "state" / "answers.sqlite"
-    path.parent.mkdir()
-    config = configuration(
-        upstream=[nsd.address],
-        resolver=[resolver.address],
-        flatten=FLATTEN,
-        tables={"state": {"path": str(path)}},
-    )
+    path, config = _with_state(nsd, resolver, tmp_path)
     with broken(path, how):
         proxy = start(config)
         with Load(proxy.address, [FLAGGED, PLAIN]) as load:
@@ -107,14 +108,7 @@ def test_state_that_goes_bad_in_use(
     nsd: Nsd, resolver: FakeInternet, start: Start, count: Count, tmp_path: Path, how: str
 ) -> None:
     """Clients notice nothing, and what is learned from then on is saved: the next start is as warm as before."""
-    path = tmp_path / "state" / "answers.sqlite"
-    path.parent.mkdir()
-    config = configuration(
-        upstream=[nsd.address],
-        resolver=[resolver.address],
-        flatten=FLATTEN,
-        tables={"state": {"path": str(path)}},
-    )
+    path, config = _with_state(nsd, resolver, tmp_path)
     proxy = start(config)
     until(lambda: saved(str(path)), "the answer in the state file")
     with Load(proxy.address, [FLAGGED, PLAIN]) as load:

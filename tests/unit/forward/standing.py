@@ -29,10 +29,10 @@ class Server:
 
     sent: list[Query] = field(factory=list)
     preserved: list[Query] = field(factory=list)
-    alone: tuple[Server, ...] = field(init=False)
+    itself: tuple[Server, ...] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.alone = (self,)
+        self.itself = (self,)
 
     def send(self, query: Query) -> None:
         self.sent.append(query)
