@@ -1,6 +1,6 @@
 /* A packet thread: what it waits for, in which order it does what came, and when it may be holding shared pointers.
  *
- * One round: what is ready is read, letters are opened, what is overdue is given up, then everything leaves at once.
+ * One round: letters are opened, what is ready is read, what is overdue is given up, then everything leaves at once.
  * Nothing about a message may live here. */
 #include "thread.h"
 
@@ -191,9 +191,9 @@ static void round_once(struct thread *thread) {
     thread->policy.table = atomic_load(&thread->path->table);
     thread->policy.zones = atomic_load(&thread->path->zones);
     thread->now = monotonic_ns();
+    open_letters(thread); /* first: what came after a command is to be judged by it */
     for (int number = 0; number < count_ready; number++)
         see_to(thread, events[number].data.ptr, events[number].events);
-    open_letters(thread);
     if (thread->now >= thread->next_tick)
         tick(thread);
     streams_settle(thread);
