@@ -75,6 +75,7 @@ class Standing:
     udp: object = None
     port: int = 0
     _sockets: list[socket.socket] = field(factory=list)
+    _handed: list[Handed] = field(factory=list)
 
     def __attrs_post_init__(self) -> None:
         for _ in range(self.servers):
@@ -152,10 +153,10 @@ class Standing:
 
     def handed(self) -> Handed:
         """Return what is handed over next."""
-        while True:
+        while not self._handed:
             assert select.select([self.path.fileno()], [], [], PATIENCE_S)[0], "nothing was handed over"
-            for each in self.path.take():
-                return each
+            self._handed += self.path.take()
+        return self._handed.pop(0)
 
     def count(self, name: str) -> int:
         return int(self.path.counts()[name])
@@ -170,6 +171,7 @@ class Standing:
     def close(self) -> None:
         for sock in (*self.nameservers, *self.doors, *self._sockets):
             sock.close()
+        self._handed.clear()
         self.path.stop()
         del self.path
 
