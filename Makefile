@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types imports check conformance fuzz soak pins faults clean
+.PHONY: demo test lint types imports check conformance fuzz soak pins faults native sanitize fuzz-native clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -37,6 +37,19 @@ fuzz: $(VENV)/.installed
 MINUTES ?= 1
 soak: $(VENV)/.installed
 	$(BIN)/python -m tests.soak.run --minutes $(MINUTES)
+
+# The packet path in C, built in place; its absence is an error.
+native: $(VENV)/.installed
+	FLATPROXY_NATIVE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+
+# The packet path under ASan, UBSan and TSan: its unit tests, and a stress of SECONDS for each. Needs clang and gcc.
+sanitize: $(VENV)/.installed
+	tests/soak/native/units
+	tests/soak/native/run $(SECONDS)
+
+# SECONDS for each of the packet path's fuzz targets. Needs clang with libFuzzer.
+fuzz-native: $(VENV)/.installed
+	tests/fuzz/native/run $(SECONDS)
 
 # A line for each numbered requirement, and how many hold; needs the programs that tests/conformance/README.md names.
 conformance: $(VENV)/.installed

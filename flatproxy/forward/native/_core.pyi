@@ -1,7 +1,8 @@
 """The packet path in C, see `path.h` and `binding.c`. Names are in wire form and lower case throughout."""
 
+from array import array
 from collections.abc import Sequence
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
 HANDED_QUERY: Final[int]
 """The message is not plain."""
@@ -16,12 +17,12 @@ DNSSEC_SIGN: Final[int]
 """DO=1 gets the answer's signed records, and is handed over where it has none."""
 NO_EXTENDED_ERROR: Final[int]
 
-Layout = tuple[bytes, int, int, int, int]
+Layout: TypeAlias = tuple[bytes, int, int, int, int]
 """Records, how many of them are answers and authorities, how many answers rotate, and the octets of each of those.
 
 The owner of an answer is the pointer 0xC00C; the TTL of every answer is put in when it is sent."""
 
-Stage = tuple[int, int, int, int, bool, Layout, Layout | None]
+Stage: TypeAlias = tuple[int, int, int, int, bool, Layout, Layout | None]
 """Until when (monotonic ns), what the TTL counts down to (0: nothing), the least TTL or the fixed one, the extended DNS
 error or `NO_EXTENDED_ERROR`, whether the zone's SOA stands for missing records, the records, and those for DO=1."""
 
@@ -29,7 +30,7 @@ error or `NO_EXTENDED_ERROR`, whether the zone's SOA stands for missing records,
 class Answer:
     """What the names of one rule answer to one type. It outlives tables; a change is in force at once."""
 
-    def say(self, stages: tuple[Stage, ...], then_forward: bool, /) -> None:  # noqa: FBT001
+    def say(self, stages: tuple[Stage, ...], then_forward: bool, /) -> None:
         """Put stages in place, at most four; once all are over queries are forwarded, or handed over.
 
         Raises `ValueError` where records do not add up.
@@ -49,16 +50,17 @@ class Table:
         cls,
         *,
         names: bytes,
-        rule_numbers: Any,
+        rule_numbers: array[int],
         rules: tuple[tuple[bool, tuple[tuple[int, Answer], ...]], ...],
         zones: bytes | None,
         ipv4: bytes,
         ipv6: bytes,
         everyone: bool,
     ) -> Table:
-        """Take flagged names one behind the other, a buffer of uint32 with the number of each name's rule, the rules
-        (whether all is handed over, and an answer for each type), the served zones (None: all), and first and last
-        addresses of the ranges that may query.
+        """Take flagged names one behind the other, the number of each name's rule ("I"), and the rules.
+
+        A rule says whether all is handed over, and has an answer for each type. `zones` are those served, None for all;
+        `ipv4` and `ipv6` have first and last addresses of the ranges that may query.
         """
 
 @final
@@ -80,8 +82,10 @@ class Servers:
         """Say which are up, by number, in the order in which they are to be asked."""
 
     def counts(self) -> list[dict[str, int]]:
-        """Return for each what was sent, answered, overdue, mismatched and is under way, and two monotonic times in
-        ns, 0 for never: `heard_at`, and `silent_since`, when the newest query that was given up had been sent.
+        """Return for each what was sent, answered, overdue, mismatched and is under way.
+
+        And two monotonic times in ns, 0 for never: `heard_at`, and `silent_since`, when the newest query that was given
+        up had been sent.
         """
 
 @final
@@ -166,7 +170,7 @@ class Path:
     def limit(self, responses: int, slip: int, queries: int, /) -> None:
         """Limit responses made here and queries forwarded, a second for each client; 0: no limit."""
 
-    def excess(self, host: bytes, own: bool, /) -> int:  # noqa: FBT001
+    def excess(self, host: bytes, own: bool, /) -> int:
         """Take a token for a client's query: 0 it passes, 1 drop it, 2 cut the response short."""
 
     def take(self) -> Sequence[Handed]:

@@ -224,7 +224,7 @@ def test_without_nameservers_flagged_names_are_still_answered(stand: Stand) -> N
     standing = stand(timeout_s=0.2, **flagged(fixed(30)))
     standing.upstream.order(())
     assert standing.ask(QUERY) in rotations(QUERY, 30)
-    standing = stand(**flagged(then_forward=True, *[(1, 1, 1, -1, False, layout(), None)]))
+    standing = stand(**flagged((1, 1, 1, -1, False, layout(), None), then_forward=True))
     standing.upstream.order(())
     assert standing.ask(WITH_OPT) == reply.error(WITH_OPT, reply.SERVFAIL, edns.EDE_NO_REACHABLE_AUTHORITY)
 
