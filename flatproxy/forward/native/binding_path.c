@@ -217,19 +217,21 @@ static PyObject *path_do_publish(struct object *self, PyObject *given) {
     struct types *types = PyType_GetModuleState(Py_TYPE((PyObject *)self));
     if (!path || !types)
         return NULL;
-    void *held = ((struct object *)given)->held;
-    if (PyObject_TypeCheck(given, (PyTypeObject *)types->table) && held) {
+    bool is_table = PyObject_TypeCheck(given, (PyTypeObject *)types->table);
+    bool is_zones = PyObject_TypeCheck(given, (PyTypeObject *)types->zones);
+    bool is_servers = PyObject_TypeCheck(given, (PyTypeObject *)types->servers);
+    void *held = is_table || is_zones || is_servers ? ((struct object *)given)->held : NULL;
+    if (is_table && held) {
         ((struct object *)given)->held = NULL;
         Py_BEGIN_ALLOW_THREADS
         path_publish(path, held);
         Py_END_ALLOW_THREADS
-    } else if (PyObject_TypeCheck(given, (PyTypeObject *)types->zones)) {
+    } else if (is_zones) {
         atomic_fetch_add(&((struct zones *)held)->references, 1);
         Py_BEGIN_ALLOW_THREADS
         path_publish_zones(path, held);
         Py_END_ALLOW_THREADS
-    } else if (PyObject_TypeCheck(given, (PyTypeObject *)types->servers) &&
-               ((struct servers *)held)->threads == path->thread_count) {
+    } else if (is_servers && ((struct servers *)held)->threads == path->thread_count) {
         return none_or_no_memory(path_use_servers(path, held));
     } else {
         PyErr_SetString(PyExc_TypeError, "a fresh Table, Zones, or Servers for as many threads can be published");

@@ -32,10 +32,8 @@ static enum verdict judge_plain(struct judgement *judgement, const struct policy
     const struct question *question = &judgement->question;
     const struct rule *rule = table_rule(policy->table, question);
     judgement->answer = table_answer(policy->table, rule, question->type);
-    if (judgement->answer) {
-        judgement->flagged = true;
+    if (judgement->answer)
         return judge_flagged(judgement, policy, rule, message, size);
-    }
     if (is_guarded(question->type))
         return VERDICT_HAND_OVER;
     if (!serves(policy->table, question))
@@ -46,7 +44,7 @@ static enum verdict judge_plain(struct judgement *judgement, const struct policy
 void judge(struct judgement *judgement, const struct policy *policy, const uint8_t *message, size_t size,
            const uint8_t *host, size_t host_size) {
     judgement->answer = NULL;
-    judgement->flagged = judgement->plain = false;
+    judgement->plain = false;
     if (size < HEADER || message[2] & FLAG_QR)
         judgement->verdict = VERDICT_DROP;
     else if (!policy->table)

@@ -15,8 +15,7 @@ enum verdict { VERDICT_DROP, VERDICT_REFUSE, VERDICT_FORWARD, VERDICT_ANSWER, VE
 
 struct judgement {
     enum verdict verdict;
-    bool flagged; /* there is an answer for this question, whatever becomes of it */
-    bool plain;   /* `question` was read */
+    bool plain; /* `question` was read */
     const struct answer *answer;
     struct question question;
 };
@@ -31,7 +30,7 @@ enum outcome { ANSWERED, SAYS_NOTHING, TO_HAND_OVER };
 enum outcome answer_query(const struct judgement *judgement, const struct policy *policy, const uint8_t *message,
                           size_t size, bool udp, int64_t now, uint64_t turn, uint8_t *out, size_t *made);
 
-/* Whether the question, which ends at `end`, is flagged: for replies and errors. */
+/* Whether the question of a message is flagged. */
 bool question_is_flagged(const struct policy *policy, const uint8_t *message, size_t size);
 
 /* Whether a reply's CNAMEs may reach a flagged name that has an answer for the type that was asked. */

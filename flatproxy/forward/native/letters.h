@@ -16,7 +16,6 @@ struct thread;
 struct path;
 struct listener;
 struct servers;
-struct limits;
 
 enum letter_kind { LETTER_HANDED, LETTER_LISTEN, LETTER_LEAVE, LETTER_CLOSE, LETTER_SERVERS, LETTER_DRAIN };
 

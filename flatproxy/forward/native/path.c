@@ -115,7 +115,7 @@ struct listener *path_listen(struct path *path, unsigned number, int fd, bool tc
     struct listener *listener = calloc(1, sizeof *listener);
     struct outbox *out = tcp ? NULL : calloc(1, sizeof *out);
     struct thread *thread = path->threads[number];
-    if (listener && (tcp || out) && !(tells && ask_for_destination(fd))) {
+    if (listener && (tcp || out) && prepare_to_listen(fd, tcp) && !(tells && ask_for_destination(fd))) {
         listener->watch = (struct watch){tcp ? WATCH_DOOR : WATCH_DATAGRAMS, fd};
         listener->thread = thread;
         listener->out = out;

@@ -2,6 +2,7 @@
 #include "sockets.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/uio.h>
 
@@ -16,6 +17,18 @@ const uint8_t *address_host(const union address *address, size_t *size) {
 
 unsigned address_port(const union address *address) {
     return ntohs(address->any.sa_family == AF_INET ? address->ipv4.sin_port : address->ipv6.sin6_port);
+}
+
+bool prepare_to_listen(int fd, bool tcp) {
+    int kind = 0, accepts = 0, flags = fcntl(fd, F_GETFL);
+    socklen_t size = sizeof kind;
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) || getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &size) ||
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepts, &size))
+        return false;
+    if (kind == (tcp ? SOCK_STREAM : SOCK_DGRAM) && !accepts == !tcp)
+        return true;
+    errno = EINVAL;
+    return false;
 }
 
 int ask_for_destination(int fd) {

@@ -32,6 +32,9 @@ const uint8_t *address_host(const union address *address, size_t *size);
 /* The port, in host order. */
 unsigned address_port(const union address *address);
 
+/* Whether a descriptor is a bound socket of this kind that can be listened on; it never blocks from then on. */
+bool prepare_to_listen(int fd, bool tcp);
+
 /* Has the kernel tell with each datagram which address it was sent to; -1 with errno where it cannot. */
 int ask_for_destination(int fd);
 

@@ -1,8 +1,7 @@
-"""Both packet paths given the same octets: what Python's policy says of a message, and what the one in C does with it."""
+"""Both packet paths given the same octets: what Python's policy says of a message, and what the path in C does."""
 
 from __future__ import annotations
 
-import socket
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,7 @@ from tests.unit.wire.messages import query
 
 if TYPE_CHECKING:
     import random
+    import socket
 
     from flatproxy.forward.native._core import Handed
 
