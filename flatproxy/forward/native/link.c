@@ -83,7 +83,7 @@ static void dial(struct connection *connection) {
     if (connection->adoptions != connection->thread->adoptions)
         connection->tried = 0; /* other nameservers are in force since */
     connection->adoptions = connection->thread->adoptions;
-    for (int server; part && (server = servers_next(part->servers, connection->tried)) >= 0;) {
+    for (int server; connection->asked && part && (server = servers_next(part->servers, connection->tried)) >= 0;) {
         connection->tried |= 1u << server;
         if (connect_to(connection, part, (unsigned)server))
             return;
