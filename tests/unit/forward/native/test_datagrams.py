@@ -367,3 +367,38 @@ def test_threads_share_a_port(stand: Stand) -> None:
         assert got.flags & dns.flags.QR
         assert got.question == dns.message.from_wire(message).question
     assert standing.count("udp_forwarded") == 64
+
+
+def test_many_queries_are_given_up_in_one_round(stand: Stand) -> None:
+    standing = stand(timeout_s=1.0)
+    clients = [standing.client() for _ in range(12)]
+    for number in range(100):
+        for client in clients:
+            client.send(query("www.example.com", id=number))
+    for client in clients:
+        for _ in range(100):
+            assert client.recv(65535)[3] & 0x0F == reply.SERVFAIL
+    counts = standing.upstream.counts()[0]
+    assert (counts["udp_timeouts"], counts["pending"], standing.path.under_way) == (1200, 0, 0)
+
+
+def test_other_nameservers_take_over_what_the_former_ones_owe(stand: Stand) -> None:
+    standing = stand(servers=2, timeout_s=1.0)
+    first, second = (sock.getsockname()[1] for sock in standing.nameservers)
+    standing.path.publish(standing.servers_at(first))
+    client = standing.client()
+    client.send(WWW)
+    standing.forwarded(0)
+    standing.path.publish(standing.servers_at(second))
+    sent, peer = standing.forwarded(1)
+    standing.nameservers[1].sendto(response(sent), peer)
+    assert client.recv(65535)[:2] == WWW[:2]
+
+
+def test_a_rate_is_kept_for_each_client(stand: Stand) -> None:
+    standing = stand(zones=None)
+    standing.path.limit(0, 0, 5)
+    hosts = [bytes((10, *number.to_bytes(3, "big"))) for number in range(20_000)]
+    assert not any(standing.path.excess(host, False) for host in hosts)
+    assert not any(standing.path.excess(host, True) for host in hosts[:9]), "responses have no limit"
+    assert [standing.path.excess(LOOPBACK, False) for _ in range(7)][-1] == 1

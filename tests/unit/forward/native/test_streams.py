@@ -478,3 +478,91 @@ def test_queries_over_the_rate_are_refused(stand: Stand) -> None:
     client.sendall(framed(WWW) * 5)
     assert read_framed(client) == reply.error(WWW, reply.REFUSED)
     assert standing.count("limited") >= 1
+
+
+def test_an_answer_that_is_over_goes_to_the_nameserver(stand: Stand) -> None:
+    over = saying((1, 1, 1, -1, False, layout(), None), then_forward=True)
+    standing = stand(flagged={"example.com": {1: over}})
+    client = standing.connect()
+    client.sendall(framed(FLAGGED))
+    assert read_framed(standing.link()) == FLAGGED
+    assert standing.count("tcp_flattened") == 1
+
+
+def test_without_room_for_what_is_handed_over_servfail_comes(stand: Stand) -> None:
+    standing = stand(flagged={"example.com": {1: _core.Answer()}}, limits={"handed": 1})
+    client = standing.connect()
+    client.sendall(framed(FLAGGED) * 2)
+    assert read_framed(client) == reply.error(FLAGGED, reply.SERVFAIL)
+    standing.handed().reply(reply.error(FLAGGED, reply.REFUSED))
+    assert read_framed(client) == reply.error(FLAGGED, reply.REFUSED)
+
+
+def test_without_room_a_landing_passes_as_it_came(stand: Stand) -> None:
+    standing = stand(flagged={"example.com": {1: _core.Answer()}}, limits={"handed": 1})
+    client = standing.connect()
+    client.sendall(framed(FLAGGED) + framed(WWW))
+    link = standing.link()
+    read_framed(link)
+    came = response(WWW, ["www.example.com. 60 IN CNAME example.com."])
+    link.sendall(framed(came))
+    assert read_framed(client) == came
+
+
+def test_a_transfer_that_pauses_for_long_is_given_up(stand: Stand) -> None:
+    standing = stand(limits={"transfer_pauses_s": 0.2})
+    client = standing.connect()
+    client.sendall(framed(AXFR))
+    client.shutdown(socket.SHUT_WR)
+    standing.handed().forward()
+    link = standing.link()
+    read_framed(link)
+    link.sendall(framed(response(AXFR)))
+    assert read_framed(client) == response(AXFR)
+    assert closed(client)
+
+
+def test_a_nameserver_that_does_not_take_connections_is_left_for_the_next(stand: Stand) -> None:
+    standing = stand(servers=2, timeout_s=0.3)
+    standing.doors[0].listen(0)
+    waiting = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(4)]
+    for sock in waiting:  # until the kernel takes no more for it
+        sock.setblocking(False)
+        sock.connect_ex(standing.doors[0].getsockname())
+    client = standing.connect()
+    client.sendall(framed(WWW))
+    assert read_framed(client) == reply.error(WWW, reply.SERVFAIL)
+    client.sendall(framed(MAIL))
+    link = standing.link(1)
+    while read_framed(link) != MAIL:
+        pass
+    for sock in waiting:
+        sock.close()
+
+
+def test_a_client_that_resets_while_it_is_held_is_let_go(stand: Stand) -> None:
+    standing = stand()
+    client = standing.connect()
+    client.sendall(framed(WWW) * 100)
+    link = standing.link()
+    link.settimeout(0.2)
+    with contextlib.suppress(TimeoutError):
+        for _ in range(100):
+            link.sendall(framed(response(WWW) + LARGE))
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    standing.until(lambda: standing.count("tcp_connections") == 0)
+
+
+def test_a_nameserver_that_goes_while_the_client_is_held(stand: Stand) -> None:
+    standing = stand()
+    client = standing.connect()
+    client.sendall(framed(WWW) * 100)
+    link = standing.link()
+    link.settimeout(0.2)
+    with contextlib.suppress(TimeoutError):
+        for _ in range(100):
+            link.sendall(framed(response(WWW) + LARGE))
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    link.close()
+    assert standing.link(), "what was not answered is asked again"
