@@ -179,5 +179,8 @@ class Path:
     def counts(self) -> dict[str, Any]:
         """Return every count by name, over all threads; `rcodes` and `latency` are tuples."""
 
+    def threads(self) -> list[tuple[int, int]]:
+        """Return for each thread the queries that it took by itself, and its processor time in ns."""
+
     def reclaim(self) -> int:
         """Free what no thread reads any more; return how much is left."""

@@ -21,9 +21,9 @@ struct layout {
 /* One rung of the ladder: what is said until `until`, in nanoseconds of the monotonic clock. */
 struct stage {
     int64_t until;
-    int64_t counts_to; /* the TTL is what is left until then; 0: it is `ttl` */
-    uint32_t ttl;      /* fixed, or the least that is sent */
-    int16_t extended;  /* an extended DNS error, or EDE_NONE */
+    int64_t counts_to;       /* the TTL is what is left until then; 0: it is `ttl` */
+    uint32_t ttl;            /* fixed, or the least that is sent */
+    int16_t extended;        /* an extended DNS error, or EDE_NONE */
     bool has_signed, denies; /* denies: an SOA of the name's zone is to be put in */
     struct layout plain, with_signatures;
 };

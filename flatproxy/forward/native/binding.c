@@ -49,7 +49,7 @@ static int module_fill(PyObject *module) {
     static const struct {
         const char *name;
         long value;
-    } numbers[] = {{"HANDED_QUERY", HANDED_QUERY},   {"HANDED_COLD", HANDED_COLD},
+    } numbers[] = {{"HANDED_QUERY", HANDED_QUERY},     {"HANDED_COLD", HANDED_COLD},
                    {"HANDED_LANDING", HANDED_LANDING}, {"DNSSEC_NONE", DNSSEC_NONE},
                    {"DNSSEC_FORWARD", DNSSEC_FORWARD}, {"DNSSEC_SIGN", DNSSEC_SIGN},
                    {"NO_EXTENDED_ERROR", EDE_NONE}};
@@ -68,8 +68,8 @@ static int module_fill(PyObject *module) {
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_fill}, {0, NULL}};
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_core", "The packet path.", sizeof(struct types), NULL,
-                                    module_slots, NULL, NULL, NULL};
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT, "_core", "The packet path.", sizeof(struct types), NULL, module_slots, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__core(void) {
     return PyModuleDef_Init(&module);

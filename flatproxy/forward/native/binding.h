@@ -15,8 +15,7 @@ struct types {
 
 /* Each object is a pointer to what it stands for; `path` is what a handed-over message belongs to. */
 struct object {
-    PyObject_HEAD
-    void *held;
+    PyObject_HEAD void *held;
     PyObject *path;
     pid_t process; /* that has the threads: a child by fork(2) has none */
 };
@@ -27,6 +26,8 @@ void object_free(struct object *self);
 
 /* Raises what a result of the core says: -1 no memory, -2 ValueError with this text. Returns the result. */
 int raise_for(int result, const char *text);
+
+#define METHOD(name, function, how, text) {name, (PyCFunction)(void (*)(void))(function), how, text}
 
 extern PyType_Spec answer_spec, table_spec, zones_spec, servers_spec, handed_spec, path_spec;
 

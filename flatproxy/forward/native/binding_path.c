@@ -1,4 +1,4 @@
-/* The threads as Python sees them, and what they hand over. See binding.c. */
+/* The threads as Python sees them. See binding.c. */
 #include "binding.h"
 
 #include <errno.h>
@@ -15,92 +15,6 @@ static PyObject *none_or_no_memory(int failed) {
     Py_RETURN_NONE;
 }
 
-/* Handed: a message, until it is replied to, forwarded or let go. */
-
-static void handed_unmake(struct object *self) {
-    struct handed *handed = self->held;
-    struct path *path = handed ? handed->path : NULL;
-    self->held = NULL;
-    if (handed && (handed->listener || getpid() != ((struct object *)self->path)->process))
-        handed_free(handed);
-    else if (handed && path)
-        handed_return(handed, BACK_NOTHING, NULL, 0); /* its connection waits for it */
-    object_free(self);
-}
-
-static struct handed *held_by(struct object *self) {
-    if (!self->held)
-        PyErr_SetString(PyExc_RuntimeError, "this message was seen to");
-    return self->held;
-}
-
-static PyObject *handed_reply(struct object *self, PyObject *reply) {
-    struct handed *handed = held_by(self);
-    char *octets;
-    Py_ssize_t size;
-    if (!handed || PyBytes_AsStringAndSize(reply, &octets, &size))
-        return NULL;
-    if (size < HEADER || size > MAX_MESSAGE)
-        return raise_for(-2, "a reply has 12 to 65,535 octets"), NULL;
-    if (!handed->listener) {
-        self->held = NULL;
-        if (!handed_return(handed, BACK_REPLY, (uint8_t *)octets, (size_t)size))
-            Py_RETURN_NONE;
-        self->held = handed;
-        return PyErr_NoMemory();
-    }
-    self->held = NULL;
-    struct counts *counts = &handed->path->counts;
-    count_rcode(counts, (uint8_t *)octets, (size_t)size);
-    if (handed->listener->closing ||
-        !client_send(handed->listener->watch.fd, &handed->client, (uint8_t *)octets, (size_t)size))
-        count(&counts->unsent);
-    handed_free(handed);
-    Py_RETURN_NONE;
-}
-
-static PyObject *handed_forward(struct object *self, PyObject *nothing) {
-    (void)nothing;
-    struct handed *handed = held_by(self);
-    if (!handed)
-        return NULL;
-    if (handed->listener && !(asks_one_question(handed->octets) && question_end(handed->octets, handed->size)))
-        return raise_for(-2, "over UDP only a query with a plain question can be forwarded"), NULL;
-    self->held = NULL;
-    handed_return(handed, BACK_FORWARD, NULL, 0);
-    Py_RETURN_NONE;
-}
-
-static PyObject *octets_of(const void *octets, size_t size) {
-    return PyBytes_FromStringAndSize(octets, (Py_ssize_t)size);
-}
-
-static PyObject *handed_get(struct object *self, void *what) {
-    struct handed *handed = held_by(self);
-    size_t size = 0;
-    if (!handed)
-        return NULL;
-    const uint8_t *host = address_host(&handed->client.address, &size);
-    switch ((char)(intptr_t)what) {
-    case 'k':
-        return PyLong_FromLong(handed->kind);
-    case 'm':
-        return octets_of(handed->octets, handed->size);
-    case 'c':
-        return octets_of(handed->octets + handed->size, handed->came_size);
-    case 'h':
-        return octets_of(host, size);
-    case 'p':
-        return PyLong_FromUnsignedLong(address_port(&handed->client.address));
-    case 'l':
-        return octets_of(handed->client.local, handed->client.local_size);
-    case 't':
-        return PyBool_FromLong(!handed->listener);
-    default:
-        return PyFloat_FromDouble((double)handed->arrived_at / (double)SECOND);
-    }
-}
-
 /* Path */
 
 static struct path *path_of(struct object *self) {
@@ -115,9 +29,21 @@ static int64_t as_ns(double seconds) {
 }
 
 static PyObject *path_make(PyTypeObject *type, PyObject *args, PyObject *keywords) {
-    static char *words[] = {"threads", "pending", "pending_share", "connections", "connections_a_client", "pipeline",
-                            "pipeline_octets", "output_octets", "handed", "handed_octets", "idle_s", "stalled_s",
-                            "transfer_begins_s", "transfer_pauses_s", NULL};
+    static char *words[] = {"threads",
+                            "pending",
+                            "pending_share",
+                            "connections",
+                            "connections_a_client",
+                            "pipeline",
+                            "pipeline_octets",
+                            "output_octets",
+                            "handed",
+                            "handed_octets",
+                            "idle_s",
+                            "stalled_s",
+                            "transfer_begins_s",
+                            "transfer_pauses_s",
+                            NULL};
     unsigned threads;
     struct limits limits = {16384, 4096, 1024, 256, 500, 256 * 1024, 64 * 1024, 16384, 64 * 1024 * 1024, 0, 0, 0, 0};
     double idle = 30, stalled = 60, begins = 10, pauses = 60;
@@ -149,8 +75,7 @@ static PyObject *path_make(PyTypeObject *type, PyObject *args, PyObject *keyword
 static void path_unmake(struct object *self) {
     struct path *path = self->held;
     if (self->process == getpid()) { /* a child leaves what was its parent's */
-        Py_BEGIN_ALLOW_THREADS
-        path_stop(path);
+        Py_BEGIN_ALLOW_THREADS path_stop(path);
         path_free(path);
         Py_END_ALLOW_THREADS
     }
@@ -173,10 +98,8 @@ static PyObject *path_do_stop(struct object *self, PyObject *nothing) {
     struct path *path = path_of(self);
     if (!path)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS
-    path_stop(path);
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS path_stop(path);
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
 static PyObject *path_do_drain(struct object *self, PyObject *nothing) {
@@ -223,13 +146,11 @@ static PyObject *path_do_publish(struct object *self, PyObject *given) {
     void *held = is_table || is_zones || is_servers ? ((struct object *)given)->held : NULL;
     if (is_table && held) {
         ((struct object *)given)->held = NULL;
-        Py_BEGIN_ALLOW_THREADS
-        path_publish(path, held);
+        Py_BEGIN_ALLOW_THREADS path_publish(path, held);
         Py_END_ALLOW_THREADS
     } else if (is_zones) {
         atomic_fetch_add(&((struct zones *)held)->references, 1);
-        Py_BEGIN_ALLOW_THREADS
-        path_publish_zones(path, held);
+        Py_BEGIN_ALLOW_THREADS path_publish_zones(path, held);
         Py_END_ALLOW_THREADS
     } else if (is_servers && ((struct servers *)held)->threads == path->thread_count) {
         return none_or_no_memory(path_use_servers(path, held));
@@ -326,13 +247,30 @@ static PyObject *path_do_counts(struct object *self, PyObject *nothing) {
     return counts;
 }
 
+/* For each thread the queries that it took by itself, and its processor time in ns. */
+static PyObject *path_do_threads(struct object *self, PyObject *nothing) {
+    (void)nothing;
+    struct path *path = path_of(self);
+    PyObject *list = path ? PyList_New(0) : NULL;
+    for (unsigned number = 0; list && number < path->thread_count; number++) {
+        const struct counts *counts = &path->threads[number]->counts;
+        unsigned long long queries = count_of(&counts->udp_forwarded) + count_of(&counts->udp_flattened) +
+                                     count_of(&counts->udp_refused) + count_of(&counts->udp_dropped) +
+                                     count_of(&counts->tcp_forwarded) + count_of(&counts->tcp_flattened) +
+                                     count_of(&counts->tcp_refused_queries) + count_of(&counts->tcp_dropped);
+        PyObject *each = Py_BuildValue("(KL)", queries, (long long)path_cpu(path, number));
+        if (!each || PyList_Append(list, each))
+            Py_CLEAR(list);
+        Py_XDECREF(each);
+    }
+    return list;
+}
+
 static PyObject *path_do_reclaim(struct object *self, PyObject *nothing) {
     (void)self, (void)nothing;
     size_t left;
-    Py_BEGIN_ALLOW_THREADS
-    left = reclaim();
-    Py_END_ALLOW_THREADS
-    return PyLong_FromSize_t(left);
+    Py_BEGIN_ALLOW_THREADS left = reclaim();
+    Py_END_ALLOW_THREADS return PyLong_FromSize_t(left);
 }
 
 static PyObject *path_fileno(struct object *self, PyObject *nothing) {
@@ -347,31 +285,6 @@ static PyObject *path_get_under_way(struct object *self, void *nothing) {
     return path ? PyLong_FromUnsignedLongLong(path_under_way(path)) : NULL;
 }
 
-#define METHOD(name, function, how, text) {name, (PyCFunction)(void (*)(void))(function), how, text}
-#define GET(name, key, text) {name, (getter)handed_get, NULL, text, (void *)(intptr_t)(key)}
-
-static PyMethodDef handed_methods[] = {
-    METHOD("reply", handed_reply, METH_O, "Send this reply to the client."),
-    METHOD("forward", handed_forward, METH_NOARGS, "Have the path send it to the nameserver; over TCP as it is."),
-    {NULL, NULL, 0, NULL},
-};
-static PyGetSetDef handed_gets[] = {
-    GET("kind", 'k', "Why: HANDED_QUERY, HANDED_COLD or HANDED_LANDING."),
-    GET("message", 'm', "The query as the client sent it."),
-    GET("came", 'c', "The nameserver's reply to it that lands on a flagged name, under the client's ID, else empty."),
-    GET("host", 'h', "The octets of the client's address."),
-    GET("port", 'p', "The client's port."),
-    GET("asked", 'l', "The octets of the address that was asked, empty where the socket is bound to one."),
-    GET("tcp", 't', "Whether it came over TCP."),
-    GET("arrived_s", 'a', "When it came, in seconds of the monotonic clock."),
-    {NULL, NULL, NULL, NULL, NULL},
-};
-static PyType_Slot handed_slots[] = {{Py_tp_dealloc, handed_unmake}, {Py_tp_methods, handed_methods},
-                                     {Py_tp_getset, handed_gets},
-                                     {Py_tp_doc, "A message that is not the path's to judge."}, {0, NULL}};
-PyType_Spec handed_spec = {"flatproxy.forward.native._core.Handed", sizeof(struct object), 0,
-                                  Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, handed_slots};
-
 static PyMethodDef path_methods[] = {
     METHOD("start", path_do_start, METH_NOARGS, "Start the threads; privileges are to be dropped before."),
     METHOD("drain", path_do_drain, METH_NOARGS, "Take nothing new; `under_way` falls to 0."),
@@ -384,15 +297,18 @@ static PyMethodDef path_methods[] = {
     METHOD("excess", path_do_excess, METH_VARARGS, "Take a token for a client's query; 1: drop it, 2: cut it short."),
     METHOD("take", path_do_take, METH_NOARGS, "Return what was handed over since."),
     METHOD("counts", path_do_counts, METH_NOARGS, "Return every count by name."),
+    METHOD("threads", path_do_threads, METH_NOARGS, "Return queries and processor time in ns for each thread."),
     METHOD("reclaim", path_do_reclaim, METH_NOARGS, "Free what no thread reads any more; return how much is left."),
-    METHOD("fileno", path_fileno, METH_NOARGS, "Return the descriptor that is readable when there is something to take."),
+    METHOD("fileno", path_fileno, METH_NOARGS,
+           "Return the descriptor that is readable when there is something to take."),
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef path_gets[] = {
     {"under_way", (getter)path_get_under_way, NULL, "Queries, connections and handed-over messages not ended.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
-static PyType_Slot path_slots[] = {{Py_tp_new, path_make}, {Py_tp_dealloc, path_unmake}, {Py_tp_methods, path_methods},
-                                   {Py_tp_getset, path_gets}, {Py_tp_doc, "The packet threads."}, {0, NULL}};
+static PyType_Slot path_slots[] = {
+    {Py_tp_new, path_make},    {Py_tp_dealloc, path_unmake},       {Py_tp_methods, path_methods},
+    {Py_tp_getset, path_gets}, {Py_tp_doc, "The packet threads."}, {0, NULL}};
 PyType_Spec path_spec = {"flatproxy.forward.native._core.Path", sizeof(struct object), 0, Py_TPFLAGS_DEFAULT,
-                                path_slots};
+                         path_slots};

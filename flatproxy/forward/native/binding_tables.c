@@ -155,8 +155,7 @@ static PyObject *table_make(PyTypeObject *type, PyObject *args, PyObject *keywor
         return NULL;
     struct table *table = table_of_rules(rules, (PyTypeObject *)types->answer);
     if (table) {
-        Py_BEGIN_ALLOW_THREADS
-        table->access.everyone = everyone;
+        Py_BEGIN_ALLOW_THREADS table->access.everyone = everyone;
         table->serves_all = !zones.buf;
         failed = fill_flagged(table, &names, &values);
         int64_t count = zones.buf ? names_count(zones.buf, (size_t)zones.len) : 0;
@@ -166,8 +165,9 @@ static PyObject *table_make(PyTypeObject *type, PyObject *args, PyObject *keywor
             failed = ranges_fill(&table->access.ipv4, ipv4.buf, (size_t)ipv4.len, IPV4_SIZE);
         if (!failed)
             failed = ranges_fill(&table->access.ipv6, ipv6.buf, (size_t)ipv6.len, IPV6_SIZE);
-        Py_END_ALLOW_THREADS
-        if (!raise_for(failed, "names are to be whole, in lower case and each once, ranges sorted and apart"))
+        Py_END_ALLOW_THREADS if (!raise_for(
+                                     failed,
+                                     "names are to be whole, in lower case and each once, ranges sorted and apart"))
             self = object_around(type, table);
         if (!self)
             table_free(table);
@@ -209,10 +209,8 @@ static PyObject *zones_make(PyTypeObject *type, PyObject *args, PyObject *keywor
     int failed;
     struct zones *zones = zones_new((size_t)count);
     if (zones) {
-        Py_BEGIN_ALLOW_THREADS
-        failed = names_fill(&zones->apexes, apexes.buf, (size_t)apexes.len, NULL, (size_t)count);
-        Py_END_ALLOW_THREADS
-        for (; !failed && number < count; number++) {
+        Py_BEGIN_ALLOW_THREADS failed = names_fill(&zones->apexes, apexes.buf, (size_t)apexes.len, NULL, (size_t)count);
+        Py_END_ALLOW_THREADS for (; !failed && number < count; number++) {
             struct zone *zone = take_zone(PyTuple_GetItem(facts, number));
             if (!zone)
                 break;
@@ -283,8 +281,8 @@ static PyObject *servers_make(PyTypeObject *type, PyObject *args, PyObject *keyw
     for (Py_ssize_t number = 0; number < count; number++)
         if (take_address(PyTuple_GetItem(told, number), &addresses[number], &sizes[number]))
             return NULL;
-    struct servers *servers = servers_new(addresses, sizes, (unsigned)count, threads, sockets,
-                                          (int64_t)(timeout_s * (double)SECOND));
+    struct servers *servers =
+        servers_new(addresses, sizes, (unsigned)count, threads, sockets, (int64_t)(timeout_s * (double)SECOND));
     return servers ? object_around(type, servers) : PyErr_SetFromErrno(PyExc_OSError);
 }
 
@@ -339,21 +337,23 @@ static PyObject *servers_counts(struct object *self, PyObject *nothing) {
     return list;
 }
 
-#define METHOD(name, function, how, text) {name, (PyCFunction)(void (*)(void))(function), how, text}
-#define SPEC(variable, name, slots) PyType_Spec variable = {"flatproxy.forward.native._core." name, \
-    sizeof(struct object), 0, Py_TPFLAGS_DEFAULT, slots}
+#define SPEC(variable, name, slots)                                                                                    \
+    PyType_Spec variable = {"flatproxy.forward.native._core." name, sizeof(struct object), 0, Py_TPFLAGS_DEFAULT, slots}
 
 static PyMethodDef answer_methods[] = {
     METHOD("say", answer_say, METH_VARARGS, "Put stages in place, and whether to forward once they are over."),
     METHOD("unsay", answer_unsay, METH_NOARGS, "Have every query for it handed over."),
     {NULL, NULL, 0, NULL},
 };
-static PyType_Slot answer_slots[] = {{Py_tp_new, answer_make_new}, {Py_tp_dealloc, answer_unmake},
+static PyType_Slot answer_slots[] = {{Py_tp_new, answer_make_new},
+                                     {Py_tp_dealloc, answer_unmake},
                                      {Py_tp_methods, answer_methods},
-                                     {Py_tp_doc, "What the names of one rule answer to one type."}, {0, NULL}};
+                                     {Py_tp_doc, "What the names of one rule answer to one type."},
+                                     {0, NULL}};
 SPEC(answer_spec, "Answer", answer_slots);
 
-static PyType_Slot table_slots[] = {{Py_tp_new, table_make}, {Py_tp_dealloc, table_unmake},
+static PyType_Slot table_slots[] = {{Py_tp_new, table_make},
+                                    {Py_tp_dealloc, table_unmake},
                                     {Py_tp_doc, "Who may ask, and what is flagged; used up when it is published."},
                                     {0, NULL}};
 SPEC(table_spec, "Table", table_slots);
@@ -362,9 +362,11 @@ static PyMethodDef zones_methods[] = {
     METHOD("say", zones_say, METH_VARARGS, "Put another fact of one zone in place."),
     {NULL, NULL, 0, NULL},
 };
-static PyType_Slot zones_slots[] = {{Py_tp_new, zones_make}, {Py_tp_dealloc, zones_unmake},
+static PyType_Slot zones_slots[] = {{Py_tp_new, zones_make},
+                                    {Py_tp_dealloc, zones_unmake},
                                     {Py_tp_methods, zones_methods},
-                                    {Py_tp_doc, "What is known of the flagged names' zones."}, {0, NULL}};
+                                    {Py_tp_doc, "What is known of the flagged names' zones."},
+                                    {0, NULL}};
 SPEC(zones_spec, "Zones", zones_slots);
 
 static PyMethodDef servers_methods[] = {
@@ -372,7 +374,9 @@ static PyMethodDef servers_methods[] = {
     METHOD("counts", servers_counts, METH_NOARGS, "Return a dictionary of counts for each."),
     {NULL, NULL, 0, NULL},
 };
-static PyType_Slot servers_slots[] = {{Py_tp_new, servers_make}, {Py_tp_dealloc, servers_unmake},
+static PyType_Slot servers_slots[] = {{Py_tp_new, servers_make},
+                                      {Py_tp_dealloc, servers_unmake},
                                       {Py_tp_methods, servers_methods},
-                                      {Py_tp_doc, "The nameservers and every thread's sockets to them."}, {0, NULL}};
+                                      {Py_tp_doc, "The nameservers and every thread's sockets to them."},
+                                      {0, NULL}};
 SPEC(servers_spec, "Servers", servers_slots);

@@ -14,7 +14,8 @@ struct buffer {
 size_t buffer_size(const struct buffer *buffer);
 const uint8_t *buffer_begin(const struct buffer *buffer);
 bool buffer_append(struct buffer *buffer, const uint8_t *octets, size_t size); /* false where memory is short */
-bool buffer_append_framed(struct buffer *buffer, const uint8_t *message, size_t size); /* length first (RFC 1035 4.2.2) */
+bool buffer_append_framed(struct buffer *buffer, const uint8_t *message,
+                          size_t size); /* length first (RFC 1035 4.2.2) */
 void buffer_consume(struct buffer *buffer, size_t size);
 void buffer_clear(struct buffer *buffer);
 

@@ -53,7 +53,7 @@ struct counts {
     X(tcp_timeouts)                                                                                                    \
     X(tcp_mismatched)                                                                                                  \
     X(pending)                                                                                                         \
-    X(heard_at) /* a message that answers */                                                                           \
+    X(heard_at)     /* a message that answers */                                                                       \
     X(silent_since) /* when the newest query that was given up had been sent */
 
 struct server_counts {

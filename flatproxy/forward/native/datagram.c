@@ -320,9 +320,10 @@ void datagrams_sweep(struct thread *thread) {
     }
     if (overdue)
         outpost_tell(&thread->path->outpost);
-    /* With no other server to turn to, what waited for half of the timeout is sent once more (RFC 1035 section 4.2.1). */
-    while (thread->part && (query = pending_half_overdue(&thread->pending,
-                                                         thread->now - thread->part->servers->timeout / 2)))
+    /* With no other server to turn to, what waited for half of the timeout is sent once more (RFC 1035 section 4.2.1).
+     */
+    while (thread->part &&
+           (query = pending_half_overdue(&thread->pending, thread->now - thread->part->servers->timeout / 2)))
         if (servers_has_one(query->socket->part->servers))
             send_again(thread, query);
 }

@@ -92,8 +92,8 @@ enum outcome answer_query(const struct judgement *judgement, const struct policy
         return TO_HAND_OVER;
     const struct layout *layout = sign ? &stage->with_signatures : &stage->plain;
     const uint8_t *octets = (const uint8_t *)(form->stage + form->stages) + layout->offset;
-    struct sections sections = {octets, layout->size, layout->answers, layout->authorities, layout->rotating,
-                                layout->step};
+    struct sections sections = {octets,           layout->size, layout->answers, layout->authorities,
+                                layout->rotating, layout->step};
     if (stage->denies && !sign && zone && zone->soa_size)
         sections = (struct sections){.octets = zone->soa, .size = zone->soa_size, .authorities = 1};
     struct reply_terms terms = {

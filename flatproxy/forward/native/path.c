@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "thread.h"
@@ -165,6 +166,15 @@ int path_drain(struct path *path) {
             return -1;
     path->draining = true;
     return 0;
+}
+
+int64_t path_cpu(const struct path *path, unsigned number) {
+    const struct thread *thread = path->threads[number];
+    struct timespec taken;
+    clockid_t clock;
+    if (!thread->started || pthread_getcpuclockid(thread->id, &clock) || clock_gettime(clock, &taken))
+        return 0;
+    return (int64_t)taken.tv_sec * SECOND + taken.tv_nsec;
 }
 
 uint64_t path_under_way(const struct path *path) {

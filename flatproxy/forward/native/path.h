@@ -19,12 +19,12 @@
 #include "watch.h"
 
 enum {
-    ROOM = 128,              /* datagrams that one round may hold */
-    BATCH = 64,              /* datagrams in one system call */
-    DATAGRAM_ROOM = 65600,   /* an odd number of cache lines, or all datagrams would compete for the same few */
+    ROOM = 128,            /* datagrams that one round may hold */
+    BATCH = 64,            /* datagrams in one system call */
+    DATAGRAM_ROOM = 65600, /* an odd number of cache lines, or all datagrams would compete for the same few */
     SCRATCH_ROOM = 256 * 1024,
     MAX_THREADS = 64,
-    PENDING_TABLES = 4       /* a failover fills a second table while the first runs empty */
+    PENDING_TABLES = 4 /* a failover fills a second table while the first runs empty */
 };
 
 #define SECOND INT64_C(1000000000)
@@ -50,11 +50,11 @@ struct outbox {
 struct listener {
     struct watch watch;
     struct thread *thread;
-    struct outbox *out;    /* datagrams only */
+    struct outbox *out; /* datagrams only */
     bool tells_destination;
-    bool left, closing;    /* written and read by the policy's thread alone */
+    bool left, closing; /* written and read by the policy's thread alone */
     bool reading;
-    bool paused;           /* a door that found no descriptor */
+    bool paused; /* a door that found no descriptor */
     struct listener *next;
 };
 
@@ -132,6 +132,9 @@ int path_leave(struct path *path, struct listener *listener); /* -1 where memory
 int path_close(struct path *path, struct listener *listener);
 int path_use_servers(struct path *path, struct servers *servers);
 int path_drain(struct path *path);
+
+/* The processor time that a thread has taken, in nanoseconds; 0 where it does not run. */
+int64_t path_cpu(const struct path *path, unsigned thread);
 
 /* Queries, connections and handed-over messages under way. */
 uint64_t path_under_way(const struct path *path);

@@ -8,8 +8,8 @@
 #include "servers.h"
 
 int pending_init(struct pending *pending, uint32_t capacity) {
-    *pending = (struct pending){.capacity = capacity, .free = NOBODY, .oldest = NOBODY, .newest = NOBODY,
-                                .not_resent = NOBODY};
+    *pending = (struct pending){
+        .capacity = capacity, .free = NOBODY, .oldest = NOBODY, .newest = NOBODY, .not_resent = NOBODY};
     pending->queries = calloc(capacity, sizeof *pending->queries);
     pending->buckets = malloc(PENDING_BUCKETS * sizeof *pending->buckets);
     pending->shares = calloc(PENDING_SHARES, sizeof *pending->shares);

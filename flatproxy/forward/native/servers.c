@@ -28,8 +28,8 @@ static int part_open(struct part *part, struct servers *servers) {
     if (!part->sockets)
         return -1;
     for (unsigned number = 0; number < all; number++)
-        part->sockets[number] = (struct upstream_socket){.watch = {WATCH_SERVER, -1}, .part = part,
-                                                         .server = (uint16_t)(number / servers->sockets)};
+        part->sockets[number] = (struct upstream_socket){
+            .watch = {WATCH_SERVER, -1}, .part = part, .server = (uint16_t)(number / servers->sockets)};
     for (unsigned number = 0; number < all; number++) {
         struct upstream_socket *socket = &part->sockets[number];
         socket->watch.fd = connected(&servers->address[socket->server], servers->address_size[socket->server]);

@@ -46,8 +46,8 @@ void connection_watch(struct connection *connection, struct side *side, uint32_t
 
 bool side_drain(struct side *side, uint32_t bound) {
     while (side->watch.fd >= 0 && buffer_size(&side->out)) {
-        ssize_t sent = send(side->watch.fd, buffer_begin(&side->out), buffer_size(&side->out),
-                            MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t sent =
+            send(side->watch.fd, buffer_begin(&side->out), buffer_size(&side->out), MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0) {
@@ -87,8 +87,8 @@ static bool hand_over_message(struct connection *connection, struct parcel *parc
 }
 
 void connection_land(struct connection *connection, const struct asked *asked, const uint8_t *reply, size_t size) {
-    struct parcel parcel = {.kind = HANDED_LANDING, .message = asked->octets, .size = asked->size, .came = reply,
-                            .came_size = size};
+    struct parcel parcel = {
+        .kind = HANDED_LANDING, .message = asked->octets, .size = asked->size, .came = reply, .came_size = size};
     if (!hand_over_message(connection, &parcel))
         connection_respond(connection, reply, size);
 }

@@ -3,8 +3,8 @@
 
 static void answer_with(const struct layout *layout, const uint8_t *records) {
     static const uint8_t query[] = "\1\2\1\0\0\1\0\0\0\0\0\0\7example\3com\0\0\1\0";
-    struct sections sections = {records + layout->offset, layout->size, layout->answers, layout->authorities,
-                                layout->rotating, layout->step};
+    struct sections sections = {records + layout->offset, layout->size,     layout->answers,
+                                layout->authorities,      layout->rotating, layout->step};
     size_t limit = (size_t)29 + layout->size;
     uint8_t *out = malloc(limit < ERROR_ROOM ? ERROR_ROOM : limit);
     must(out != NULL);

@@ -26,8 +26,13 @@ static inline struct answer *fuzz_answer(unsigned addresses) {
     must(answer && form);
     struct layout layout = {0, (uint16_t)size, (uint16_t)addresses, 0, (uint16_t)addresses, 16};
     form->stage[0] = (struct stage){.until = FUZZ_NOW, .extended = EDE_NONE, .plain = layout};
-    form->stage[1] = (struct stage){.until = INT64_MAX, .counts_to = INT64_C(90000000000), .ttl = 1, .extended = 3,
-                                    .denies = !addresses, .plain = layout, .has_signed = addresses == 2,
+    form->stage[1] = (struct stage){.until = INT64_MAX,
+                                    .counts_to = INT64_C(90000000000),
+                                    .ttl = 1,
+                                    .extended = 3,
+                                    .denies = !addresses,
+                                    .plain = layout,
+                                    .has_signed = addresses == 2,
                                     .with_signatures = layout};
     for (unsigned number = 0; number < addresses; number++) {
         uint8_t *record = form_octets(form) + number * 16;
@@ -50,8 +55,9 @@ static inline struct policy *fuzz_policy(void) {
     for (unsigned rule = 0; rule < 2; rule++) {
         table->rules[rule] = (struct rule){.first = 3 * rule, .count = 3};
         for (unsigned number = 0; number < 3; number++)
-            table->typed[table->typed_count++] =
-                (struct typed){types[number], fuzz_answer(rule ? 0 : number == 1 ? 100 : 2)};
+            table->typed[table->typed_count++] = (struct typed){types[number], fuzz_answer(rule          ? 0
+                                                                                           : number == 1 ? 100
+                                                                                                         : 2)};
     }
     table->rule_count = 2;
     uint8_t flagged[sizeof EXAMPLE + sizeof LB1];

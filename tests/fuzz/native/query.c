@@ -5,8 +5,8 @@ static void check(const uint8_t *made, size_t size, const uint8_t *message) {
     must(size >= HEADER && made[2] & FLAG_QR && !memcmp(made, message, 2));
 }
 
-static void reply_to(const struct judgement *judgement, const struct policy *policy, const uint8_t *message, size_t size,
-                     bool udp, uint64_t turn) {
+static void reply_to(const struct judgement *judgement, const struct policy *policy, const uint8_t *message,
+                     size_t size, bool udp, uint64_t turn) {
     size_t room = udp ? MAX_UDP_SIZE : MAX_MESSAGE, made = 0;
     uint8_t *out = malloc(room);
     must(out != NULL);

@@ -166,8 +166,8 @@ static struct form *form_of(int64_t until) {
     static const uint8_t record[] = "\xc0\x0c\0\1\0\1\0\0\0\0\0\4\xc0\0\2\1";
     struct form *form = form_new(1, 16);
     must(form, "form");
-    form->stage[0] = (struct stage){.until = until, .counts_to = until, .ttl = 1, .extended = EDE_NONE,
-                                    .plain = {0, 16, 1, 0, 1, 16}};
+    form->stage[0] = (struct stage){
+        .until = until, .counts_to = until, .ttl = 1, .extended = EDE_NONE, .plain = {0, 16, 1, 0, 1, 16}};
     memcpy(form_octets(form), record, 16);
     return form;
 }
@@ -222,10 +222,19 @@ static long take(struct path *path) {
 }
 
 static struct path *make_path(void) {
-    struct limits limits = {.pending = 256, .pending_share = 200, .connections = 16, .connections_a_client = 12,
-                            .pipeline = 4, .pipeline_octets = 4096, .output = 4096, .handed = 64,
-                            .handed_octets = 1 << 20, .idle = SECOND / 5, .stalled = SECOND,
-                            .transfer_begins = SECOND, .transfer_pauses = SECOND};
+    struct limits limits = {.pending = 256,
+                            .pending_share = 200,
+                            .connections = 16,
+                            .connections_a_client = 12,
+                            .pipeline = 4,
+                            .pipeline_octets = 4096,
+                            .output = 4096,
+                            .handed = 64,
+                            .handed_octets = 1 << 20,
+                            .idle = SECOND / 5,
+                            .stalled = SECOND,
+                            .transfer_begins = SECOND,
+                            .transfer_pauses = SECOND};
     struct path *path = path_new(THREADS, &limits);
     must(path, "path");
     return path;
@@ -235,10 +244,14 @@ static int report(const struct path *path, long published, long taken) {
     uint64_t all[8] = {0};
     for (unsigned number = 0; number < THREADS; number++) {
         const struct counts *counts = &path->threads[number]->counts;
-        const uint64_t each[] = {count_of(&counts->udp_forwarded), count_of(&counts->udp_flattened),
-                                 count_of(&counts->tcp_forwarded), count_of(&counts->tcp_flattened),
-                                 count_of(&counts->handed_over),   count_of(&counts->rcodes[RCODE_SERVFAIL]),
-                                 count_of(&counts->tcp_evicted) + count_of(&counts->tcp_refused), published > 0};
+        const uint64_t each[] = {count_of(&counts->udp_forwarded),
+                                 count_of(&counts->udp_flattened),
+                                 count_of(&counts->tcp_forwarded),
+                                 count_of(&counts->tcp_flattened),
+                                 count_of(&counts->handed_over),
+                                 count_of(&counts->rcodes[RCODE_SERVFAIL]),
+                                 count_of(&counts->tcp_evicted) + count_of(&counts->tcp_refused),
+                                 published > 0};
         for (int which = 0; which < 8; which++)
             all[which] += each[which];
     }
@@ -263,7 +276,8 @@ int main(int count_arguments, char **arguments) {
     int server_door = bound(SOCK_STREAM, server_port), first = bound(SOCK_STREAM, 0);
     port = port_of(first);
     listen_on(path, listeners);
-    must(path_listen(path, 0, first, true, false) && path_listen(path, 1, bound(SOCK_STREAM, port), true, false), "listen");
+    must(path_listen(path, 0, first, true, false) && path_listen(path, 1, bound(SOCK_STREAM, port), true, false),
+         "listen");
     publish(path, answer);
     servers_release(serve(path));
     must(!path_start(path), "start");

@@ -367,6 +367,9 @@ def test_threads_share_a_port(stand: Stand) -> None:
         assert got.flags & dns.flags.QR
         assert got.question == dns.message.from_wire(message).question
     assert standing.count("udp_forwarded") == 64
+    threads = standing.path.threads()
+    assert sum(queries for queries, _cpu in threads) == 64
+    assert all(queries and cpu for queries, cpu in threads), "the kernel spreads clients over both"
 
 
 def test_many_queries_are_given_up_in_one_round(stand: Stand) -> None:
