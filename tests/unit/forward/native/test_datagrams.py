@@ -382,7 +382,8 @@ def test_many_queries_are_given_up_in_one_round(stand: Stand) -> None:
         for _ in range(100):
             assert client.recv(65535)[3] & 0x0F == reply.SERVFAIL
     counts = standing.upstream.counts()[0]
-    assert (counts["udp_timeouts"], counts["pending"], standing.path.under_way) == (1200, 0, 0)
+    assert (counts["udp_timeouts"], counts["pending"]) == (1200, 0)
+    standing.until(lambda: standing.path.under_way == 0)
 
 
 def test_other_nameservers_take_over_what_the_former_ones_owe(stand: Stand) -> None:
