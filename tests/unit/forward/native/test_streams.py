@@ -351,6 +351,20 @@ def test_a_client_that_does_not_read_stops_what_is_read_for_it(stand: Stand) -> 
         assert len(read_framed(client)) == len(long) - 2
 
 
+def test_a_client_that_does_not_read_is_not_read_from(stand: Stand) -> None:
+    many = [bytes((198, 51, number // 256, number % 256)) for number in range(2000)]
+    standing = stand(flagged={"example.com": {1: saying(fresh(layout(many)))}})
+    client, other = standing.connect(), standing.connect()
+    client.sendall(framed(FLAGGED) * 2000)  # 64 MB of answers
+    outside = query("www.example.net", id=9)
+    for _ in range(10):
+        other.sendall(framed(outside))
+        assert read_framed(other) == reply.error(outside, reply.REFUSED)
+    assert standing.count("tcp_flattened") < 2000
+    for _ in range(2000):
+        assert len(read_framed(client)) == len(FLAGGED) + 2000 * 16
+
+
 def test_an_idle_connection_is_closed(stand: Stand) -> None:
     standing = stand(limits={"idle_s": 0.2})
     never, half = standing.connect(), standing.connect()
