@@ -7,7 +7,7 @@
 #include "sockets.h"
 #include "wire.h"
 
-enum { QUERY_ROOM = 128, NOBODY = 0xFFFFFFFF, PENDING_BUCKETS = 16384, PENDING_SHARES = 65536 };
+enum { QUERY_ROOM = 128, NOBODY = 0xFFFFFFFF, PENDING_BUCKETS = 4096, PENDING_SHARES = 65536 };
 
 struct upstream_socket;
 struct listener;
