@@ -63,10 +63,10 @@ def rotations(message: bytes, ttl: int, options: bytes = b"", limit: int = 512) 
     [
         QUERY,
         WITH_OPT,
-        query("eXaMple.com"),
-        query(flags=0),
-        query(use_edns=0, payload=512, want_dnssec=True),
-        query(flags=dns.flags.RD | dns.flags.CD | dns.flags.AD),
+        query("eXaMple.com", id=6),
+        query(flags=0, id=6),
+        query(use_edns=0, payload=512, want_dnssec=True, id=6),
+        query(flags=dns.flags.RD | dns.flags.CD | dns.flags.AD, id=6),
     ],
 )
 def test_an_answer_is_made_as_the_python_path_makes_it(stand: Stand, message: bytes) -> None:
@@ -115,7 +115,7 @@ def test_a_new_form_is_in_force_at_once_for_every_table(stand: Stand) -> None:
     assert standing.handed().kind == _core.HANDED_COLD
     answer.say((fixed(40),), False)
     assert standing.ask(QUERY) in rotations(QUERY, 40)
-    www = query("www.example.com")
+    www = query("www.example.com", id=6)
     assert standing.ask(www) in rotations(www, 40)
     standing.publish()
     assert standing.ask(QUERY) in rotations(QUERY, 40)
@@ -126,7 +126,7 @@ def test_a_new_form_is_in_force_at_once_for_every_table(stand: Stand) -> None:
 
 def test_a_denial_has_the_deepest_known_zones_soa(stand: Stand) -> None:
     standing = stand(flagged={"a.b.example.com": {1: saying(denying())}})
-    message = query("a.b.example.com")
+    message = query("a.b.example.com", id=6)
     assert standing.ask(message) == reply.answer(message, end_of(message), bytes(4), b"", limit=512)
     zones = standing.say_zones({"com": (_core.DNSSEC_NONE, b"x"), "example.com": (_core.DNSSEC_NONE, SOA_RECORD)})
     one = b"\0\0\0\1"
@@ -139,7 +139,7 @@ def test_a_denial_has_the_deepest_known_zones_soa(stand: Stand) -> None:
 def test_do_goes_to_the_nameserver_of_a_signed_zone(stand: Stand) -> None:
     standing = stand(**flagged(fixed(30)))
     standing.say_zones({"example.com": (_core.DNSSEC_FORWARD, SOA_RECORD)})
-    wants = query(want_dnssec=True)
+    wants = query(want_dnssec=True, id=6)
     standing.client().send(wants)
     assert standing.forwarded()[0][2:] == wants[2:]
     assert standing.ask(QUERY) in rotations(QUERY, 30)
@@ -153,7 +153,7 @@ def test_do_gets_signed_records_where_there_are_some(stand: Stand) -> None:
     answer = saying((until, 0, 30, -1, False, layout(), signed))
     standing = stand(flagged={"example.com": {1: answer}})
     standing.say_zones({"example.com": (_core.DNSSEC_SIGN, SOA_RECORD)})
-    wants = query(want_dnssec=True)
+    wants = query(want_dnssec=True, id=6)
     expected = records.record(records.QNAME, 46, 30, b"signature")
     made = records.address_records(1, 30, ADDRESSES)
     assert standing.ask(wants) in [
@@ -168,7 +168,7 @@ def test_do_gets_signed_records_where_there_are_some(stand: Stand) -> None:
 def test_what_does_not_fit_is_cut_short(stand: Stand) -> None:
     many = [bytes((198, 51, 100, number)) for number in range(80)]
     standing = stand(**flagged(fixed(30, said=layout(many))))
-    for message in (QUERY, query(payload=1232)):
+    for message in (QUERY, query(payload=1232, id=6)):
         got = dns.message.from_wire(standing.ask(message))
         assert got.flags & dns.flags.TC
         assert not got.answer
@@ -176,7 +176,7 @@ def test_what_does_not_fit_is_cut_short(stand: Stand) -> None:
 
 def test_a_later_edns_is_told_the_version(stand: Stand) -> None:
     standing = stand(**flagged(fixed(30)))
-    message = query(use_edns=1)
+    message = query(use_edns=1, id=6)
     assert standing.ask(message) == reply.bad_version(message, end_of(message))
     assert standing.count("udp_flattened") == 1
     assert standing.path.counts()["rcodes"][dns.rcode.BADVERS] == 1
@@ -205,7 +205,12 @@ def test_odd_edns_is_the_nameservers_to_answer(stand: Stand, kind: str) -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [query(rdtype="AAAA"), query("www.example.com"), query("xexample.com.example.com"), query(rdclass="CH")],
+    [
+        query(rdtype="AAAA", id=6),
+        query("www.example.com", id=6),
+        query("xexample.com.example.com", id=6),
+        query(rdclass="CH", id=6),
+    ],
 )
 def test_other_questions_are_forwarded(stand: Stand, message: bytes) -> None:
     standing = stand(**flagged(fixed(30)))
@@ -216,7 +221,7 @@ def test_other_questions_are_forwarded(stand: Stand, message: bytes) -> None:
 def test_any_and_other_types_are_data(stand: Stand) -> None:
     hinfo = records.hinfo(60)
     standing = stand(flagged={"example.com": {255: saying(fixed(60, said=(hinfo, 1, 0, 0, 0)))}})
-    message = query(rdtype="ANY")
+    message = query(rdtype="ANY", id=6)
     assert standing.ask(message) == reply.answer(message, end_of(message), b"\0\1\0\0", hinfo, limit=512)
 
 
@@ -232,9 +237,9 @@ def test_without_nameservers_flagged_names_are_still_answered(stand: Stand) -> N
 @pytest.mark.parametrize(
     "message",
     [
-        query(rdtype="AXFR"),
-        query(rdtype="IXFR"),
-        query("key.example.net", "TKEY"),
+        query(rdtype="AXFR", id=6),
+        query(rdtype="IXFR", id=6),
+        query("key.example.net", "TKEY", id=6),
         QUERY[:2] + b"\x28" + QUERY[3:],
         QUERY[:4] + b"\0\2" + QUERY[6:],
         QUERY[:4] + b"\0\0" + QUERY[6:12],
@@ -347,7 +352,7 @@ def test_a_broken_table_is_no_table(stand: Stand, broken: dict[str, object]) -> 
     standing = stand(flagged={"com": {1: saying(fixed(30))}})
     with pytest.raises(ValueError, match="whole"):
         standing.publish(**broken)
-    message = query("com")
+    message = query("com", id=6)
     assert standing.ask(message) in rotations(message, 30)
 
 
@@ -373,6 +378,6 @@ def test_many_names_share_one_answer(stand: Stand) -> None:
     standing = stand(flagged={text: {1: answer} for text in texts})
     client = standing.client()
     for text in texts[::50]:
-        message = query(text)
+        message = query(text, id=6)
         client.send(message)
         assert client.recv(65535) in rotations(message, 30)

@@ -84,7 +84,7 @@ def wrong(answer: bytes) -> dict[str, bytes]:
     return {
         "another ID": bytes((answer[0] ^ 1,)) + answer[1:],
         "another name": answer[:2] + response(other)[2:],
-        "another type": answer[:2] + response(query("www.example.com", "AAAA"))[2:],
+        "another type": answer[:2] + response(query("www.example.com", "AAAA", id=6))[2:],
         "a query": answer[:2] + bytes((answer[2] & 0x7F,)) + answer[3:],
         "a header alone without error": answer[:4] + bytes(8),
         "cut": answer[:20],
@@ -149,7 +149,13 @@ def test_replies_and_runts_are_dropped(stand: Stand, message: bytes) -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [query("www.example.net"), query("com"), query("."), query("xexample.com"), query("www.example.net", payload=900)],
+    [
+        query("www.example.net", id=6),
+        query("com", id=6),
+        query(".", id=6),
+        query("xexample.com", id=6),
+        query("www.example.net", payload=900, id=6),
+    ],
 )
 def test_names_outside_the_zones_are_refused(stand: Stand, message: bytes) -> None:
     standing = stand()
@@ -194,7 +200,7 @@ def test_a_wildcard_socket_replies_from_the_address_that_was_asked(stand: Stand)
 
 def test_without_an_answer_servfail_comes(stand: Stand) -> None:
     standing = stand(timeout_s=0.2, flagged={"example.com": {1: saying(then_forward=True)}})
-    for message, code in ((query("www.example.com", payload=1232), 23), (WWW, None)):
+    for message, code in ((query("www.example.com", payload=1232, id=6), 23), (WWW, None)):
         assert standing.ask(message) == reply.error(message, reply.SERVFAIL, code)
     counts = standing.upstream.counts()[0]
     assert counts["udp_timeouts"] == 2
@@ -359,7 +365,7 @@ def test_threads_share_a_port(stand: Stand) -> None:
     standing = stand(threads=2)
     for number in range(64):
         client = standing.client()
-        message = query(f"n{number}.example.com", payload=edns.MAX_UDP_SIZE)
+        message = query(f"n{number}.example.com", payload=edns.MAX_UDP_SIZE, id=6)
         client.send(message)
         sent, peer = standing.forwarded()
         standing.nameservers[0].sendto(response(sent), peer)

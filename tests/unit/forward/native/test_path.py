@@ -74,14 +74,14 @@ def test_a_child_process_has_no_threads_and_leaves_the_parents_alone(stand: Stan
 def test_what_was_handed_over_may_outlive_the_threads(stand: Stand) -> None:
     standing = stand(flagged={"example.com": {1: _core.Answer()}})
     udp, tcp = standing.client(), standing.connect()
-    udp.send(query())
+    udp.send(query(id=6))
     by_udp = standing.handed()
-    tcp.sendall(framed(query()))
-    tcp.sendall(framed(query()))
+    tcp.sendall(framed(query(id=6)))
+    tcp.sendall(framed(query(id=6)))
     by_tcp, let_go = standing.handed(), standing.handed()
     standing.path.stop()
-    by_udp.reply(reply.error(query(), reply.REFUSED))
-    by_tcp.reply(reply.error(query(), reply.REFUSED))
+    by_udp.reply(reply.error(query(id=6), reply.REFUSED))
+    by_tcp.reply(reply.error(query(id=6), reply.REFUSED))
     del let_go
     assert udp.recv(65535)[3] == reply.REFUSED
 
@@ -162,12 +162,12 @@ def test_without_a_table_everything_is_handed_over() -> None:
         client.connect(listener.getsockname())
         path.listen(listener.detach())
         path.start()
-        client.send(query())
+        client.send(query(id=6))
         handed: list[_core.Handed] = []
         while not handed:
             handed += path.take()
         assert handed[0].kind == _core.HANDED_QUERY
-        handed[0].reply(reply.error(query(), reply.SERVFAIL))
+        handed[0].reply(reply.error(query(id=6), reply.SERVFAIL))
         assert client.recv(65535)[3] == reply.SERVFAIL
     path.stop()
 
@@ -178,7 +178,7 @@ def test_names_are_told_apart_by_all_their_octets(stand: Stand) -> None:
     answer = saying(fresh())
     standing = stand(flagged={long: {1: answer}, many: {1: answer}, "": {1: answer}}, zones=())
     for text in (long, many, "."):
-        assert standing.ask(query(text))[6:8] == b"\0\3"
-    other = query(long[:-1] + "e")
+        assert standing.ask(query(text, id=6))[6:8] == b"\0\3"
+    other = query(long[:-1] + "e", id=6)
     assert standing.ask(other) == reply.error(other, reply.REFUSED)
     assert wire(many)[-3:] == b"\1a\0"

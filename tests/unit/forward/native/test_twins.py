@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 QUERIES = [
-    query(name, rdtype, **options)
+    query(name, rdtype, id=6, **options)
     for name in ("example.com", "fLat.example.com", "www.example.com", "example.net")
     for rdtype in ("A", "AAAA", "TXT", "AXFR")
     for options in ({}, {"payload": 1232}, {"want_dnssec": True}, {"use_edns": 0, "payload": 512})
 ]
-ASKED = [query("www.example.com"), query("www.example.com", "AAAA"), query("deep.www.example.com")]
+ASKED = [query("www.example.com", id=6), query("www.example.com", "AAAA", id=6), query("deep.www.example.com", id=6)]
 REPLIES = [
     ["www.example.com. 60 IN CNAME example.com.", "example.com. 60 IN A 192.0.2.9"],
     ["www.example.com. 60 IN CNAME a.example.com.", "a.example.com. 60 IN CNAME flat.example.com."],
