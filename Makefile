@@ -58,7 +58,6 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.growth
 	$(BIN)/python -m bench.safety
-	$(BIN)/python -m bench.workers
 	$(BIN)/python -m bench.report
 
 bench-quick: $(VENV)/.installed

@@ -26,11 +26,10 @@ from flatproxy.config.problems import (
     unknown_key,
 )
 from flatproxy.config.settings import Rule, Rules
-from flatproxy.config.turns import rest_at
 from flatproxy.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
     from flatproxy.config.include import Included
 
@@ -39,12 +38,16 @@ _EXAMPLE_TABLE = '[flatten."example.com"]\ntarget = "lb.example.net"'
 _EXAMPLE_LINE = "example.com lb.example.net"
 _MOST_WRONG_LINES = 100
 _OWN_TARGET = Refusal("the name is its own target", "another name, whose addresses are the answer")
+RESTS = 200
 _MOST_LABELS = 127  # 255 octets hold no more
 
 
 @define
 class Flagged:
     """The flagged names as they are read, and what is wrong with them."""
+
+    _rest: Callable[[], object]
+    """Called after every `RESTS` names."""
 
     rules: Rules = field(factory=Rules)
     """The rule of each name. Of use only where there are no problems."""
@@ -85,7 +88,8 @@ class Flagged:
         """Take `[flatten]`. Each name must be in one of the zones."""
         inside = frozenset(zones)
         for number, (name, table) in enumerate(raw.items()):
-            rest_at(number)
+            if number % RESTS == 0:
+                self._rest()
             content = _content(table)
             rule = self._seen.get(content) if content is not None else None
             if rule is None:
@@ -122,7 +126,8 @@ class Flagged:
         """Take lines of name and target. What they cost counts: there may be a million."""
         wrong = 0
         for number, line in other.lines():
-            rest_at(number)
+            if number % RESTS == 0:
+                self._rest()
             columns = line.partition("#")[0].split()
             if not columns:
                 continue

@@ -5,9 +5,7 @@ It looks at no other file than that one and those that it includes, at no networ
 
 from __future__ import annotations
 
-import gc
 import hashlib
-from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,11 +18,10 @@ from flatproxy.config.names import ROOT
 from flatproxy.config.problems import INCLUDE, TABLE_KEYS, Refusal, kind_of, problem, problems_of, quoted, unknown_key
 from flatproxy.config.settings import Access, Endpoint, Limits, Listen, Resolver, Rules, Settings, State, Upstream
 from flatproxy.config.tables import read_listen_dns, read_listen_http, read_zones, structure
-from flatproxy.config.turns import giving_way
 from flatproxy.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from flatproxy.config.include import Included
@@ -46,28 +43,34 @@ _EXAMPLES = {
 }
 
 
-def load(path: Path) -> Settings:
-    """Return the settings in a file and in those that it includes; `ConfigError` with every problem in them."""
-    with _without_collection(), giving_way():
-        try:
-            data = read(path)
-            raw = toml_of(data)[1]
-        except Refusal as refusal:
-            problem = Problem(reason=refusal.reason, write=refusal.write)
-            raise ConfigError(problems=(problem,), file=str(path)) from None
-        problems: list[Problem] = []
-        digest = hashlib.sha256(data)
-        others = []
-        for other, content in included(path, raw, problems):
-            digest.update(content)
-            others.append(other)
-        settings = to_settings(raw, file=str(path), digest=digest.hexdigest(), others=others, problems=problems)
-        from_tables = bool(raw.get("flatten")) or any(other.tables for other in others)
-        del raw, others
-        if from_tables:
-            settings = _compacted(settings)
-        _ = settings.flatten.groups  # here, where nobody waits for it
-        return settings
+def _no_rest() -> None:
+    """Go on at once."""
+
+
+def load(path: Path, rest: Callable[[], object] = _no_rest) -> Settings:
+    """Return the settings in a file and in those that it includes; `ConfigError` with every problem in them.
+
+    `rest` is called again and again while many names are read, about once a millisecond.
+    """
+    try:
+        data = read(path)
+        raw = toml_of(data)[1]
+    except Refusal as refusal:
+        problem = Problem(reason=refusal.reason, write=refusal.write)
+        raise ConfigError(problems=(problem,), file=str(path)) from None
+    problems: list[Problem] = []
+    digest = hashlib.sha256(data)
+    others = []
+    for other, content in included(path, raw, problems):
+        digest.update(content)
+        others.append(other)
+    settings = to_settings(raw, file=str(path), digest=digest.hexdigest(), others=others, problems=problems, rest=rest)
+    from_tables = bool(raw.get("flatten")) or any(other.tables for other in others)
+    del raw, others
+    if from_tables:
+        settings = _compacted(settings)
+    _ = settings.flatten.groups  # here, where nobody waits for it
+    return settings
 
 
 def _compacted(settings: Settings) -> Settings:
@@ -79,18 +82,6 @@ def _compacted(settings: Settings) -> Settings:
     return evolve(settings, flatten=Rules((bytes(bytearray(name)), rule) for name, rule in settings.flatten.items()))
 
 
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Keep the garbage collector away: with many names it walks all of them over and over, and there are no cycles."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def to_settings(
     raw: Mapping[str, object],
     *,
@@ -98,6 +89,7 @@ def to_settings(
     digest: str = "",
     others: Sequence[Included] = (),
     problems: Sequence[Problem] = (),
+    rest: Callable[[], object] = _no_rest,
 ) -> Settings:
     """Return the settings in what `tomllib` has read, and the flagged names in the `others` that are included.
 
@@ -112,7 +104,7 @@ def to_settings(
     limits = _part(Limits, "limits", tables, problems) or Limits()
     state = _part(State, "state", tables, problems)
 
-    flagged = Flagged()
+    flagged = Flagged(rest)
     flagged.read_defaults(tables.get("defaults", {}))
     zones = _zones(tables)
     flagged.read_names(tables.get("flatten", {}), zones)

@@ -167,7 +167,9 @@ def unknown_key(path: str, key: str, value: object, known: Iterable[str]) -> Pro
     reason = f"[{path}] has no such key" if path else "there is no such table"
     close = difflib.get_close_matches(key.lower(), known if path else [*known, INCLUDE], n=1)
     homes = [home for home, keys in TABLE_KEYS.items() if key in keys]
-    if key == INCLUDE:
+    if (path, key) == ("listen", "workers"):
+        reason, write = "one process takes all packets, worker processes are gone", "no such line"
+    elif key == INCLUDE:
         write = f"{_assignment(key, value)} at the top of the file, before the first table"
     elif close:
         reason += f"; did you mean {close[0]}?"

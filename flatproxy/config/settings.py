@@ -37,13 +37,11 @@ class Listen:
     """`[listen]`: UDP and TCP on each of `dns`; `http` None switches the HTTP side off.
 
     PROXY protocol headers (version 2) are believed from, and then required of, the networks of `proxy_from`.
-    `workers` processes take the packets; 1 is the process that does everything else as well.
     """
 
     dns: tuple[Endpoint, ...]
     http: Endpoint | None = None
     proxy_from: tuple[Network, ...] = ()
-    workers: int = 1
 
 
 @frozen(kw_only=True)

@@ -48,7 +48,6 @@ _READERS: dict[type, dict[str, Reader[Any]]] = {
         ),
         "http": read_listen_http,
         "proxy_from": _NETWORKS,
-        "workers": values.count(1, 64, "2, or as many as the machine has cores"),
     },
     Upstream: {
         "servers": values.each(

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import dns.name
 from attrs import frozen
 
-from flatproxy.app import App
 from flatproxy.config.settings import Access, Listen, Resolver, Rule, Settings, Upstream
 from flatproxy.demo import internet, nameserver, view
 from flatproxy.demo.internet import Internet
@@ -30,8 +29,9 @@ from flatproxy.demo.serving import LOOPBACK, serve
 from flatproxy.demo.tour import Stops, Tour
 from flatproxy.errors import FlatproxyError
 from flatproxy.observe import logs
-from flatproxy.reactor import install_reactor
-from flatproxy.reload import ReloadRecord
+from flatproxy.process.app import App
+from flatproxy.process.reactor import install_reactor
+from flatproxy.process.reload import ReloadRecord
 from flatproxy.wire import names
 
 if TYPE_CHECKING:

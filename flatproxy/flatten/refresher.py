@@ -19,9 +19,9 @@ from twisted.logger import Logger
 
 from flatproxy.counts import BucketTable
 from flatproxy.errors import ChainBroken, ChainLoop, ChainTooLong, FlatproxyError, UpstreamTimeout
-from flatproxy.flatten.answers import Target
 from flatproxy.flatten.chain import Chain, Found, Scope
-from flatproxy.flatten.ladder import Resolution, Rung, lifetime_s
+from flatproxy.table.answers import Target
+from flatproxy.table.ladder import Resolution, Rung, lifetime_s
 from flatproxy.wire import names, records
 
 if TYPE_CHECKING:
@@ -78,16 +78,9 @@ async def walk(chain: Chain, resolvers: Asker, upstream: Asker) -> Found:
     return chain.found
 
 
-def _nobody(_target: Target) -> None:
-    """Tell nobody."""
-
-
 @define(eq=False)
 class Refresher:
-    """The targets and their schedule. `clock` returns monotonic seconds; `saved` is told of every new resolution.
-
-    `settled` is told of every resolution that ended, well or not, of a target that is still wanted.
-    """
+    """The targets and their schedule. `clock` returns monotonic seconds; `saved` is told of every new resolution."""
 
     resolvers: Asker
     upstream: Asker
@@ -95,7 +88,6 @@ class Refresher:
     cold_s: float
     clock: Callable[[], float]
     saved: Callable[[Target], None]
-    settled: Callable[[Target], None] = _nobody
     latency: BucketTable = field(factory=BucketTable)
     targets: dict[Key, Target] = field(factory=dict)
     _due: list[tuple[float, int, Target]] = field(factory=list)
@@ -182,7 +174,6 @@ class Refresher:
             self._schedule(target, self._next(target, now))
             self._waiting.pop(key, None)
             self._report_rungs(key, now)
-            self.settled(target)
         target.release()
 
     def _next(self, target: Target, now: float) -> float:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from flatproxy.forward.access import Networks
-    from flatproxy.forward.rates import Limits
-    from flatproxy.forward.upstreams import Upstreams
+    from flatproxy.forward.nameservers.pool import Upstreams
+    from flatproxy.forward.rate_limits import Limits
 
 # Verdicts are plain integers: they are compared for every packet.
 DROP: Final = 0

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
-    from flatproxy.observe.sources import Buckets, NameStatus, Server, Sources, Traffic, Verdicts, Worker
+    from flatproxy.observe.sources import Buckets, NameStatus, Server, Sources, Traffic, Verdicts
 
 DETAIL_LIMIT: Final = 1000
 """Up to this many flagged names (counted per type) each has its own series; above it only those that are not fresh."""
@@ -69,7 +69,6 @@ class Collector:
         yield _histogram(f.RESOLVE, self.sources.resolve_latency)
         yield from _servers(list(self.sources.servers()))
         yield from _names(self.sources.statuses(self.now()))
-        yield from _workers(list(self.sources.workers()), self.sources.worker_restarts())
         yield from self._condition()
 
     def _condition(self) -> Iterator[Metric]:
@@ -132,13 +131,6 @@ def _servers(servers: Sequence[Server]) -> Iterator[Metric]:
     yield each(f.UPSTREAM_SENT, lambda server: server.sent)
     yield each(f.UPSTREAM_TIMEOUTS, lambda server: server.timeouts)
     yield each(f.UPSTREAM_MISMATCHED, lambda server: server.mismatched)
-
-
-def _workers(workers: Sequence[Worker], restarts: int) -> Iterator[Metric]:
-    yield f.WORKERS.of(((), sum(worker.serving for worker in workers)))
-    yield f.WORKER_RESTARTS.of(((), restarts))
-    yield f.WORKER_QUERIES.of(*(((str(worker.number),), worker.queries) for worker in workers))
-    yield f.WORKER_CPU.of(*(((str(worker.number),), worker.cpu_s) for worker in workers))
 
 
 @define

@@ -177,26 +177,6 @@ class NameStatus(Protocol):
         """Finished resolutions by outcome since the start."""
 
 
-class Worker(Protocol):
-    """One process that takes packets."""
-
-    @property
-    def number(self) -> int:
-        """Its place, from 1 on; who replaces it has the same."""
-
-    @property
-    def serving(self) -> bool:
-        """Whether it takes packets now."""
-
-    @property
-    def queries(self) -> int:
-        """Queries that it and those before it have taken since the start."""
-
-    @property
-    def cpu_s(self) -> float:
-        """Processor seconds that it and those before it have used."""
-
-
 class Reload(Protocol):
     """How the last loading of the configuration went."""
 
@@ -218,8 +198,7 @@ class Sources:
     """Where a scrape reads. What a reload may replace is a callable, asked anew for each scrape.
 
     `statuses` takes the monotonic time in seconds. `state_errors` gives failed reads and writes of the state file
-    since the start (0 where there is none), `signed_zones` the served zones found signed with DNSSEC,
-    `worker_restarts` the workers that took the place of another.
+    since the start (0 where there is none), `signed_zones` the served zones found signed with DNSSEC.
     """
 
     traffic: Traffic
@@ -229,5 +208,3 @@ class Sources:
     state_errors: Callable[[], int]
     signed_zones: Callable[[], Iterable[str]]
     reload: Callable[[], Reload]
-    workers: Callable[[], Iterable[Worker]]
-    worker_restarts: Callable[[], int]

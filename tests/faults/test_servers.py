@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import dns.message
 import pytest
 
-from flatproxy.flatten.store import read
+from flatproxy.flatten.stores.sqlite import read
 from tests.integration.harness.configuration import configuration
 from tests.integration.harness.internet import FakeInternet, Mood
 from tests.integration.harness.load import Load

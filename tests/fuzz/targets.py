@@ -21,13 +21,14 @@ from twisted.protocols.basic import Int16StringReceiver
 from flatproxy.config.load import to_settings
 from flatproxy.config.settings import Rule
 from flatproxy.errors import ChainError, ConfigError, WireError
-from flatproxy.flatten import answers, store
 from flatproxy.flatten.chain import MAX_HOPS, Chain
-from flatproxy.flatten.ladder import Resolution
 from flatproxy.flatten.scope import ConfiguredScope
+from flatproxy.flatten.stores import sqlite as store
 from flatproxy.forward.access import Networks
+from flatproxy.forward.nameservers.pool import Upstreams
 from flatproxy.forward.policy import DROP, FLATTEN, Policy
-from flatproxy.forward.upstreams import Upstreams
+from flatproxy.table import answers
+from flatproxy.table.ladder import Resolution
 from flatproxy.wire import edns, landing, names, peek, proxy, reply
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 
 from flatproxy.config.settings import Endpoint
 from flatproxy.errors import ChainBroken, UpstreamTimeout
-from flatproxy.flatten.resolver import Servers, exchange, is_own_address
+from flatproxy.flatten.resolvers.plain import Servers, exchange, is_own_address
 
 from .harness.internet import FakeInternet, Mood
 from .harness.standin import TCP, UDP, Reply, StandIn

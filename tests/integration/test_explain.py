@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flatproxy.flatten import store
+from flatproxy.flatten.stores import sqlite as store
 
 from .commands import NOWHERE, WIDTH, Output, fill, run
 from .harness.configuration import configuration

@@ -10,10 +10,10 @@ from twisted.logger import ILogObserver, globalLogPublisher
 from zope.interface import implementer
 
 from flatproxy.config.settings import Rule
-from flatproxy.flatten import answers
-from flatproxy.flatten.ladder import Resolution, Rung
 from flatproxy.flatten.refresher import Refresher, refresh_at, retry_at
 from flatproxy.flatten.scope import ConfiguredScope
+from flatproxy.table import answers
+from flatproxy.table.ladder import Resolution, Rung
 from tests.unit.flatten.walking import Answers, response
 
 if TYPE_CHECKING:

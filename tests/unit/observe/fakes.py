@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from flatproxy.config.settings import Endpoint
-from flatproxy.counts import BucketTable, Traffic, Verdicts, Worker
+from flatproxy.counts import BucketTable, Traffic, Verdicts
 from flatproxy.observe.http import exposition
 from flatproxy.observe.metrics import register
 from flatproxy.observe.sources import NameStatus, Sources
@@ -82,8 +82,6 @@ def sources() -> Sources:
         state_errors=lambda: 5,
         signed_zones=lambda: ["example.org"],
         reload=FakeReload,
-        workers=lambda: [Worker(number=number, serving=True, queries=50, cpu_s=1.5) for number in (1, 2)],
-        worker_restarts=lambda: 3,
     )
 
 
