@@ -10,6 +10,7 @@ from flatproxy.config.addresses import address
 from flatproxy.config.problems import Refusal, problem, quoted
 from flatproxy.config.settings import Rule
 from flatproxy.config.tables import reader_of
+from flatproxy.wire import types
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,8 +21,7 @@ read_rule = reader_of(Rule)
 PLACEHOLDER = {"target": "example.com"}
 """What stands in for a target where there is none."""
 
-_RR_TYPE = {4: "A", 6: "AAAA"}
-_NEUTRAL: dict[str, object] = {"types": ["A", "AAAA"], "min_ttl": "0s", "max_ttl": "7d"}
+_NEUTRAL: dict[str, object] = {"types": [*types.TEXTS], "min_ttl": "0s", "max_ttl": "7d"}
 
 
 def without_wrong(table: Mapping[str, object]) -> dict[str, object]:
@@ -53,14 +53,14 @@ def ttl_clashes(rule: Rule, table: Mapping[str, object], path: str) -> Iterator[
 def fallback_clashes(rule: Rule, table: Mapping[str, object], path: str) -> Iterator[Problem]:
     """Yield the fallback addresses of a family that the name is not flattened for."""
     items = table.get("fallback")
-    if len(rule.types) == len(_RR_TYPE) or not isinstance(items, list):
+    if not isinstance(items, list):
         return
     for index, item in enumerate(items):
         try:
             version = address(item).version
         except Refusal:
             continue
-        if _RR_TYPE[version] not in rule.types:
-            reason = f"an IPv{version} address, but types has no {quoted(_RR_TYPE[version])}"
+        if (text := types.text_of_address(version)) not in rule.types:
+            reason = f"an IPv{version} address, but types has no {quoted(text)}"
             refusal = Refusal(reason, 'types = ["A", "AAAA"], or leave the address out')
             yield problem(f"{path}.fallback[{index}]", item, refusal)

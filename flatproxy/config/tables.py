@@ -11,6 +11,7 @@ from cattrs.gen import make_dict_structure_fn
 from flatproxy.config import addresses, names, values
 from flatproxy.config.problems import key_of, problems_of
 from flatproxy.config.settings import Access, Limits, Listen, Resolver, Rule, State, Upstream
+from flatproxy.wire import types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,16 +22,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NETWORKS = values.each(addresses.network, example='["192.0.2.0/24", "2001:db8::/32"]')
-_ALL_TYPES = frozenset({"A", "AAAA"})
+_DEFAULT_TYPES = Rule(target=b"").types
 _types = values.each(
-    values.choice(("A", "AAAA"), "only A and AAAA can be flattened"),
+    values.choice(types.TEXTS, f"only {' and '.join(types.TEXTS)} can be flattened"),
     example='["A", "AAAA"]',
     empty="without a type nothing is flattened",
 )
 
 
 def _read_types(value: object) -> frozenset[str]:
-    return _ALL_TYPES if value == ["A", "AAAA"] else frozenset(_types(value))
+    return _DEFAULT_TYPES if value == ["A", "AAAA"] else frozenset(_types(value))
 
 
 read_listen_dns = addresses.listen_endpoint(addresses.DNS_PORT)

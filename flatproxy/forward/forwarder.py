@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
@@ -26,32 +26,17 @@ from flatproxy.forward.rate_limits import Limits
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from twisted.internet.interfaces import IListeningPort
 
     from flatproxy.config.settings import Endpoint, Settings
     from flatproxy.forward.listeners.sockets import Sockets
     from flatproxy.forward.nameservers.pool import Upstream
-    from flatproxy.forward.policy import Answer
+    from flatproxy.table.table import Table
 
 TICK_S = 0.05
 DRAIN_S = 1.0
-
-
-class Source(Protocol):
-    """Where the answers come from. A policy keeps both as they are when it is made."""
-
-    @property
-    def table(self) -> Mapping[bytes, Answer]:
-        """The answers by question."""
-
-    @property
-    def signed(self) -> Collection[bytes]:
-        """The flagged names whose zone is signed; it changes as that is found out."""
-
-    def waits(self) -> bool:
-        """Tell whether a query waits for an answer."""
 
 
 @define(eq=False)
@@ -68,11 +53,11 @@ class Forwarder:
     Settings come into force in two steps: only the first, `open`, can fail; only the second, `adopt`, changes anything.
     """
 
-    def __init__(self, reactor: Any, source: Source) -> None:  # noqa: ANN401 - many interfaces
+    def __init__(self, reactor: Any, table: Table) -> None:  # noqa: ANN401 - many interfaces
         self.traffic = Traffic()
         self._reactor = reactor
         self._readers = reactor._asyncioEventloop.packets  # noqa: SLF001 - Twisted names no other way to the loop
-        self._source = source
+        self._table = table
         self._road = Road(self.traffic)
         self._connections = Connections(self.traffic)
         self._settings: Settings | None = None
@@ -122,12 +107,7 @@ class Forwarder:
                 self._retired.append((monotonic() + self._upstreams.timeout_s, self._upstreams))
             self._upstreams = upstreams
         self._settings = settings
-        self._road.policy = make(table=self._source.table, signed=self._source.signed)
-
-    def signed_changed(self) -> None:
-        """Judge everything anew."""
-        if self._settings is not None:
-            self._road.policy.forget()
+        self._road.policy = make(table=self._table, signing=self._table.zones)
 
     def bind(self, settings: Settings, listen_at: Callable[[Endpoint], Sockets]) -> None:
         """Have one pair of sockets for each listen address; `FlatproxyError` where one is not to be had."""
@@ -229,5 +209,5 @@ class Forwarder:
         return bool(
             any(upstreams.pending for upstreams in self._all_upstreams())
             or not self._connections.finish()
-            or self._source.waits()
+            or self._table.tally.waiting
         )

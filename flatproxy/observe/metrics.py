@@ -19,6 +19,7 @@ from prometheus_client.utils import floatToGoString
 
 from flatproxy.observe import families as f
 from flatproxy.observe.sources import RUNGS
+from flatproxy.wire import types
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -185,7 +186,9 @@ def _known(value: float | None) -> Sequence[f.Reading]:
 
 
 def _addresses(status: NameStatus) -> Sequence[f.Reading]:
-    first = sorted(set(status.addresses))[:ADDRESS_LIMIT]  # sorted: the same ones from scrape to scrape
+    if not types.has_addresses(types.number_of(status.rdtype)):
+        return ()
+    first = sorted(set(status.rdatas))[:ADDRESS_LIMIT]  # sorted: the same ones from scrape to scrape
     return [((address,), 1) for address in first]
 
 

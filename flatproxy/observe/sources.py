@@ -138,7 +138,7 @@ class NameStatus(Protocol):
 
     @property
     def rdtype(self) -> str:
-        """`A` or `AAAA`."""
+        """The type as text, like `A`."""
 
     @property
     def rung(self) -> str:
@@ -161,8 +161,8 @@ class NameStatus(Protocol):
         """Seconds until the answer may no longer be served stale (RFC 8767 section 5); None where there is none."""
 
     @property
-    def addresses(self) -> Sequence[str]:
-        """The addresses that are served now."""
+    def rdatas(self) -> Sequence[str]:
+        """The rdatas that are served now, in text: addresses for `A` and `AAAA`."""
 
     @property
     def changed_at(self) -> float | None:

@@ -15,8 +15,12 @@ from flatproxy.flatten.flattener import Flattener
 from flatproxy.forward.forwarder import TICK_S, Forwarder
 from flatproxy.forward.listeners.sockets import bind
 from flatproxy.observe import metrics
+from flatproxy.observe.change_log import ChangeLog
 from flatproxy.observe.http import HttpSide
 from flatproxy.observe.sources import Sources
+from flatproxy.table.status import statuses
+from flatproxy.table.table import Table
+from flatproxy.wire import names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,9 +42,10 @@ class App:
         self.settings = settings
         self._reactor = reactor
         self._record = record
-        self._flattener = Flattener(settings)
-        self._forwarder = Forwarder(reactor, self._flattener)
-        self._flattener.signed_changed = self._forwarder.signed_changed
+        self._table = Table()
+        self._table.feed.subscribe(ChangeLog())
+        self._flattener = Flattener(settings, self._table)
+        self._forwarder = Forwarder(reactor, self._table)
         self._http: HttpSide | None = None
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = reactor
@@ -101,7 +106,7 @@ class App:
             statuses=self.statuses,
             resolve_latency=flattener.latency,
             state_errors=lambda: flattener.state_errors,
-            signed_zones=lambda: flattener.signed_zones,
+            signed_zones=lambda: map(names.to_text, self._table.zones.signed),
             reload=lambda: self._record,
         )
 
@@ -112,7 +117,7 @@ class App:
 
     def statuses(self, now: float) -> Iterator[NameStatus]:
         """Yield what each flagged name answers at `now`."""
-        return self._flattener.statuses(now)
+        return statuses(self._table, now)
 
     def apply(self, settings: Settings) -> None:
         """Go over to new settings; `FlatproxyError` changes nothing."""
