@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import dns.exception
 import dns.name
 
 from flatproxy.errors import WireError
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 ROOT = b"\0"
 
@@ -40,3 +45,11 @@ def suffixes(wire: bytes) -> list[bytes]:
         offset += length + 1
     found.append(ROOT)
     return found
+
+
+def enclosing(wire: bytes, among: Container[bytes]) -> bytes | None:
+    """Return the name or the closest of its ancestors that is among these, None where none is."""
+    for suffix in suffixes(wire):
+        if suffix in among:
+            return suffix
+    return None
