@@ -8,6 +8,7 @@ from __future__ import annotations
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
+from flatproxy.config.settings import Rules
 from flatproxy.flatten.refresher import Refresher
 from flatproxy.flatten.resolvers.plain import Servers, expand
 from flatproxy.flatten.scope import ConfiguredScope
@@ -31,47 +32,62 @@ def _nobody() -> None:
 class Flattener:
     """From `start` to `stop`; `parts` yields what is to be done many times a second."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self) -> None:
         self.table: Table = {}
         self.signed_changed: Callable[[], None] = _nobody
         """Called when `signed` has changed."""
-        self._store = Store(settings.state.path) if settings.state else None
-        self.zones = ZoneFacts(_servers(settings), self._tell_signed_changed)
+        self._prepared: tuple[Settings, Servers] | None = None
+        self._flatten: Rules = Rules()
+        self._begun = False
+        self._store: Store | None = None
+        nobody = Servers((), 0.0, recursion=False)
+        self.zones = ZoneFacts(nobody, self._tell_signed_changed)
         self._refresher = Refresher(
-            resolvers=_resolvers(settings),
-            upstream=_servers(settings),
-            scope=_scope(settings),
-            cold_s=settings.resolver.timeout_s,
+            resolvers=nobody,
+            upstream=nobody,
+            scope=ConfiguredScope(self._flatten, frozenset()),
+            cold_s=0.0,
             clock=monotonic,
             saved=self._save,
         )
 
-    def start(self) -> None:
-        """Build the table, with what the state file knows."""
+    def prepare(self, settings: Settings) -> None:
+        """Find out who resolves; `FlatproxyError` where that cannot be read."""
+        self._prepared = settings, _resolvers(settings)
+
+    def abort(self) -> None:
+        """Forget what was prepared."""
+        self._prepared = None
+
+    def commit(self) -> None:
+        """Go over to new settings: what is known stays, what is new is resolved as soon as there is room."""
+        assert self._prepared is not None, "nothing was prepared"
+        (settings, resolvers), self._prepared = self._prepared, None
+        if not self._begun:
+            self._store = Store(settings.state.path) if settings.state else None
+            self._begun = True
+        self._refresher.cold_s = settings.resolver.timeout_s
+        self._refresher.resolvers = resolvers
+        self._refresher.upstream = self.zones.upstream = _servers(settings)
+        self._refresher.scope = _scope(settings)
+        self._flatten = settings.flatten
         self._adopt()
+
+    def start(self) -> None:
+        """Take what the state file knows."""
         if self._store is not None:
             now, wall = monotonic(), time()
             self._refresher.keep({(row.target, row.rdtype): row.resolution(now, wall) for row in self._store.load()})
-
-    def apply(self, settings: Settings) -> None:
-        """Go over to new settings: what is known stays, what is new is resolved as soon as there is room."""
-        self._refresher.cold_s = settings.resolver.timeout_s
-        self._refresher.resolvers = _resolvers(settings)
-        self._refresher.upstream = self.zones.upstream = _servers(settings)
-        self._refresher.scope = _scope(settings)
-        self.settings = settings
-        self._adopt()
 
     def _adopt(self) -> None:
         """Build the table and put it in place in one assignment."""
         for target in self._refresher.targets.values():
             target.answers.clear()
-        table = answers.build(self.settings.flatten, self._refresher.target_for, self.zones)
+        table = answers.build(self._flatten, self._refresher.target_for, self.zones)
         table.carry(self.table)
         self.table = table
         self._refresher.retire_unused()
-        self.zones.cover(self.settings.flatten)
+        self.zones.cover(self._flatten)
 
     def _save(self, target: Target) -> None:
         resolution = target.resolution
@@ -130,7 +146,7 @@ class Flattener:
 
     def statuses(self, now: float) -> Iterator[status.NameStatus]:
         """Yield what each flagged name answers at `now`."""
-        return status.statuses(self.settings.flatten, self.table, now)
+        return status.statuses(self._flatten, self.table, now)
 
     async def stop(self) -> None:
         """End what is under way, and write what is left to write."""
