@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cattrs.errors import BaseValidationError
-
 from flatproxy.config.addresses import address
 from flatproxy.config.problems import Refusal, problem, quoted
-from flatproxy.config.settings import Rule
-from flatproxy.config.tables import reader_of
+from flatproxy.config.tables import RULE
 from flatproxy.wire import types
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from flatproxy.config.settings import Rule
     from flatproxy.errors import Problem
 
-read_rule = reader_of(Rule)
-PLACEHOLDER = {"target": "example.com"}
+ANY_TARGET = {"target": "example.com"}
 """What stands in for a target where there is none."""
 
 _NEUTRAL: dict[str, object] = {"types": [*types.TEXTS], "min_ttl": "0s", "max_ttl": "7d"}
@@ -28,13 +25,10 @@ def without_wrong(table: Mapping[str, object]) -> dict[str, object]:
     """Return the keys that are right by themselves; one that clashes with nothing stands in for one that is wrong."""
     right: dict[str, object] = {}
     for key, value in table.items():
-        try:
-            read_rule({**PLACEHOLDER, key: value})
-        except BaseValidationError:
-            if key in _NEUTRAL:
-                right[key] = _NEUTRAL[key]
-        else:
+        if RULE.read({**ANY_TARGET, key: value}, "", []) is not None:
             right[key] = value
+        elif key in _NEUTRAL:
+            right[key] = _NEUTRAL[key]
     return right
 
 

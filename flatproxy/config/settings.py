@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from pathlib import Path  # noqa: TC003 - cattrs reads the annotations when it runs
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from attrs import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 
 Network = IPv4Network | IPv6Network

@@ -28,43 +28,49 @@ if TYPE_CHECKING:
 class Flattener:
     """From `start` to `stop`; `parts` yields what is to be done many times a second."""
 
-    def __init__(self, settings: Settings, table: Table) -> None:
-        self.settings = settings
-        self.table = table
-        self._store = Store(settings.state.path) if settings.state else None
-        self._zone_probes = ZoneProbes(_servers(settings), table.zones)
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._prepared: tuple[Settings, Servers] | None = None
+        self._begun = False
+        self._store: Store | None = None
+        nobody = Servers((), 0.0, recursion=False)
+        self._zone_probes = ZoneProbes(nobody, table.zones)
         self._refresher = Refresher(
-            table=table,
-            resolvers=_resolvers(settings),
-            upstream=_servers(settings),
-            scope=_scope(settings),
-            clock=monotonic,
+            table=table, resolvers=nobody, upstream=nobody, scope=ConfiguredScope({}, frozenset()), clock=monotonic
         )
 
+    def prepare(self, settings: Settings) -> None:
+        """Find out who resolves; `FlatproxyError` where that cannot be read."""
+        self._prepared = settings, _resolvers(settings)
+
+    def abort(self) -> None:
+        """Forget what was prepared."""
+        self._prepared = None
+
+    def commit(self) -> None:
+        """Go over to new settings: what is known stays, what is new is resolved as soon as there is room."""
+        assert self._prepared is not None, "nothing was prepared"
+        (settings, resolvers), self._prepared = self._prepared, None
+        if not self._begun:
+            self._store = Store(settings.state.path) if settings.state else None
+            self._begun = True
+        self._refresher.resolvers = resolvers
+        self._refresher.upstream = self._zone_probes.upstream = _servers(settings)
+        self._refresher.scope = _scope(settings)
+        now = monotonic()
+        new = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s)
+        self._refresher.begin(new, now)
+        self._zone_probes.cover(settings.flatten)
+
     def start(self) -> None:
-        """Fill the table, with what the state file knows."""
-        self._adopt()
+        """Take what the state file knows."""
         if self._store is not None:
             now, wall = monotonic(), time()
             for row in self._store.load():
-                target = self.table.targets.get((row.target, row.rdtype))
+                target = self._table.targets.get((row.target, row.rdtype))
                 if target is not None:
                     target.restore(row.resolution(now, wall), now)
-            self.table.feed.subscribe(self._save)
-
-    def apply(self, settings: Settings) -> None:
-        """Go over to new settings: what is known stays, what is new is resolved as soon as there is room."""
-        self._refresher.resolvers = _resolvers(settings)
-        self._refresher.upstream = self._zone_probes.upstream = _servers(settings)
-        self._refresher.scope = _scope(settings)
-        self.settings = settings
-        self._adopt()
-
-    def _adopt(self) -> None:
-        now = monotonic()
-        new = self.table.adopt(self.settings.flatten, now, self.settings.resolver.timeout_s)
-        self._refresher.begin(new, now)
-        self._zone_probes.cover(self.settings.flatten)
+            self._table.feed.subscribe(self._save)
 
     def _save(self, change: Change) -> None:
         if isinstance(change, Settled) and self._store is not None:
@@ -90,7 +96,7 @@ class Flattener:
 
     def missing(self) -> Iterator[str]:
         """Yield what has no answer yet."""
-        for answer in self.table.tally.cold:
+        for answer in self._table.tally.cold:
             yield f"{names.to_text(answer.first_name)} {answer.target.type_text}: not resolved yet"
 
     async def stop(self) -> None:
