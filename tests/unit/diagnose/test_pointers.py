@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -126,3 +128,8 @@ def test_a_service_that_makes_the_name_too_long_is_left_out() -> None:
     probes = Pointers(settings(FLAGGED, access={"zones": ["example.com", long]}), {}, lambda: zone)
     asyncio.run(probes.probe())
     assert sorted(asked for asked in zone.seen if asked[0].endswith(long)) == [(long, "MX"), (long, "NS")]
+
+
+def test_the_page_says_which_services_are_looked_at() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "deploy.md").read_text()
+    assert tuple(re.findall(r"`(_[\w-]+\._\w+)`", page)) == SERVICES
