@@ -5,7 +5,6 @@ Names are in wire form and lower case (`bytes`, RFC 1035 section 3.1), durations
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Literal
@@ -95,12 +94,15 @@ class Rules(dict[bytes, Rule]):
     @cached_property
     def groups(self) -> tuple[tuple[Rule, bytes, int], ...]:
         """Each rule object with the first of its names and their number; worked out once, which takes a while."""
-        counts = Counter(map(id, self.values()))
-        first: dict[int, tuple[Rule, bytes, int]] = {}
-        for name, rule in self.items():
-            if id(rule) not in first:
-                first[id(rule)] = rule, name, counts[id(rule)]
-        return tuple(first.values())
+        first: dict[int, tuple[Rule, bytes]] = {}
+        counts: dict[int, int] = {}
+        for name, rule in self.items():  # a loop, not `Counter`: no other thread could run while that counts a million
+            key = id(rule)
+            if key in counts:
+                counts[key] += 1
+            else:
+                first[key], counts[key] = (rule, name), 1
+        return tuple((rule, name, counts[key]) for key, (rule, name) in first.items())
 
 
 def _as_rules(rules: Mapping[bytes, Rule]) -> Rules:

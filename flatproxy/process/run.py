@@ -14,10 +14,10 @@ from twisted.logger import Logger
 
 from flatproxy.forward.listeners.sockets import bind
 from flatproxy.observe import logs
-from flatproxy.process import hangup, privileges
+from flatproxy.process import hangup, memory, privileges
 from flatproxy.process.app import App
 from flatproxy.process.loading import load_settings
-from flatproxy.process.reactor import install_reactor, settle_memory
+from flatproxy.process.reactor import install_reactor
 from flatproxy.process.reload import Reload, ReloadRecord
 from flatproxy.process.systemd import Notifier, adopt, passed_sockets
 
@@ -33,6 +33,7 @@ log = Logger()
 
 def run(path: Path, log_format: Literal["text", "json"], user_name: str | None = None) -> None:
     """Run the proxy until SIGTERM or SIGINT, as that user once it is bound; `FlatproxyError` where it cannot start."""
+    memory.return_large_blocks()
     notifier = Notifier.from_environment(os.environ, os.getpid())
     logs.setup(log_format, sys.stderr)
     reactor = install_reactor()
@@ -46,7 +47,7 @@ def run(path: Path, log_format: Literal["text", "json"], user_name: str | None =
             failures.append(error)
             reactor.stop()
             return
-        settle_memory()
+        memory.settle()
         notifier.ready(f"listening on {', '.join(map(str, app.listening))}")
         _feed_watchdog(notifier, app, reactor)
         _take_signals(Reload(path, app, record, notifier), lambda: _stop(app, notifier, reactor))
