@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import stat
 import sys
-import tomllib
 from glob import glob, has_magic
 from itertools import takewhile
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from flatproxy.config.problems import Refusal, quoted
+from flatproxy.config.toml import read_toml
 from flatproxy.config.values import each, text
 from flatproxy.errors import Problem
 
@@ -84,12 +84,7 @@ def _is_writable(path: Path) -> bool:
 def toml_of(data: bytes) -> tuple[str, dict[str, object]]:
     """Return text and tables of a TOML file; `Refusal` where it has none."""
     decoded = _decoded(data)
-    try:
-        return decoded, tomllib.loads(decoded)
-    except ValueError as error:  # TOMLDecodeError says line and column; an integer of 5000 digits is a ValueError
-        raise Refusal(f"not TOML: {error}", "TOML 1.0: [table], then a line for each key = value") from None
-    except RecursionError:
-        raise Refusal("not usable TOML: nested too deeply", "arrays of strings, without nesting") from None
+    return decoded, read_toml(decoded)
 
 
 def _decoded(data: bytes) -> str:

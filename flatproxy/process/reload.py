@@ -87,7 +87,7 @@ class Reload:
 
     async def _reload(self) -> None:
         # In a thread: a file of many names takes seconds to read, and packets do not wait for that.
-        settings = await asyncio.to_thread(load_settings, self.path)
+        settings = await asyncio.to_thread(load_settings, self.path, self.app.settings.flatten)
         unused = [self.app.settings]
         self.app.reload(settings)
         self.record.success, self.record.digest, self.record.at = True, settings.digest, time()
