@@ -18,7 +18,7 @@ from attrs import frozen
 
 from flatproxy.config.problems import Refusal, quoted
 from flatproxy.config.toml import read_toml
-from flatproxy.config.values import each, text
+from flatproxy.config.values import array, text
 from flatproxy.errors import Problem
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ def _pattern(value: object) -> str:
     return pattern
 
 
-read_include = each(_pattern, example=_EXAMPLE)
+read_include = array(_pattern, example=_EXAMPLE)
 
 
-def read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     """Return what is in a file; `Refusal` where it cannot be read, or where others can write it."""
     try:
         data = path.read_bytes()
@@ -140,7 +140,7 @@ def included(main: Path, raw: Mapping[str, object], problems: list[Problem]) -> 
     """Yield the files that `raw`, which stands in `main`, includes, each with its octets; add to `problems`."""
     for path in files_of(main, raw, problems):
         try:
-            data = read(path)
+            data = read_file(path)
             if path.suffix.lower() == ".toml":
                 content, tables = toml_of(data)
                 yield Included(str(path), content, tables), data

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flatproxy.config.addresses import server
 from flatproxy.config.flagged import Flagged
-from flatproxy.config.include import included, read, read_include, toml_of
+from flatproxy.config.include import included, read_file, read_include, toml_of
 from flatproxy.config.problems import Refusal, kind_of, problem, problems_of, quoted
 from flatproxy.config.settings import Endpoint, Rules, Settings
 from flatproxy.config.tables import (
@@ -48,7 +48,7 @@ def load(path: Path, rest: Callable[[], object] = _no_rest, before: Rules | None
     `before`, those of the settings in force, is taken from there.
     """
     try:
-        data = read(path)
+        data = read_file(path)
         raw = toml_of(data)[1]
     except Refusal as refusal:
         problem = Problem(reason=refusal.reason, write=refusal.write)

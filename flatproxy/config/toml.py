@@ -15,7 +15,7 @@ from flatproxy.config.problems import Refusal
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-TABLES = 200
+_PIECE = 200
 """Flagged names in a piece."""
 _MANY_LINES = ('"""', "'''")
 _TABLE_ITSELF = re.compile(r"""^[ \t]*\[[ \t]*["']?flatten["']?[ \t]*\]""", re.MULTILINE)
@@ -43,7 +43,7 @@ def _pieces(text: str) -> Iterator[tuple[int, str]]:
     """Yield the text in pieces that begin with a flagged name's header, but for the first; each with their number."""
     start = count = 0
     for number, header in enumerate(_HEADER.finditer(text)):
-        if number % TABLES == 0:
+        if number % _PIECE == 0:
             yield count, text[start : header.start()]
             start, count = header.start(), 0
         count += 1

@@ -20,7 +20,7 @@ _M_MMAP_THRESHOLD = -3  # mallopt(3)
 
 DISCARDED = 1_000
 """Names given back before a rest: some tenths of a millisecond."""
-REST_S = 0.001
+_REST_S = 0.001
 _ONLY_HERE = 2
 """What `sys.getrefcount` says of an object that one local variable holds."""
 
@@ -60,4 +60,4 @@ def discard(unused: list[Settings]) -> None:
     while rules:
         for _ in range(min(DISCARDED, len(rules))):
             rules.popitem()
-        sleep(REST_S)
+        sleep(_REST_S)

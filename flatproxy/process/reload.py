@@ -52,7 +52,7 @@ class Supervisor(Protocol):
 
 
 @define(eq=False)
-class Reload:
+class Reloader:
     """Reloads `path` whenever `request` is called, one at a time; the last request is always honoured."""
 
     path: Path

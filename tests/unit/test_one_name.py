@@ -36,3 +36,52 @@ def _defined_twice() -> dict[str, list[str]]:
             if not name.startswith("_"):
                 modules[name].append(str(path.relative_to(PACKAGE)))
     return {name: where for name, where in modules.items() if len(where) > 1}
+
+
+OF_PARTS = {
+    "Answer": "what a part needs of an answer, as a Protocol",
+    "NameStatus": "likewise",
+    "Traffic": "likewise",
+    "Verdicts": "likewise",
+    "Server": "likewise",
+}
+"""A Protocol has the name of what fits it."""
+
+BEFORE = frozenset(
+    [
+        "ADDRESS",
+        "Asker",
+        "CONCURRENT",
+        "Client",
+        "FAILED",
+        "FAMILIES",
+        "FINE",
+        "FORWARD",
+        "Family",
+        "Hop",
+        "Limits",
+        "MAX_HOPS",
+        "MEMO_SIZE",
+        "PAYLOAD",
+        "RECEIVE_BUFFER",
+        "SERVFAIL",
+        "Upstream",
+        "WIDTH",
+        "duration",
+        "error",
+        "exchange",
+        "judge",
+        "parse",
+        "read",
+    ]
+)
+"""Those that there were when this test was written: the list may only get shorter."""
+
+
+def test_no_name_is_defined_in_two_modules() -> None:
+    allowed = BEFORE.union(EVERYWHERE, OF_PARTS)
+    assert {name: where for name, where in _defined_twice().items() if name not in allowed} == {}
+
+
+def test_the_exceptions_are_still_needed() -> None:
+    assert (EVERYWHERE.keys() | OF_PARTS.keys()) - _defined_twice().keys() == set()

@@ -43,7 +43,7 @@ LINES = [
 @pytest.fixture(autouse=True, scope="module")
 def short_pieces() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(toml, "TABLES", 2)
+        patch.setattr(toml, "_PIECE", 2)
         yield
 
 

@@ -8,7 +8,7 @@ from attrs import define, field
 
 from flatproxy.config.load import load
 from flatproxy.errors import FlatproxyError
-from flatproxy.process.reload import Reload, ReloadRecord
+from flatproxy.process.reload import Reloader, ReloadRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ def _reload(file: Path, running: Running, supervised: Supervised, signals: int =
     record = ReloadRecord(running.settings.digest)
 
     async def play() -> None:
-        reload = Reload(file, running, record, supervised)
+        reload = Reloader(file, running, record, supervised)
 
         def more() -> None:
             for _ in range(signals - 1):
