@@ -69,7 +69,7 @@ class Flagged:
         """Return one that takes from the rules in force what is equal."""
         made = cls(rest)
         made._known.update((name, name) for name in before)
-        made._interned.update((rule, rule) for rule, _name, _count in before.groups)
+        made._interned.update((group.rule, group.rule) for group in before.groups)
         return made
 
     def read_defaults(self, raw: Mapping[str, object]) -> None:
