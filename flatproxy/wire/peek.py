@@ -117,11 +117,11 @@ def answers(reply: bytes, question: bytes) -> bool:
     """Tell whether `reply` answers the query with this lower-cased first question (RFC 5452 section 9.1).
 
     The ID is the caller's to match. A reply without a question counts where it is an error without a record, as
-    servers send it to what they cannot read.
+    servers send it to what they cannot read. NSD cuts such a reply behind its header, and leaves QDCOUNT as it was.
     """
     if len(reply) < HEADER or not reply[2] & QR:
         return False
-    if reply[4:6] == b"\0\0":
+    if reply[4:6] == b"\0\0" or len(reply) == HEADER:
         return reply[3] & 0x0F != 0 and reply[6:8] == b"\0\0"
     return reply[HEADER : HEADER + len(question)].lower() == question
 

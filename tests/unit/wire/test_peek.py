@@ -72,9 +72,11 @@ class TestAnswers:
     def test_a_query_is_no_answer(self) -> None:
         assert not peek.answers(self.QUERY, self.LOWER)
 
+    @pytest.mark.parametrize("promised", [0, 1])
     @pytest.mark.parametrize(("rcode", "counts"), [(1, True), (2, True), (4, True), (5, True), (0, False)])
-    def test_without_a_question_an_error_counts(self, rcode: int, counts: bool) -> None:
-        assert peek.answers(b"\0\0\x80" + bytes([rcode]) + bytes(8), self.LOWER) is counts
+    def test_without_a_question_an_error_counts(self, rcode: int, counts: bool, promised: int) -> None:
+        """Also where the header promises a question that is not there."""
+        assert peek.answers(b"\0\0\x80" + bytes([rcode, 0, promised]) + bytes(6), self.LOWER) is counts
 
     def test_without_a_question_nothing_with_a_record_counts(self) -> None:
         assert not peek.answers(b"\0\0\x80\2\0\0\0\1" + bytes(4) + b"\0\0\1\0\1\0\0\0\0\0\0", self.LOWER)
