@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from flatproxy.forward.access import Networks
-    from flatproxy.forward.nameservers.pool import Upstreams
-    from flatproxy.forward.rate_limits import Limits
 
 # Verdicts are plain integers: they are compared for every packet.
 DROP: Final = 0
@@ -69,7 +67,7 @@ Judgement = tuple[int, int, Answer | None, bytes]
 """The verdict, the end of the question (0: not a plain one), the answer where the verdict is FLATTEN, and the
 lower-cased question (empty where it is not a plain one)."""
 
-MEMO_SIZE = 32_768
+MEMO_JUDGEMENTS = 32_768
 """In each of two generations."""
 MEMO_OCTETS = 160
 """Longer messages are judged anew each time: they are rare, and would make the memo large."""
@@ -91,7 +89,7 @@ class _Memo:
 
     def add(self, key: bytes, judgement: Judgement) -> None:
         """Remember a judgement; where the young generation is full it becomes the old one, which is forgotten."""
-        if len(self.young) >= MEMO_SIZE:
+        if len(self.young) >= MEMO_JUDGEMENTS:
             self.young, self._old = {}, self.young
         self.young[key] = judgement
 
@@ -107,7 +105,6 @@ class Policy:
     `signed` holds the flagged names (wire form) whose zone is signed with DNSSEC; it changes as that is found out.
     """
 
-    upstreams: Upstreams
     zones: frozenset[bytes] | None
     query: Networks
     transfer: Networks
@@ -115,7 +112,6 @@ class Policy:
     notify: Networks
     table: Mapping[bytes, Answer] = field(factory=dict)
     signed: Collection[bytes] = field(factory=frozenset)
-    limits: Limits | None = None
     _memo: _Memo = field(factory=_Memo, init=False)
 
     def judge(self, message: bytes, host: bytes) -> Judgement:

@@ -19,14 +19,14 @@ from flatproxy.observe.http import HttpSide
 from flatproxy.observe.sources import Sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from flatproxy.config.settings import Endpoint, Settings
-    from flatproxy.forward.listeners.sockets import Sockets
+    from flatproxy.forward.listeners.sockets import ListenSocket
     from flatproxy.observe.sources import Reload
     from flatproxy.table.status import NameStatus
 
-    Bind = Callable[[Endpoint], Sockets]
+    Bind = Callable[[Endpoint], Sequence[ListenSocket]]
 
 log = Logger()
 
@@ -34,12 +34,18 @@ log = Logger()
 class App:
     """Everything that runs, from `start` to `stop`. `reactor` is Twisted's, on asyncio."""
 
-    def __init__(self, settings: Settings, reactor: Any, record: Reload) -> None:  # noqa: ANN401 - many interfaces
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,  # noqa: ANN401 - many interfaces
+        record: Reload,
+        listen_at: Bind = bind,
+    ) -> None:
         self.settings = settings
         self._reactor = reactor
         self._record = record
         self._flattener = Flattener(settings)
-        self._forwarder = Forwarder(reactor, self._flattener)
+        self._forwarder = Forwarder(reactor, self._flattener, listen_at)
         self._flattener.signed_changed = self._forwarder.signed_changed
         self._http: HttpSide | None = None
         self._ticker = LoopingCall(self._tick)
@@ -52,17 +58,17 @@ class App:
         """Where it listens, in the configuration's order."""
         return self._forwarder.listening
 
-    def start(self, listen_at: Bind = bind, bound: Callable[[], None] | None = None) -> None:
+    def start(self, bound: Callable[[], None] | None = None) -> None:
         """Bind, load the state, and begin; `FlatproxyError` where an address is not to be had.
 
         `bound` is called once all sockets are there, before any other thing is done.
         """
-        self._forwarder.bind(self.settings, listen_at)
+        self._forwarder.prepare(self.settings)
         self._start_http()
         if bound is not None:
             bound()
         self._flattener.start()
-        self._forwarder.begin(self.settings)
+        self._forwarder.commit()
         self._ticker.start(TICK_S, now=False)
         http = str(self.http) if self.http else None
         addresses = [str(endpoint) for endpoint in self.listening]
@@ -118,10 +124,14 @@ class App:
         """Go over to new settings; `FlatproxyError` changes nothing."""
         if settings.listen != self.settings.listen or settings.state != self.settings.state:
             log.warn("[listen] and [state] changed: these take effect after a restart", event="restart_needed")
-        self._forwarder.open(settings)
-        self._flattener.apply(settings)
+        self._forwarder.prepare(settings)
+        try:
+            self._flattener.apply(settings)
+        except BaseException:
+            self._forwarder.abort()
+            raise
         self.settings = settings
-        self._forwarder.adopt()
+        self._forwarder.commit()
 
     def missing(self) -> list[str]:
         """Say what is not ready yet; nothing when all is."""

@@ -38,7 +38,7 @@ def run(settings: Settings, path: Path, log_format: Literal["text", "json"], use
     reactor = install_reactor()
     loop = reactor._asyncioEventloop  # noqa: SLF001 - Twisted names no other way to the loop
     record = ReloadRecord(settings.digest, at=time())
-    app = App(settings, reactor, record)
+    app = App(settings, reactor, record, lambda endpoint: passed[endpoint] if endpoint in passed else bind(endpoint))
     reload = Reload(path, app, record, notifier)
     failures: list[FlatproxyError] = []
 
@@ -51,10 +51,7 @@ def run(settings: Settings, path: Path, log_format: Literal["text", "json"], use
 
     def start() -> None:
         try:
-            app.start(
-                lambda endpoint: passed[endpoint] if endpoint in passed else bind(endpoint),
-                lambda: _give_up_root(user, path, settings),
-            )
+            app.start(lambda: _give_up_root(user, path, settings))
         except FlatproxyError as error:
             failures.append(error)
             reactor.stop()
