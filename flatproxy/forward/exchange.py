@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from flatproxy.forward.policy import DROP, FLATTEN, FORWARD, REFUSE
-from flatproxy.forward.query import Query
+from flatproxy.forward.query import Query, query_from
 from flatproxy.forward.rate_limits import SLIP
 from flatproxy.wire import edns, landing, reply
 from flatproxy.wire.peek import HEADER, OPCODE, question_end
@@ -29,10 +29,10 @@ class Exchange:
 
     policy: Policy
     nameservers: Pool
-    limits: RateLimits | None = None
 
     def __init__(self, traffic: Traffic) -> None:
         self.traffic = traffic
+        self.limits: RateLimits | None = None
 
     def receive(self, message: bytes, host: bytes, listener: Listener, back: Any, now: float) -> None:  # noqa: ANN401
         """Take a message from a client at `host`; `back` is the listener's way back to it.
@@ -40,29 +40,31 @@ class Exchange:
         May cost one judgement, and for a query that is forwarded one record.
         """
         verdict, end, answer, question = self.policy.judge(message, host)
-        if verdict == DROP:
-            listener.verdicts.dropped += 1
-            self.traffic.malformed += 1
-            return
         if self.limits is not None and self._is_over_limit(verdict, message, host, listener, back, now):
             return
         if verdict == FORWARD:
             listener.verdicts.forwarded += 1
-            self._forward(Query(message, question, host, listener, back, now, ()))
+            query = Query()  # as `query_from` would, without what its call costs
+            query.message, query.question, query.host = message, question, host
+            query.listener, query.back, query.sent_at, query.preserved = listener, back, now, False
+            self._forward(query)
         elif verdict == FLATTEN and answer is not None:
             listener.verdicts.flattened += 1
             made = answer.reply(message, end, now, udp=listener.datagrams)
             if made is not None:
                 self.reply(made, listener, back)
             else:
-                self._wait(Query(message, question, host, listener, back, now, ()), answer, end)
+                self._wait(query_from(message, question, host, listener, back, now), answer, end)
         elif verdict == REFUSE:
             listener.verdicts.refused += 1
             self.reply(reply.error(message, reply.REFUSED), listener, back)
+        elif verdict == DROP:
+            listener.verdicts.dropped += 1
+            self.traffic.malformed += 1
         else:
             listener.verdicts.forwarded += 1
             self.traffic.malformed += not question and not message[2] & OPCODE
-            self._forward(Query(message, question, host, listener, back, now, (), preserved=True))
+            self._forward(query_from(message, question, host, listener, back, now, preserved=True))
 
     def _is_over_limit(
         self,
@@ -78,7 +80,7 @@ class Exchange:
         Over a stream an address is not forged: what is answered here has no limit, and REFUSED says what is wrong.
         """
         limits, own = self.limits, verdict in (FLATTEN, REFUSE)
-        if limits is None or (own and not listener.datagrams):
+        if limits is None or verdict == DROP or (own and not listener.datagrams):
             return False
         excess = limits.excess(host, now, own=own)
         if not excess:

@@ -22,7 +22,7 @@ from flatproxy.errors import ChainError, ChainLoop, WireError
 from flatproxy.flatten.chain import MAX_HOPS, Chain
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.forward.pending import Pending, random_ids
-from flatproxy.forward.query import Query
+from flatproxy.forward.query import Query, query_from
 from flatproxy.table.ladder import Resolution, Rung, step
 from flatproxy.wire import edns, names, peek, proxy
 from tests.unit.forward.surroundings import Sent
@@ -84,7 +84,7 @@ class TestIds:
         sent: list[tuple[bytes, Query]] = []
         for client_id, question in asked:
             message = client_id + b"\1\0\0\1\0\0\0\0\0\0" + wire_question(question)
-            query = Query(message, message[12:].lower(), b"", Sent(), None, 0.0, ())
+            query = query_from(message, message[12:].lower(), b"", Sent(), None, 0.0)
             sent.append((pending.admit(query) + message[2:], query))
         assert len({datagram[:2] for datagram, _query in sent}) == len(sent)
         for datagram, query in reversed(sent):

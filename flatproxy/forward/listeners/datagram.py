@@ -56,10 +56,6 @@ class DatagramListener:
     headers come or go.
     """
 
-    datagrams = True
-    link = None
-    gone = False
-
     def __init__(
         self, sock: socket.socket, exchange: Exchange, readers: Readers, proxies: Networks, *, tells_client: bool
     ) -> None:
@@ -73,6 +69,8 @@ class DatagramListener:
         self._destinations: dict[bytes, tuple[bytes, bytes]] = {}
         self._replies: list[bytes] = []
         self._backs: list[Any] = []
+        # Of the instance, as all that is read for each packet: of the class it would be found more slowly.
+        self.datagrams, self.link, self.gone = True, None, False
         self.verdicts = exchange.traffic.udp
         self.waiting = 0
         host, port = sock.getsockname()[:2]

@@ -15,7 +15,7 @@ from flatproxy.counts import Verdicts, worth_a_line
 from flatproxy.forward.bounds import ONE_SHOTS, PENDING, PENDING_SHARE
 from flatproxy.forward.nameservers.sockets import OneShotSocket, SharedSocket
 from flatproxy.forward.pending import random_ids
-from flatproxy.forward.query import Query
+from flatproxy.forward.query import query_from
 from flatproxy.wire import proxy
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from flatproxy.config.settings import Endpoint
     from flatproxy.forward.nameservers.health import Health
     from flatproxy.forward.packet_loop import Readers
-    from flatproxy.forward.query import Outcome
+    from flatproxy.forward.query import Outcome, Query
 
 log = Logger()
 
@@ -100,7 +100,7 @@ class DatagramUpstream:
             drawn = self._drawn = self._sockets[next(self._ids)[0] % len(self._sockets)]
         self.sent += 1
         self.pending += 1
-        drawn.send(query)
+        drawn.put(query, drawn.pending.admit(query))
 
     def send_preserved(self, query: Query) -> None:
         """Send a query under its own ID from a socket of its own."""
@@ -198,7 +198,7 @@ class DatagramUpstream:
     def _send_probe(self, now: float) -> None:
         """Ask for a served zone's SOA: any answer, whatever its rcode, shows that the server lives."""
         message = next(self._ids) + b"\0\0\0\1\0\0\0\0\0\0" + self._probe_question
-        query = Query(message, self._probe_question, b"", self._prober, None, now, (), preserved=True)
+        query = query_from(message, self._probe_question, b"", self._prober, None, now, preserved=True)
         if self._send_alone(query):
             self._probe = query
         else:

@@ -86,24 +86,21 @@ class SharedSocket(_UpstreamSocket):
         self.unsent: list[bytes] = []
         """What waits for the end of the round."""
 
-    def send(self, query: Query) -> None:
-        """Send a query under an ID of its own; what the kernel has no room for is lost like any other datagram."""
-        self._put(query, self.pending.admit(query))
-
-    def resend(self, after: float, before: float) -> int:
-        """Send the queries that were sent in [after, before) once more, as they were; return how many."""
-        overdue = self.pending.sent_between(after, before)
-        for message_id, query in overdue:
-            self._put(query, message_id)
-        return len(overdue)
-
-    def _put(self, query: Query, message_id: bytes) -> None:
+    def put(self, query: Query, message_id: bytes) -> None:
+        """Send a query under this ID; what the kernel has no room for is lost like any other datagram."""
         datagram = message_id + query.message[2:]
         if self._upstream.tells_client:
             datagram = query.listener.proxy_header(query.back) + datagram
         if not self.unsent:
             self._readers.unflushed.append(self)
         self.unsent.append(datagram)
+
+    def resend(self, after: float, before: float) -> int:
+        """Send the queries that were sent in [after, before) once more, as they were; return how many."""
+        overdue = self.pending.sent_between(after, before)
+        for message_id, query in overdue:
+            self.put(query, message_id)
+        return len(overdue)
 
     def flush(self) -> None:
         """Send what was gathered."""

@@ -3,14 +3,14 @@ from __future__ import annotations
 from itertools import chain, repeat
 
 from flatproxy.forward.pending import Pending, random_ids
-from flatproxy.forward.query import Query
+from flatproxy.forward.query import Query, query_from
 from tests.unit.forward.surroundings import Sent
 from tests.unit.wire.messages import query, response
 
 
 def pend(name: str = "example.com", sent_at: float = 0.0) -> Query:
     message = query(name, id=1)
-    return Query(message, message[12:].lower(), b"\xc0\0\2\7", Sent(), None, sent_at, ())
+    return query_from(message, message[12:].lower(), b"\xc0\0\2\7", Sent(), None, sent_at)
 
 
 def reply_to(message_id: bytes, asked: Query) -> bytes:
