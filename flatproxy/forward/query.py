@@ -63,6 +63,10 @@ class Query:
     """Whether it keeps its ID."""
     tried: tuple[object, ...]
     """The nameservers asked so far over UDP."""
+    attempts: int
+    """Connections that it went out on; a link's alone."""
+    begun: bool
+    """Whether it is a transfer whose first message has come; a link's alone."""
 
 
 def query_from(

@@ -44,7 +44,6 @@ class ClientConnection(Int16StringReceiver):
     """One client's connection. As a producer it is paused whenever somebody cannot take more."""
 
     transport: ITCPTransport
-    datagrams = False
 
     def __init__(self, exchange: Exchange, connections: Connections, proxies: Networks) -> None:
         self._exchange = exchange
@@ -56,6 +55,7 @@ class ClientConnection(Int16StringReceiver):
         self.host = b""
         self.verdicts = exchange.traffic.tcp
         self.link = UpstreamLink(exchange, self)
+        self.datagrams = False
         self.waiting = 0
         self.half_closed = self.gone = False
         self._holds: set[str] = set()
@@ -118,10 +118,8 @@ class ClientConnection(Int16StringReceiver):
         self.settle()
 
     def settle(self) -> None:
-        """Stop or go on reading, or close, as what is under way allows it."""
-        if self.link.full:
-            self.hold("pipeline")
-        else:
+        """Go on reading, or close, if what was under way allows it."""
+        if self._holds and not self.link.full:
             self.release("pipeline")
         if self.half_closed and not self.busy:
             self.finish()

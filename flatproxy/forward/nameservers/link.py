@@ -9,8 +9,6 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import define
-
 from flatproxy.forward.bounds import PIPELINE, PIPELINE_OCTETS
 from flatproxy.wire.peek import HEADER, OPCODE, QR, TYPE_AXFR, TYPE_IXFR, answers
 
@@ -49,33 +47,27 @@ class Client(Protocol):
     def proxy_header(self, back: object) -> bytes:
         """Return the PROXY header that names the client."""
 
+    def hold(self, reason: str) -> None:
+        """Stop asking; "pipeline" holds until `settle` finds the link no longer full."""
+
     def settle(self) -> None:
-        """Take note that what is under way has become more or less."""
+        """Take note that something which was under way has ended."""
 
     def finish(self) -> None:
         """Close once everything that was sent is with the client."""
 
 
-@define(eq=False)
-class _Asked:
-    """A query under way. `begun` marks a transfer whose first message has come, `heard_at` when the last one came."""
+def _is_transfer(query: Query) -> bool:
+    return query.question[-4:-2] in _TRANSFERS
 
-    query: Query
-    heard_at: float
-    attempts: int = 0
-    begun: bool = False
 
-    @property
-    def transfer(self) -> bool:
-        return self.query.question[-4:-2] in _TRANSFERS
-
-    def is_answered_by(self, came: bytes) -> bool:
-        """Tell whether this is its reply; later messages of a transfer may lack the question (RFC 5936 s2.2)."""
-        if len(came) < HEADER or not came[2] & QR or (came[2] ^ self.query.message[2]) & OPCODE:
-            return False
-        if not self.query.question or (self.begun and came[4:6] == b"\0\0"):
-            return True
-        return answers(came, self.query.question)
+def _answers(came: bytes, query: Query) -> bool:
+    """Tell whether this is its reply; later messages of a transfer may lack the question (RFC 5936 section 2.2)."""
+    if len(came) < HEADER or not came[2] & QR or (came[2] ^ query.message[2]) & OPCODE:
+        return False
+    if not query.question or (query.begun and came[4:6] == b"\0\0"):
+        return True
+    return answers(came, query.question)
 
 
 class UpstreamLink:
@@ -84,7 +76,7 @@ class UpstreamLink:
     def __init__(self, exchange: Exchange, client: Client) -> None:
         self._exchange = exchange
         self._client = client
-        self._asked: dict[bytes, list[_Asked]] = {}
+        self._asked: dict[bytes, list[Query]] = {}
         self._count = 0
         self._octets = 0
         self._upstream: StreamUpstream | None = None
@@ -103,28 +95,33 @@ class UpstreamLink:
 
     def send(self, query: Query) -> None:
         """Send a query with its own ID."""
-        asked = _Asked(query, query.sent_at)
-        self._asked.setdefault(query.message[:2], []).append(asked)
+        query.attempts, query.begun = 0, False
+        message_id = query.message[:2]
+        same = self._asked.get(message_id)
+        if same is None:
+            self._asked[message_id] = [query]
+        else:
+            same.append(query)
         self._count += 1
         self._octets += len(query.message)
         if self._connection is not None:
-            self._transmit(asked, self._connection)
+            self._transmit(query, self._connection)
         elif self._dial is None:
             self._open()
         if self.full:
-            self._client.settle()
+            self._client.hold("pipeline")
 
-    def _transmit(self, asked: _Asked, connection: Connection) -> None:
-        asked.attempts += 1
-        connection.sendString(asked.query.message)
+    def _transmit(self, query: Query, connection: Connection) -> None:
+        query.attempts += 1
+        connection.sendString(query.message)
 
     def _open(self) -> None:
         """Open a connection to the best server that has not failed us just now; without one, say SERVFAIL to all."""
         upstream = self._exchange.nameservers.next_stream(self._tried)
         if upstream is None:
             self._tried.clear()
-            for asked in self._all():
-                self._fail(asked)
+            for query in self._all():
+                self._fail(query)
             return
         self._tried.append(upstream)
         self._upstream = upstream
@@ -139,8 +136,8 @@ class UpstreamLink:
             connection.transport.write(self._client.proxy_header(None))
         if self._held:
             connection.pauseProducing()
-        for asked in self._all():
-            self._transmit(asked, connection)
+        for query in self._all():
+            self._transmit(query, connection)
 
     def failed(self) -> None:
         """Try the next server: this one cannot be reached."""
@@ -151,32 +148,32 @@ class UpstreamLink:
         """Match a message from the nameserver and send it on."""
         now = monotonic()
         waiting = self._asked.get(message[:2], ())
-        asked = next((asked for asked in waiting if asked.is_answered_by(message)), None)
+        query = next((query for query in waiting if _answers(message, query)), None)
         upstream = self._upstream
         assert upstream is not None, "a message comes over a connection"
-        if asked is None:
+        if query is None:
             upstream.mismatched += 1
             return
         upstream.health.heard(message, now)
-        if asked.transfer and message[3] & 0x0F == 0:
-            asked.begun, asked.heard_at = True, now
-            self._exchange.deliver(asked.query, message, now, last=False)
+        if _is_transfer(query) and message[3] & 0x0F == 0:
+            query.begun, query.sent_at = True, now
+            self._exchange.deliver(query, message, now, last=False)
         else:
-            self._forget(asked)
-            self._exchange.deliver(asked.query, message, now)
+            self._forget(query)
+            self._exchange.deliver(query, message, now)
 
     def lost(self, connection: Connection) -> None:
         """Ask again on a new connection what was not answered on the one that closed."""
         if self._connection is not connection:
             return
         self._connection = self._dial = None
-        for asked in self._all():
-            if asked.begun:
+        for query in self._all():
+            if query.begun:
                 # Part of a transfer is with the client: whether it was the last part only the client can tell.
-                self._forget(asked)
+                self._forget(query)
                 self._client.finish()
-            elif asked.attempts >= ATTEMPTS:
-                self._fail(asked)
+            elif query.attempts >= ATTEMPTS:
+                self._fail(query)
         if self._count and not self._client.gone:
             self._open()
         self._client.settle()
@@ -186,31 +183,31 @@ class UpstreamLink:
         if self._held:
             return
         timeout_s = self._exchange.nameservers.timeout_s
-        for asked in self._all():
-            quiet_s = now - asked.heard_at
-            if asked.begun:
+        for query in self._all():
+            quiet_s = now - query.sent_at
+            if query.begun:
                 if quiet_s > TRANSFER_S:
-                    self._forget(asked)
-            elif quiet_s > (max(timeout_s, TRANSFER_BEGINS_S) if asked.transfer else timeout_s):
+                    self._forget(query)
+            elif quiet_s > (max(timeout_s, TRANSFER_BEGINS_S) if _is_transfer(query) else timeout_s):
                 if self._upstream is not None and self._connection is not None:
-                    self._upstream.health.silent(asked.heard_at)
-                self._fail(asked)
+                    self._upstream.health.silent(query.sent_at)
+                self._fail(query)
 
-    def _all(self) -> list[_Asked]:
-        return [asked for waiting in self._asked.values() for asked in waiting]
+    def _all(self) -> list[Query]:
+        return [query for waiting in self._asked.values() for query in waiting]
 
-    def _forget(self, asked: _Asked) -> None:
-        message_id = asked.query.message[:2]
+    def _forget(self, query: Query) -> None:
+        message_id = query.message[:2]
         waiting = self._asked[message_id]
-        waiting.remove(asked)
+        waiting.remove(query)
         if not waiting:
             del self._asked[message_id]
         self._count -= 1
-        self._octets -= len(asked.query.message)
+        self._octets -= len(query.message)
 
-    def _fail(self, asked: _Asked) -> None:
-        self._forget(asked)
-        self._exchange.fail(asked.query)
+    def _fail(self, query: Query) -> None:
+        self._forget(query)
+        self._exchange.fail(query)
 
     def hold(self, held: bool) -> None:  # noqa: FBT001 - a state, not an option
         """Stop or go on reading from the nameserver, as the client can take it."""

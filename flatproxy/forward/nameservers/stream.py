@@ -66,7 +66,8 @@ class Connection(Int16StringReceiver):
 
     def stringReceived(self, string: bytes) -> None:  # noqa: N802 - Twisted's name
         """Hand on a message."""
-        self._dial.settle()
+        if not self._dial.settled:
+            self._dial.settle()
         self._dial.user.came(string)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # noqa: ARG002, N802
@@ -87,6 +88,7 @@ class Dial(ClientFactory):
         self.upstream = upstream
         self.user = user
         self.connected_at: float | None = None
+        self.settled = False
         self._connector: IConnector | None = None
         self._cancelled = False
 
@@ -98,7 +100,8 @@ class Dial(ClientFactory):
 
     def settle(self) -> None:
         """Give its place to the next."""
-        self.upstream.settle(self)
+        self.settled = True
+        self.upstream.settled(self)
 
     def cancel(self) -> None:
         """Want it no longer; for who has not got it yet."""
@@ -147,7 +150,7 @@ class StreamUpstream:
             self._setting_up[dial] = None
             dial.begin(self._connector, self._timeout_s)
 
-    def settle(self, dial: Dial) -> None:
+    def settled(self, dial: Dial) -> None:
         """Count a connection no longer as being set up, or as waiting."""
         if dial in self._setting_up:
             del self._setting_up[dial]
@@ -159,7 +162,7 @@ class StreamUpstream:
         """Let the next connections begin, and probe where there is doubt; `wary`: UDP is in doubt."""
         for dial in list(self._setting_up):
             if dial.connected_at is not None and now - dial.connected_at > SETTLED_S:
-                self.settle(dial)
+                dial.settle()
         if self._probe is not None:
             self._probe.sweep(now)
         elif (self.health.troubled or wary) and self.health.probe_is_due(now, wary=wary):

@@ -23,7 +23,7 @@ from flatproxy.forward.listeners.stream import ClientConnection
 from flatproxy.forward.nameservers.health import Health
 from flatproxy.forward.nameservers.stream import StreamUpstream
 from tests.unit.forward.surroundings import ZONE, Fixed, everyone, policy
-from tests.unit.wire.messages import query, response
+from tests.unit.wire.messages import framed, query, response
 
 if TYPE_CHECKING:
     from twisted.internet.protocol import ClientFactory
@@ -121,10 +121,6 @@ class Talk:
     def heard(self) -> list[bytes]:
         """What the nameserver has heard on its newest connection."""
         return messages_of(self.upstream[-1][1].value())  # type: ignore[no-untyped-call]
-
-
-def framed(message: bytes) -> bytes:
-    return len(message).to_bytes(2, "big") + message
 
 
 def messages_of(stream: bytes) -> list[bytes]:
