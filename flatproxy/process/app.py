@@ -22,10 +22,10 @@ from flatproxy.table.table import Table
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from flatproxy.config.settings import Endpoint, Settings
-    from flatproxy.forward.listeners.sockets import Sockets
+    from flatproxy.forward.listeners.sockets import ListenSocket
     from flatproxy.observe.sources import Reload
     from flatproxy.table.status import NameStatus
 
@@ -42,7 +42,7 @@ class App:
         self,
         reactor: Any,  # noqa: ANN401 - many interfaces
         record: Reload,
-        listen_at: Callable[[Endpoint], Sockets] = bind,
+        listen_at: Callable[[Endpoint], Sequence[ListenSocket]] = bind,
     ) -> None:
         self._settings: Settings | None = None
         self._record = record

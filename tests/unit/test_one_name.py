@@ -39,8 +39,7 @@ def _defined_twice() -> dict[str, list[str]]:
 
 
 OF_PARTS = {
-    "Answer": "what a part needs of an answer, as a Protocol",
-    "NameStatus": "likewise",
+    "NameStatus": "what a part needs of a status, as a Protocol",
     "Traffic": "likewise",
     "Verdicts": "likewise",
     "Server": "likewise",
@@ -50,22 +49,15 @@ OF_PARTS = {
 BEFORE = frozenset(
     [
         "ADDRESS",
-        "Asker",
         "CONCURRENT",
-        "Client",
         "FAILED",
         "FAMILIES",
         "FINE",
         "FORWARD",
         "Family",
-        "Hop",
-        "Limits",
         "MAX_HOPS",
-        "MEMO_SIZE",
         "PAYLOAD",
-        "RECEIVE_BUFFER",
         "SERVFAIL",
-        "Upstream",
         "WIDTH",
         "duration",
         "error",
