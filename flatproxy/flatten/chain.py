@@ -57,13 +57,15 @@ class Hop:
 class Found:
     """The end of a chain: rdatas in wire form, none where the name has no address of this type.
 
-    `ttl_s` is the least TTL on the way, `outcome` one of "addresses", "nodata", "nxdomain".
+    `ttl_s` is the least TTL on the way, `outcome` one of "addresses", "nodata", "nxdomain"; `left_out` records were too
+    many.
     """
 
     rdatas: tuple[bytes, ...]
     ttl_s: int
     names: tuple[str, ...]
     outcome: str
+    left_out: int = 0
 
 
 @define
@@ -138,8 +140,7 @@ class Chain:
         ttl_s = _ttl(addresses)
         texts = sorted(rdata.to_text() for rdata in addresses)
         self.hops.append(Hop(name=name, what=f"{self.rdtype.name} {' '.join(texts)}", ttl_s=ttl_s, upstream=upstream))
-        rdatas = tuple(sorted(rdata.to_wire() or b"" for rdata in addresses))[:MAX_ADDRESSES]
-        self._finish(rdatas, ttl_s, "addresses")
+        self._finish(tuple(sorted(rdata.to_wire() or b"" for rdata in addresses)), ttl_s, "addresses")
         return True
 
     def _deny(self, response: dns.message.Message, name: dns.name.Name, outcome: str, *, upstream: bool) -> None:
@@ -152,10 +153,11 @@ class Chain:
     def _finish(self, rdatas: tuple[bytes, ...], ttl_s: int, outcome: str) -> None:
         self.ask = None
         self.found = Found(
-            rdatas=rdatas,
+            rdatas=rdatas[:MAX_ADDRESSES],
             ttl_s=min(self._ttl_s, ttl_s),
             names=tuple(name.to_text(omit_final_dot=True) for name in self._visited),
             outcome=outcome,
+            left_out=max(len(rdatas) - MAX_ADDRESSES, 0),
         )
 
 

@@ -14,7 +14,7 @@ from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.stores.sqlite import Row, Store
 from flatproxy.flatten.zone_probes import ZoneProbes
 from flatproxy.table.changes import Settled
-from flatproxy.wire import names, proxy
+from flatproxy.wire import proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,22 +26,30 @@ if TYPE_CHECKING:
 
 
 class Flattener:
-    """From `start` to `stop`; `parts` yields what is to be done many times a second."""
+    """From `start` to `stop`; `parts` yields what is to be done many times a second.
 
-    def __init__(self, table: Table) -> None:
+    `serve_packets` is called between two pieces of work: packets come first.
+    """
+
+    def __init__(self, table: Table, serve_packets: Callable[[], None]) -> None:
         self._table = table
         self._prepared: tuple[Settings, Servers] | None = None
         self._begun = False
         self._store: Store | None = None
         nobody = Servers((), 0.0, recursion=False)
-        self._zone_probes = ZoneProbes(nobody, table.zones)
+        self._zone_probes = ZoneProbes(nobody, table.zones, rest=serve_packets)
         self._refresher = Refresher(
-            table=table, resolvers=nobody, upstream=nobody, scope=ConfiguredScope({}, frozenset()), clock=monotonic
+            table=table,
+            resolvers=nobody,
+            upstream=nobody,
+            scope=ConfiguredScope({}, frozenset()),
+            clock=monotonic,
+            serve_packets=serve_packets,
         )
 
     def prepare(self, settings: Settings) -> None:
         """Find out who resolves; `FlatproxyError` where that cannot be read."""
-        self._prepared = settings, _resolvers(settings)
+        self._prepared = settings, _resolvers(settings, self._refresher.serve_packets)
 
     def abort(self) -> None:
         """Forget what was prepared."""
@@ -55,11 +63,11 @@ class Flattener:
             self._store = Store(settings.state.path) if settings.state else None
             self._begun = True
         self._refresher.resolvers = resolvers
-        self._refresher.upstream = self._zone_probes.upstream = _servers(settings)
+        self._refresher.upstream = self._zone_probes.upstream = _servers(settings, self._refresher.serve_packets)
         self._refresher.scope = _scope(settings)
         now = monotonic()
-        new = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s)
-        self._refresher.begin(new, now)
+        adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s)
+        self._refresher.follow(adopted, now)
         self._zone_probes.cover(settings.flatten)
 
     def start(self) -> None:
@@ -94,11 +102,6 @@ class Flattener:
         """Failed reads and writes of the state file."""
         return self._store.errors if self._store else 0
 
-    def missing(self) -> Iterator[str]:
-        """Yield what has no answer yet."""
-        for answer in self._table.tally.cold:
-            yield f"{names.to_text(answer.first_name)} {answer.target.type_text}: not resolved yet"
-
     async def stop(self) -> None:
         """End what is under way, and write what is left to write."""
         await self._refresher.stop()
@@ -107,14 +110,14 @@ class Flattener:
             await self._store.stop()
 
 
-def _servers(settings: Settings) -> Servers:
+def _servers(settings: Settings, rest: Callable[[], None]) -> Servers:
     upstream = settings.upstream
     header = proxy.LOCAL if upstream.proxy_protocol else b""
-    return Servers(upstream.servers, upstream.timeout_s, recursion=False, header=header)
+    return Servers(upstream.servers, upstream.timeout_s, recursion=False, header=header, rest=rest)
 
 
-def _resolvers(settings: Settings) -> Servers:
-    return Servers(expand(settings.resolver.servers), settings.resolver.timeout_s, recursion=True)
+def _resolvers(settings: Settings, rest: Callable[[], None]) -> Servers:
+    return Servers(expand(settings.resolver.servers), settings.resolver.timeout_s, recursion=True, rest=rest)
 
 
 def _scope(settings: Settings) -> ConfiguredScope:

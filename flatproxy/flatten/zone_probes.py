@@ -26,7 +26,7 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from flatproxy.errors import FlatproxyError, UpstreamTimeout
-from flatproxy.flatten.probe_queue import NewNames
+from flatproxy.flatten.probe_queue import PIECE, NewNames
 from flatproxy.flatten.token_bucket import Allowance
 from flatproxy.wire import names, records
 from flatproxy.wire.types import TYPE_SOA
@@ -51,6 +51,8 @@ RATE = 50.0
 INTERVAL_S = 300.0
 RECHECK_S = 3600.0
 RETRY_S = 5.0
+COMPARED = 2_000
+"""Names compared with those before a reload in one tick."""
 SILENCES = 16
 """Questions in a row without an answer that end the asking for `RETRY_S`."""
 
@@ -80,6 +82,8 @@ class ZoneProbes:
 
     upstream: Asker
     zones: Zones
+    rest: Callable[[], None] = lambda: None
+    """Called between two pieces of work."""
     names: Mapping[bytes, object] = field(factory=dict)
     _new: NewNames = field(factory=NewNames)
     _keyless: deque[bytes] = field(factory=deque)
@@ -107,8 +111,10 @@ class ZoneProbes:
         if self._round_due == float("inf"):
             self._round_due = now + INTERVAL_S
         self._now = now
-        for apex in self._new.compare(self.zones.apex):
-            self.zones.gone(apex)
+        for _ in range(COMPARED // PIECE):
+            for apex in self._new.compare(self.zones.apex):
+                self.zones.gone(apex)
+            self.rest()
         self._first.refill(now)
         self._again.refill(now)
         while len(self._asking) < CONCURRENT and (job := self._next()) is not None:

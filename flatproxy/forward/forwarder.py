@@ -171,6 +171,10 @@ class Forwarder:
             self._listeners.append(Listener(udp, port))
         self._bound.clear()
 
+    def serve_packets(self) -> None:
+        """Serve the packets that are there now."""
+        self._readers.serve()
+
     @property
     def listening(self) -> list[Endpoint]:
         """The addresses that are read from."""

@@ -198,13 +198,15 @@ class Sources:
     """Where a scrape reads. What a reload may replace is a callable, asked anew for each scrape.
 
     `statuses` takes the monotonic time in seconds. `state_errors` gives failed reads and writes of the state file
-    since the start (0 where there is none), `signed_zones` the served zones found signed with DNSSEC.
+    since the start (0 where there is none), `signed_zones` the served zones found signed with DNSSEC, `addresses_cut`
+    how many addresses are left out of answers now.
     """
 
     traffic: Traffic
     servers: Callable[[], Iterable[Server]]
     statuses: Callable[[float], Iterable[NameStatus]]
     resolve_latency: Buckets
+    addresses_cut: Callable[[], int]
     state_errors: Callable[[], int]
     signed_zones: Callable[[], Iterable[str]]
     reload: Callable[[], Reload]

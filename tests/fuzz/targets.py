@@ -42,7 +42,7 @@ RULE = Rule(target=TARGET)
 
 def _table() -> Table:
     table = Table()
-    for target in table.adopt({FLAGGED: RULE}, 0.0, 0.0):
+    for target in table.adopt({FLAGGED: RULE}, 0.0, 0.0).new:
         rdata = b"\xc6\x33\x64\x01" if target.rdtype == TYPE_A else b"\x20\x01\x0d\xb8" + bytes(12)
         resolution = Resolution(rdatas=(rdata,), ttl_s=60, names=("lb.example.net",), resolved_at=0.0)
         target.settle(resolution, "addresses", 0.0)
