@@ -18,7 +18,8 @@ from attrs import define
 
 from bench import load, surroundings
 from bench.servers import HOST, HOSTS, PLACEHOLDERS, ZONE, Flatproxy, Nsd, Server, running
-from flatproxy.flatten.stores.sqlite import Row, write
+from flatproxy.flatten.stores.sqlite import write
+from flatproxy.flatten.stores.store import Row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

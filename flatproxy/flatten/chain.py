@@ -1,4 +1,4 @@
-"""The walk from a target to its addresses: a small object that says whom to ask next and is told the answer.
+"""The walk from a target to its records: a small object that says whom to ask next and receives the answer.
 
 It does no I/O and knows no clock. Its drivers are the refresher and `explain`.
 """
@@ -33,6 +33,13 @@ class Scope(Protocol):
 
     def is_served(self, name: dns.name.Name) -> bool:
         """Tell whether the name is in a zone of the nameserver behind us."""
+
+
+class Asker(Protocol):
+    """Who answers the questions of the walk."""
+
+    async def ask(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
+        """Return the response; raises `UpstreamTimeout` or `ChainError`."""
 
 
 @frozen(kw_only=True)
@@ -70,7 +77,7 @@ class Found:
 
 @define
 class Chain:
-    """One walk. Ask what `ask` says until it is None; then `found` is there, unless `told` raised a ChainError."""
+    """One walk. Ask what `ask` says until it is None; then `found` is there, unless `receive` raised a ChainError."""
 
     _scope: Scope
     rdtype: dns.rdatatype.RdataType
@@ -107,11 +114,11 @@ class Chain:
             raise ChainTooLong(f"more than {MAX_HOPS} hops: {_names(self._visited)}")
         self._visited.append(name)
 
-    def told(self, response: dns.message.Message) -> None:
+    def receive(self, response: dns.message.Message) -> None:
         """Take the response to the question that `ask` says. Raises `ChainError` where the chain does not end well."""
         asked = self.ask
         if asked is None:
-            raise ChainBroken("told an answer that was not asked for")
+            raise ChainBroken("an answer that was not asked for")
         if asked.upstream and _is_not_ours(response):
             # A zone cut below a served zone: the nameserver is not the one who knows.
             self.ask = Ask(name=asked.name, upstream=False)

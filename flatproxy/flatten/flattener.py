@@ -1,4 +1,4 @@
-"""The flattening half put together: targets are resolved, zones asked about, and the table is told.
+"""The flattening half put together: targets are resolved, zones asked about, and the table is kept.
 
 No packet of a client passes here.
 """
@@ -8,10 +8,13 @@ from __future__ import annotations
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
+from attrs import frozen
+
 from flatproxy.flatten.refresher import Refresher
 from flatproxy.flatten.resolvers.plain import Servers, expand
 from flatproxy.flatten.scope import ConfiguredScope
-from flatproxy.flatten.stores.sqlite import Row, Store
+from flatproxy.flatten.stores.sqlite import SqliteStore
+from flatproxy.flatten.stores.store import Row
 from flatproxy.flatten.zone_probes import ZoneProbes
 from flatproxy.table.changes import Settled
 from flatproxy.wire import proxy
@@ -21,8 +24,19 @@ if TYPE_CHECKING:
 
     from flatproxy.config.settings import Settings
     from flatproxy.counts import BucketTable
+    from flatproxy.flatten.stores.store import Store
     from flatproxy.table.changes import Change
     from flatproxy.table.table import Table
+
+
+@frozen(kw_only=True)
+class _Prepared:
+    """What comes into force next."""
+
+    settings: Settings
+    resolvers: Servers
+    upstream: Servers
+    store: Store | None
 
 
 class Flattener:
@@ -33,8 +47,9 @@ class Flattener:
 
     def __init__(self, table: Table, serve_packets: Callable[[], None]) -> None:
         self._table = table
-        self._prepared: tuple[Settings, Servers] | None = None
-        self._begun = False
+        self._serve_packets = serve_packets
+        self._settings: Settings | None = None
+        self._prepared: _Prepared | None = None
         self._store: Store | None = None
         nobody = Servers((), 0.0, recursion=False)
         self._zone_probes = ZoneProbes(nobody, table.zones, rest=serve_packets)
@@ -48,8 +63,21 @@ class Flattener:
         )
 
     def prepare(self, settings: Settings) -> None:
-        """Find out who resolves; `FlatproxyError` where that cannot be read."""
-        self._prepared = settings, _resolvers(settings, self._refresher.serve_packets)
+        """Find out who resolves; `FlatproxyError` where that cannot be read. The first store stays."""
+        resolver, upstream, rest = settings.resolver, settings.upstream, self._serve_packets
+        first = self._settings is None
+        self._prepared = _Prepared(
+            settings=settings,
+            resolvers=Servers(expand(resolver.servers), resolver.timeout_s, recursion=True, rest=rest),
+            upstream=Servers(
+                upstream.servers,
+                upstream.timeout_s,
+                recursion=False,
+                header=proxy.LOCAL if upstream.proxy_protocol else b"",
+                rest=rest,
+            ),
+            store=SqliteStore(settings.state.path) if first and settings.state else self._store,
+        )
 
     def abort(self) -> None:
         """Forget what was prepared."""
@@ -58,13 +86,12 @@ class Flattener:
     def commit(self) -> None:
         """Go over to new settings: what is known stays, what is new is resolved as soon as there is room."""
         assert self._prepared is not None, "nothing was prepared"
-        (settings, resolvers), self._prepared = self._prepared, None
-        if not self._begun:
-            self._store = Store(settings.state.path) if settings.state else None
-            self._begun = True
-        self._refresher.resolvers = resolvers
-        self._refresher.upstream = self._zone_probes.upstream = _servers(settings, self._refresher.serve_packets)
-        self._refresher.scope = _scope(settings)
+        prepared, self._prepared = self._prepared, None
+        self._settings = settings = prepared.settings
+        self._store = prepared.store
+        self._refresher.resolvers = prepared.resolvers
+        self._refresher.upstream = self._zone_probes.upstream = prepared.upstream
+        self._refresher.scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
         now = monotonic()
         adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s)
         self._refresher.follow(adopted, now)
@@ -108,17 +135,3 @@ class Flattener:
         await self._zone_probes.stop()
         if self._store is not None:
             await self._store.stop()
-
-
-def _servers(settings: Settings, rest: Callable[[], None]) -> Servers:
-    upstream = settings.upstream
-    header = proxy.LOCAL if upstream.proxy_protocol else b""
-    return Servers(upstream.servers, upstream.timeout_s, recursion=False, header=header, rest=rest)
-
-
-def _resolvers(settings: Settings, rest: Callable[[], None]) -> Servers:
-    return Servers(expand(settings.resolver.servers), settings.resolver.timeout_s, recursion=True, rest=rest)
-
-
-def _scope(settings: Settings) -> ConfiguredScope:
-    return ConfiguredScope(settings.flatten, frozenset(settings.access.zones))

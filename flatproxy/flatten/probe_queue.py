@@ -22,7 +22,7 @@ PARENTS = 1_000
 
 
 @define
-class NewNames:
+class ProbeQueue:
     """Two queues: `urgent` are names around which no zone may be known, `patient` those in a known zone."""
 
     urgent: deque[bytes] = field(factory=deque)

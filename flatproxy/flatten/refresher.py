@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 from time import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import dns.rdatatype
 from attrs import define, field
@@ -20,8 +20,8 @@ from twisted.logger import Logger
 
 from flatproxy.counts import BucketTable
 from flatproxy.errors import ChainBroken, ChainLoop, ChainTooLong, FlatproxyError, UpstreamTimeout
-from flatproxy.flatten.chain import Chain, Found, Scope
-from flatproxy.flatten.token_bucket import Allowance
+from flatproxy.flatten.chain import Chain
+from flatproxy.flatten.token_bucket import TokenBucket
 from flatproxy.table.agenda import Agenda
 from flatproxy.table.ladder import Resolution, lifetime_s
 from flatproxy.wire import names
@@ -29,9 +29,7 @@ from flatproxy.wire import names
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import dns.message
-    import dns.name
-
+    from flatproxy.flatten.chain import Asker, Found, Scope
     from flatproxy.table.table import Adopted, Table
     from flatproxy.table.target import Target
 
@@ -51,13 +49,6 @@ FAILURE_S = 5.0
 MAX_FAILURE_S = 300.0
 
 _OUTCOMES: dict[type[FlatproxyError], str] = {ChainLoop: "loop", ChainTooLong: "too_long", UpstreamTimeout: "timeout"}
-
-
-class Asker(Protocol):
-    """Who answers a question of the walk."""
-
-    async def ask(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
-        """Return the response; raises `UpstreamTimeout` or `ChainError`."""
 
 
 def refresh_at(now: float, lifetime: float, chance: float) -> float:
@@ -82,7 +73,7 @@ async def walk(chain: Chain, resolvers: Asker, upstream: Asker, rest: Callable[[
     while (ask := chain.ask) is not None:
         response = await (upstream if ask.upstream else resolvers).ask(ask.name, chain.rdtype)
         rest()
-        chain.told(response)
+        chain.receive(response)
         rest()
     if chain.found is None:
         raise ChainBroken("the walk ended nowhere")
@@ -112,7 +103,7 @@ class Refresher:
     """When to resolve each target next; it is not there while it is being resolved."""
     _running: dict[Target, asyncio.Task[None]] = field(factory=dict)
     _going_on: asyncio.Handle | None = None
-    _pace: Allowance = field(factory=lambda: Allowance(RATE))
+    _pace: TokenBucket = field(factory=lambda: TokenBucket(RATE))
 
     def follow(self, adopted: Adopted, now: float) -> None:
         """Resolve new targets as soon as there is room, and those that are gone no more."""
@@ -145,7 +136,7 @@ class Refresher:
 
     @property
     def _may_begin(self) -> bool:
-        return len(self._running) < CONCURRENT and self._pace.holds
+        return len(self._running) < CONCURRENT and self._pace.has_token
 
     def _begin_one(self, now: float) -> bool:
         """Begin a resolution; False where none is due or as many are under way as may be."""

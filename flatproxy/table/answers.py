@@ -97,7 +97,7 @@ class TargetAnswer:
         return until
 
     def look(self, now: float, *, cold: bool) -> float:
-        """Count, and publish a change of rung; return when to look again. A cold answer's rung is nobody's news."""
+        """Count, and publish a change of rung unless cold; return when to look again."""
         until = self.count(now, cold=cold)
         if not cold and self._rung is not None and self._rung is not self.said:
             before, self.said = self.said, self._rung

@@ -130,7 +130,7 @@ def chain(data: bytes) -> None:
         if not size:
             continue
         try:
-            walk.told(dns.message.from_wire(message))
+            walk.receive(dns.message.from_wire(message))
         except (dns.exception.DNSException, ValueError):
             continue
         except ChainError:
@@ -160,7 +160,7 @@ def configuration(data: bytes) -> None:
 def state(data: bytes) -> None:
     """A state file: rows, or an error that the store counts; then it can be written again."""
     with tempfile.TemporaryDirectory() as folder:
-        kept = store.Store(Path(folder) / "answers.sqlite")
+        kept = store.SqliteStore(Path(folder) / "answers.sqlite")
         kept.path.write_bytes(data)
         rows = kept.load()
         for row in rows:

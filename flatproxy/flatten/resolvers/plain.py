@@ -144,7 +144,7 @@ class Servers:
     asked: Endpoint | None = None
     """Who answered last."""
     header: bytes = b""
-    """What each of them must be told before a query, such as a PROXY header."""
+    """Octets that come before each query, such as a PROXY header."""
     rest: Callable[[], None] = _no_rest
 
     async def ask(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
