@@ -13,7 +13,7 @@ from flatproxy.wire import names
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-PIECE = 200
+NAMES_AT_ONCE = 200
 """Names compared at once with those before: a fraction of a millisecond."""
 SORTED = 100
 """Names put where they can wait at once."""
@@ -46,7 +46,7 @@ class ProbeQueue:
         """Find new names, some at a time, one of each parent first; return zones that turn out to have no name."""
         if self._compared is None:
             return set()
-        part = list(islice(self._compared, PIECE))
+        part = list(islice(self._compared, NAMES_AT_ONCE))
         for name in part:
             if self._unused and (apex := apex_of(name)) is not None:
                 self._unused.discard(apex)

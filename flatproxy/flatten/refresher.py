@@ -37,7 +37,7 @@ log = Logger()
 
 CONCURRENT = 64
 """Resolutions under way at once."""
-RATE = 1_000.0
+BEGIN_RATE = 1_000.0
 """Resolutions begun in a second: more would take most of a core."""
 BEGUN_AT_ONCE = 2
 """Resolutions begun in one turn of the loop: their pieces run in a row in the next one."""
@@ -103,7 +103,7 @@ class Refresher:
     """When to resolve each target next; it is not there while it is being resolved."""
     _running: dict[Target, asyncio.Task[None]] = field(factory=dict)
     _going_on: asyncio.Handle | None = None
-    _pace: TokenBucket = field(factory=lambda: TokenBucket(RATE))
+    _pace: TokenBucket = field(factory=lambda: TokenBucket(BEGIN_RATE))
 
     def follow(self, adopted: Adopted, now: float) -> None:
         """Resolve new targets as soon as there is room, and those that are gone no more."""

@@ -26,7 +26,7 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from flatproxy.errors import FlatproxyError, UpstreamTimeout
-from flatproxy.flatten.probe_queue import PIECE, ProbeQueue
+from flatproxy.flatten.probe_queue import NAMES_AT_ONCE, ProbeQueue
 from flatproxy.flatten.token_bucket import TokenBucket
 from flatproxy.wire import names, records
 from flatproxy.wire.types import TYPE_SOA
@@ -111,7 +111,7 @@ class ZoneProbes:
         if self._round_due == float("inf"):
             self._round_due = now + INTERVAL_S
         self._now = now
-        for _ in range(COMPARED // PIECE):
+        for _ in range(COMPARED // NAMES_AT_ONCE):
             for apex in self._queue.compare(self.zones.apex):
                 self.zones.gone(apex)
             self.rest()

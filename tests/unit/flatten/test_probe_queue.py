@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from flatproxy.flatten.probe_queue import PIECE, SORTED, ProbeQueue
+from flatproxy.flatten.probe_queue import NAMES_AT_ONCE, SORTED, ProbeQueue
 
 
 def name(label: bytes, parent: bytes = b"\7example\3com\0") -> bytes:
@@ -18,9 +18,9 @@ def found(new: ProbeQueue, calls: int = 1) -> list[bytes]:
 
 
 def test_only_new_names_are_found_some_at_a_time() -> None:
-    new, flagged = ProbeQueue(), many(PIECE + 10)
+    new, flagged = ProbeQueue(), many(NAMES_AT_ONCE + 10)
     new.cover(dict.fromkeys(flagged[:5]), dict.fromkeys(flagged), set())
-    assert len(found(new)) == PIECE - 5
+    assert len(found(new)) == NAMES_AT_ONCE - 5
     assert sorted(found(new, 3)) == sorted(flagged[5:])
 
 
@@ -31,7 +31,7 @@ def test_one_name_of_each_parent_comes_first() -> None:
 
 
 def test_a_second_change_loses_nothing_of_the_first() -> None:
-    new, flagged = ProbeQueue(), many(PIECE * 2)
+    new, flagged = ProbeQueue(), many(NAMES_AT_ONCE * 2)
     new.cover({}, dict.fromkeys(flagged), set())
     new.cover(dict.fromkeys(flagged), dict.fromkeys(flagged), set())
     assert sorted(found(new, 3)) == sorted(flagged)
@@ -40,7 +40,7 @@ def test_a_second_change_loses_nothing_of_the_first() -> None:
 def test_zones_without_a_name_are_found_by_the_same_look() -> None:
     new, parent = ProbeQueue(), b"\7example\3com\0"
     gone = name(b"gone", parent)
-    new.cover({}, dict.fromkeys(many(PIECE + 1)), {parent, gone})
+    new.cover({}, dict.fromkeys(many(NAMES_AT_ONCE + 1)), {parent, gone})
     looks = [new.compare(lambda _name: parent) for _ in range(4)]
     assert looks == [set(), set(), {gone}, set()]
 

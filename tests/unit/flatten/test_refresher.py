@@ -8,7 +8,7 @@ import pytest
 from attrs import define, field
 
 from flatproxy.config.settings import Rule
-from flatproxy.flatten.refresher import BEGUN_AT_ONCE, RATE, SLICE_S, Refresher, refresh_at, retry_at
+from flatproxy.flatten.refresher import BEGIN_RATE, BEGUN_AT_ONCE, SLICE_S, Refresher, refresh_at, retry_at
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.ladder import Rung
@@ -254,7 +254,7 @@ class TestManyTargets:
                 world.now += 0.001
                 world.refresher.tick(world.now)
                 await asyncio.sleep(0)
-            assert len(world.resolver.asked) <= 1.15 * RATE
+            assert len(world.resolver.asked) <= 1.15 * BEGIN_RATE
             await world.refresher.stop()
 
         asyncio.run(script())
