@@ -108,19 +108,17 @@ class Rules(dict[bytes, Rule]):
     def groups(self) -> tuple[Group, ...]:
         """The names by their rules; worked out once, which takes a while."""
         first: dict[int, tuple[Rule, bytes]] = {}
-        counts: dict[int, int] = {}
         others: dict[int, list[bytes]] = {}
+        sizes: dict[int, int] = {}
         for name, rule in self.items():  # a loop, not `Counter`: no other thread could run while that counts a million
             key = id(rule)
-            if key not in counts:
-                first[key], counts[key] = (rule, name), 1
+            if key not in sizes:
+                first[key], sizes[key] = (rule, name), 1
                 continue
-            counts[key] += 1
-            if counts[key] == 2:
-                others[key] = [name]
-            elif counts[key] <= NAMES_KEPT + 1:
-                others[key].append(name)
-        return tuple(Group(rule, name, tuple(others.get(key, ())), counts[key]) for key, (rule, name) in first.items())
+            sizes[key] += 1
+            if len(more := others.setdefault(key, [])) < NAMES_KEPT:
+                more.append(name)
+        return tuple(Group(rule, name, tuple(others.get(key, ())), sizes[key]) for key, (rule, name) in first.items())
 
 
 def _as_rules(rules: Mapping[bytes, Rule]) -> Rules:

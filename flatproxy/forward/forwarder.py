@@ -136,6 +136,10 @@ class Forwarder:
             raise FlatproxyError(f"cannot open a socket to every upstream server: {error.strerror}") from None
         return pool
 
+    def serve_packets(self) -> None:
+        """Serve the packets that are there now."""
+        packets().serve()
+
     @property
     def listening(self) -> list[Endpoint]:
         """The addresses that are read from."""

@@ -17,7 +17,7 @@ from flatproxy.observe.change_log import ChangeLog
 from flatproxy.observe.http import HttpSide
 from flatproxy.observe.sources import Sources
 from flatproxy.process import phases
-from flatproxy.table.status import not_fresh, statuses
+from flatproxy.table import status
 from flatproxy.table.table import Table
 from flatproxy.wire import names
 
@@ -48,8 +48,8 @@ class App:
         self._record = record
         self._table = Table()
         self._table.feed.subscribe(ChangeLog())
-        self._flattener = Flattener(self._table)
         self._forwarder = Forwarder(reactor, self._table, listen_at)
+        self._flattener = Flattener(self._table, self._forwarder.serve_packets)
         registry = CollectorRegistry()
         metrics.register(registry, self._sources(), monotonic)
         self._http = HttpSide(
@@ -95,8 +95,9 @@ class App:
             servers=lambda: forwarder.servers,
             names_by_rung=lambda: {rung.name.lower(): count for rung, count in self._table.tally.names.items()},
             statuses=self.statuses,
-            not_fresh=lambda now: not_fresh(self._table, now),
+            not_fresh=lambda now: status.not_fresh(self._table, now),
             resolve_latency=flattener.latency,
+            addresses_cut=lambda: self._table.tally.left_out,
             state_errors=lambda: flattener.state_errors,
             signed_zones=lambda: map(names.to_text, self._table.zones.signed),
             reload=lambda: self._record,
@@ -120,11 +121,15 @@ class App:
 
     def statuses(self, now: float) -> Iterator[NameStatus]:
         """Yield what each flagged name answers at `now`."""
-        return statuses(self._table, now)
+        return status.statuses(self._table, now)
 
     def missing(self) -> list[str]:
         """Say what is not ready yet; nothing when all is."""
-        return [*self._forwarder.missing(), *self._flattener.missing()]
+        return list(self._missing())
+
+    def _missing(self) -> Iterator[str]:
+        yield from self._forwarder.missing()
+        yield from status.missing(self._table)
 
     def _tick(self) -> None:
         now = monotonic()
@@ -134,7 +139,7 @@ class App:
                     part()
                 except Exception:  # noqa: BLE001 - one part's fault must not stop the others
                     log.failure("a periodic task went wrong", event="tick_failed")
-        if not self._ready and not self.missing():
+        if not self._ready and next(self._missing(), None) is None:
             self._ready = True
             log.info("ready", event="ready")
         self.ticked_at = now

@@ -1,4 +1,4 @@
-"""Reads the little that the ordinary road needs from a message, without parsing it.
+"""Reads the little that forwarding needs of a message, without parsing it.
 
 A message stays `bytes`; nothing here allocates more than a slice. Whatever these functions cannot follow they
 call not plain, and the caller forwards it untouched. RFC 1035 section 4.1 is the source of every offset.

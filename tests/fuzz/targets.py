@@ -41,7 +41,7 @@ RULE = Rule(target=TARGET)
 
 def _table() -> Table:
     table = Table()
-    for target in table.adopt({FLAGGED: RULE}, 0.0, 0.0):
+    for target in table.adopt({FLAGGED: RULE}, 0.0, 0.0).new:
         rdata = b"\xc6\x33\x64\x01" if target.rdtype == TYPE_A else b"\x20\x01\x0d\xb8" + bytes(12)
         resolution = Resolution(rdatas=(rdata,), ttl_s=60, names=("lb.example.net",), resolved_at=0.0)
         target.settle(resolution, "addresses", 0.0)
@@ -128,7 +128,7 @@ def chain(data: bytes) -> None:
         if not size:
             continue
         try:
-            walk.told(dns.message.from_wire(message))
+            walk.receive(dns.message.from_wire(message))
         except (dns.exception.DNSException, ValueError):
             continue
         except ChainError:
@@ -158,7 +158,7 @@ def configuration(data: bytes) -> None:
 def state(data: bytes) -> None:
     """A state file: rows, or an error that the store counts; then it can be written again."""
     with tempfile.TemporaryDirectory() as folder:
-        kept = store.Store(Path(folder) / "answers.sqlite")
+        kept = store.SqliteStore(Path(folder) / "answers.sqlite")
         kept.path.write_bytes(data)
         rows = kept.load()
         for row in rows:
