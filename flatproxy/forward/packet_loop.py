@@ -63,6 +63,9 @@ class Readers(Protocol):
     def remove(self, readable: Readable) -> None:
         """Stop doing so; to be called before the descriptor is closed."""
 
+    def serve(self) -> None:
+        """Serve the packets that are there now."""
+
 
 class PacketSelector(selectors.DefaultSelector):
     """Registers asyncio's descriptors as ever, and packet sockets beside them."""
