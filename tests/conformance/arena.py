@@ -10,22 +10,26 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 from attrs import evolve, frozen
 
+from tests.support.scripted import plain
+
 from . import zones
 from .backend import RealBackend
 from .proxies import KINDS
 from .subject import Options, Subject
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from .dnsio import Address
+    from tests.support.ports import Address
+    from tests.support.scripted import Answer, Query, Scripted
 
 
 class Placed(Protocol):
     """Whatever a subject can be started in front of: a nameserver, real or scripted, or a relay to one."""
 
     @property
-    def where(self) -> Address: ...
+    def address(self) -> Address: ...
 
 
 @frozen(kw_only=True)
@@ -79,7 +83,7 @@ class Arena:
         """Return the shared subject in front of a shared nameserver."""
         backend = self.backend(kind)
         if kind not in self._subjects:
-            self._subjects[kind] = self.subject(Options(backends=(backend.where,), probe=zones.PLAIN))
+            self._subjects[kind] = self.subject(Options(backends=(backend.address,), probe=zones.PLAIN))
         return self._subjects[kind]
 
     def verify_alive(self, kind: str) -> None:
@@ -112,7 +116,7 @@ class Arena:
 
     def subject_before(self, *backends: Placed, **options: Any) -> Subject:
         """Start a subject in front of the backends, with `Options` fields by name; the caller stops it."""
-        return self.subject(Options(backends=tuple(backend.where for backend in backends), **options))
+        return self.subject(Options(backends=tuple(backend.address for backend in backends), **options))
 
     def stop(self) -> None:
         for subject in self._subjects.values():
@@ -138,3 +142,9 @@ class Launch:
     def stop(self) -> None:
         for subject in self._running:
             subject.stop()
+
+
+class MakeStub(Protocol):
+    """What the fixture `make_stub` gives."""
+
+    def __call__(self, answer: Callable[[Query], Answer] = plain, *, port: int = 0) -> Scripted: ...

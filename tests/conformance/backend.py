@@ -6,13 +6,16 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-from . import dnsio, packets, zones
-from .ports import free_port, wait_until
+from tests.support import dnsio, packets
+from tests.support.ports import free_port
+from tests.support.waiting import wait_until
+
+from . import zones
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .dnsio import Address
+    from tests.support.ports import Address
 
 KINDS = ("nsd", "knot", "bind")
 
@@ -132,7 +135,7 @@ class RealBackend:
         self.start()
 
     @property
-    def where(self) -> Address:
+    def address(self) -> Address:
         return self.host, self.port
 
     @property
@@ -158,8 +161,8 @@ class RealBackend:
         probe = packets.query(zones.PLAIN, packets.SOA)
         if self.process.poll() is not None:
             return True
-        found = dnsio.udp(self.where, probe, 0.2)
-        return bool(found and packets.rcode_of(found) == packets.NOERROR and dnsio.tcp(self.where, probe, 0.5))
+        found = dnsio.udp(self.address, probe, 0.2)
+        return bool(found and packets.rcode_of(found) == packets.NOERROR and dnsio.tcp(self.address, probe, 0.5))
 
     def stop(self) -> None:
         """Terminate it, by force after five seconds."""

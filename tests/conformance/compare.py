@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from . import dnsio, packets
+from tests.support import dnsio, packets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -41,10 +41,12 @@ def ask_both(
         for at in range(0, len(messages), _ERRORS_A_SECOND):
             time.sleep(1.01 - time.time() % 1)  # its count starts anew with each second of the clock
             some = messages[at : at + _ERRORS_A_SECOND]
-            out += zip(some, many(backend.where, some, window=64), many(subject.where, some, window=64), strict=True)
+            out += zip(
+                some, many(backend.address, some, window=64), many(subject.address, some, window=64), strict=True
+            )
         return out
-    direct = many(backend.where, messages, window=window)
-    return list(zip(messages, direct, many(subject.where, messages, window=window), strict=True))
+    direct = many(backend.address, messages, window=window)
+    return list(zip(messages, direct, many(subject.address, messages, window=window), strict=True))
 
 
 def as_backend(

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 
-from .arena import Arena, Launch, Pair
+from tests.support.scripted import Scripted, plain
+
+from .arena import Arena, Launch, MakeStub, Pair
 from .backend import KINDS as KINDS_OF_BACKEND
 from .proxies import KINDS
 from .scorecard import Scorecard
-from .stub import Stub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.support.scripted import Answer, Query
+
     from .backend import RealBackend
-    from .stub import Query
     from .subject import Subject
 
 
@@ -88,21 +90,13 @@ def start(arena: Arena) -> Iterator[Launch]:
     launch.stop()
 
 
-class MakeStub(Protocol):
-    """What the fixture `make_stub` gives."""
-
-    def __call__(
-        self, answer: Callable[[Query], bytes | list[bytes] | None] | None = None, *, port: int = 0
-    ) -> Stub: ...
-
-
 @pytest.fixture
 def make_stub(arena: Arena) -> Iterator[MakeStub]:
     """Start scripted backends of this test's own; they end with the test."""
-    stubs: list[Stub] = []
+    stubs: list[Scripted] = []
 
-    def make(answer: Callable[[Query], bytes | list[bytes] | None] | None = None, *, port: int = 0) -> Stub:
-        stubs.append(Stub(answer, port=port or arena.claim_backend_port()))
+    def make(answer: Callable[[Query], Answer] = plain, *, port: int = 0) -> Scripted:
+        stubs.append(Scripted(answer, port=port or arena.claim_backend_port()).start())
         return stubs[-1]
 
     yield make
@@ -111,12 +105,12 @@ def make_stub(arena: Arena) -> Iterator[MakeStub]:
 
 
 @pytest.fixture
-def stub(make_stub: MakeStub) -> Stub:
+def stub(make_stub: MakeStub) -> Scripted:
     """One scripted backend; set `stub.answer` to script it."""
     return make_stub()
 
 
 @pytest.fixture
-def stub_proxy(start: Launch, stub: Stub) -> Subject:
+def stub_proxy(start: Launch, stub: Scripted) -> Subject:
     """A subject of this test's own in front of `stub`."""
     return start(stub)

@@ -10,8 +10,10 @@ import random
 import struct
 from typing import TYPE_CHECKING
 
-from . import packets, zones
-from .packets import edns, header, name, option, query, question, record
+from tests.support import packets
+from tests.support.packets import edns, header, name, option, query, question, record
+
+from . import zones
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

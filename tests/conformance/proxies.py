@@ -7,13 +7,14 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from .ports import free_port
+from tests.support.ports import free_port
+
 from .subject import Direct, External, Subject, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from .dnsio import Address
+    from tests.support.ports import Address
 
 
 def _endpoint(where: Address) -> str:

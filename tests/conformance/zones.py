@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
-from . import packets
+from tests.support import packets
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-from collections.abc import Callable
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import dns.message
 import pytest
 
-from flatproxy.flatten.store import read
-from tests.integration.harness.configuration import configuration
-from tests.integration.harness.internet import FakeInternet, Mood
-from tests.integration.harness.load import Load
-from tests.integration.harness.proxy import Proxy
-from tests.integration.harness.waiting import until
+from tests.support.configuration import configuration
+from tests.support.internet import FakeInternet, Mood
+from tests.support.load import Load
+from tests.support.waiting import until
+
+from .losses import FLAGGED, FLATTEN, PLAIN, replies, saved
 
 if TYPE_CHECKING:
-    from tests.integration.harness.nsd import Nsd
+    from tests.support.nsd import Nsd
 
-    from .conftest import Count, Took
-
-Start = Callable[..., Proxy]
-
-FLAGGED, PLAIN = ("example.com", "A"), ("example.com", "MX")
-FLATTEN = {"example.com": {"target": "lb.test", "fallback": ["198.51.100.200"]}}
-
-
-def replies(load: Load, number: int) -> None:
-    """Wait for so many more."""
-    goal = len(load.asked) + number
-    until(lambda: len(load.asked) >= goal, f"{number} more replies", 20)
-
-
-def saved(path: str) -> bool:
-    """Tell whether the state file holds addresses of type A."""
-    with contextlib.suppress(sqlite3.Error, ValueError):
-        return any(row.rdtype == 1 for row in read(Path(path)))
-    return False
+    from .losses import Count, Start, Took
 
 
 def test_upstream_killed_and_restarted(nsd: Nsd, resolver: FakeInternet, start: Start, count: Count) -> None:

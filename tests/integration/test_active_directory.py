@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import define
 
-from .harness.child import Child, program, run
-from .harness.waiting import until
+from tests.support.child import Child, program, run
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +75,7 @@ class Domain:
 
     def update_over_udp(self, name: str, address: str, port: int) -> str:
         """Send the update over UDP, which nsupdate never does, and return what it printed."""
-        script = Path(__file__).parent / "harness" / "gss_update.py"
+        script = Path(__file__).parents[1] / "support" / "gss_update.py"
         done = subprocess.run(
             ["ip", "netns", "exec", NAMESPACE, SYSTEM_PYTHON, str(script), str(port), name, address],
             capture_output=True,

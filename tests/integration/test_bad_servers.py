@@ -15,19 +15,19 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from .harness import queries, raw
-from .harness.configuration import configuration
-from .harness.exchange import over_udp
-from .harness.internet import FakeInternet, Mood
-from .harness.proxy import Proxy
-from .harness.standin import TCP, UDP, Reply, StandIn
-from .harness.waiting import until
-from .harness.zones import wire_name
+from tests.support import dnsio, packets, queries
+from tests.support.configuration import configuration
+from tests.support.exchange import over_udp
+from tests.support.internet import FakeInternet, Mood
+from tests.support.proxy import Proxy
+from tests.support.scripted import TCP, UDP, Answer, Query, Scripted
+from tests.support.waiting import until
+from tests.support.zones import wire_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from .harness.nsd import Nsd
+    from tests.support.nsd import Nsd
 
 Start = Callable[..., Proxy]
 
@@ -92,23 +92,25 @@ class _Liar:
     lie: Callable[[bytes], bytes] | None = None
     truth_after_s: float | None = 0.05
 
-    def __call__(self, query: bytes, _transport: str) -> Sequence[Reply]:
-        if self.lie is None or b"\3lie" not in query[:20]:
-            return [Reply(_wire(query))] if query[4:6] == b"\0\1" else []
-        lies = [Reply(self.lie(query))]
-        return lies if self.truth_after_s is None else [*lies, Reply(_wire(query), self.truth_after_s)]
+    def __call__(self, query: Query) -> Answer:
+        wire = query.data
+        if self.lie is None or b"\3lie" not in wire[:20]:
+            return _wire(wire) if wire[4:6] == b"\0\1" else None
+        if self.truth_after_s is not None:
+            query.reply_later(_wire(wire), self.truth_after_s)
+        return self.lie(wire)
 
 
 @pytest.fixture(scope="module")
-def liar() -> Iterator[StandIn]:
-    server = StandIn(_Liar())
+def liar() -> Iterator[Scripted]:
+    server = Scripted(_Liar())
     server.start()
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="module")
-def before_the_liar(liar: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+def before_the_liar(liar: Scripted, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     config = configuration(
         upstream=[liar.address],
         upstream_={"timeout": "400ms"},
@@ -127,12 +129,12 @@ def _good(proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("lie", _LIES)
-def test_only_the_truth_is_passed_on(liar: StandIn, before_the_liar: Proxy, lie: str) -> None:
+def test_only_the_truth_is_passed_on(liar: Scripted, before_the_liar: Proxy, lie: str) -> None:
     """A lie over UDP is thrown away and the truth behind it delivered: one reply, to the question."""
-    script = liar.script = _Liar()
+    script = liar.answer = _Liar()
     script.lie = _LIES[lie]
     mismatched = before_the_liar.metrics().value("upstream_mismatched_total")
-    with raw.udp_socket(before_the_liar.address) as sock:
+    with dnsio.udp_socket(before_the_liar.address) as sock:
         for number in range(5):
             wire = number.to_bytes(2, "big") + queries.query(wire_name("lie.example.com"), 1)[2:]
             sock.send(wire)
@@ -145,12 +147,12 @@ def test_only_the_truth_is_passed_on(liar: StandIn, before_the_liar: Proxy, lie:
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
 @pytest.mark.parametrize("lie", _LIES)
-def test_nothing_but_lies_is_servfail(liar: StandIn, before_the_liar: Proxy, lie: str, *, tcp: bool) -> None:
+def test_nothing_but_lies_is_servfail(liar: Scripted, before_the_liar: Proxy, lie: str, *, tcp: bool) -> None:
     """No answer is made of a lie; the client is told, and the server that also tells the truth stays in use."""
-    script = liar.script = _Liar()
+    script = liar.answer = _Liar()
     script.lie, script.truth_after_s = _LIES[lie], None
     wire = b"\x77\x88" + queries.query(wire_name("lie.example.com"), 1)[2:]
-    reply = (raw.tcp if tcp else raw.udp)(before_the_liar.address, wire)
+    reply = (dnsio.tcp if tcp else dnsio.udp)(before_the_liar.address, wire)
     if reply is None:
         assert tcp, "over UDP a query always gets an answer"
     else:
@@ -160,146 +162,145 @@ def test_nothing_but_lies_is_servfail(liar: StandIn, before_the_liar: Proxy, lie
     _good(before_the_liar)
 
 
-def test_one_query_one_reply(liar: StandIn, before_the_liar: Proxy) -> None:
-    liar.script = lambda query, _transport: [Reply(_wire(query))] * 3
-    with raw.udp_socket(before_the_liar.address, 0.5) as sock:
+def test_one_query_one_reply(liar: Scripted, before_the_liar: Proxy) -> None:
+    liar.answer = lambda query: [_wire(query.data)] * 3
+    with dnsio.udp_socket(before_the_liar.address, 0.5) as sock:
         sock.send(b"\1\2" + queries.query(wire_name("thrice.example.com"), 1)[2:])
         assert sock.recv(4096)[:2] == b"\1\2"
         with pytest.raises(TimeoutError):
             sock.recv(4096)
-    liar.script = _Liar()
+    liar.answer = _Liar()
 
 
-def test_a_query_that_was_lost_is_sent_once_more(liar: StandIn, before_the_liar: Proxy) -> None:
+def test_a_query_that_was_lost_is_sent_once_more(liar: Scripted, before_the_liar: Proxy) -> None:
     """Half of the timeout later, under the same ID: whichever reply comes counts, and one is passed on."""
     name = wire_name("lost.example.com")
 
-    def lose_the_first(query: bytes, _transport: str) -> Sequence[Reply]:
-        seen = [wire for _, wire in liar.received if name in wire]
-        return [Reply(_wire(query))] if len(seen) > 1 or name not in query else []
+    def lose_the_first(query: Query) -> Answer:
+        return _wire(query.data) if len(liar.with_octets(name)) > 1 or name not in query.data else None
 
-    liar.script = lose_the_first
-    with raw.udp_socket(before_the_liar.address) as sock:
+    liar.answer = lose_the_first
+    with dnsio.udp_socket(before_the_liar.address) as sock:
         sock.send(b"\1\2" + queries.query(name, 1)[2:])
         reply = sock.recv(4096)
     assert (reply[:2], dns.message.from_wire(reply).rcode()) == (b"\1\2", dns.rcode.NOERROR)
-    first, second = (wire for _, wire in liar.received if name in wire)
-    assert first == second
-    liar.script = _Liar()
+    first, second = liar.with_octets(name)
+    assert first.data == second.data
+    liar.answer = _Liar()
 
 
-def test_a_silent_server_is_asked_no_more_than_twice(liar: StandIn, before_the_liar: Proxy) -> None:
+def test_a_silent_server_is_asked_no_more_than_twice(liar: Scripted, before_the_liar: Proxy) -> None:
     name = wire_name("silence.example.com")
-    liar.script = lambda query, _transport: [] if name in query else [Reply(_wire(query))]
-    reply = raw.udp(before_the_liar.address, b"\1\2" + queries.query(name, 1)[2:])
+    liar.answer = lambda query: None if name in query.data else _wire(query.data)
+    reply = dnsio.udp(before_the_liar.address, b"\1\2" + queries.query(name, 1)[2:])
     assert reply is not None
     assert reply[3] & 0x0F == dns.rcode.SERVFAIL
-    assert len([wire for _, wire in liar.received if name in wire]) == 2
-    liar.script = _Liar()
+    assert len(liar.with_octets(name)) == 2
+    liar.answer = _Liar()
 
 
 @pytest.mark.parametrize("rcode", ["FORMERR", "SERVFAIL", "NOTIMP", "REFUSED", "NOTAUTH"])
-def test_an_error_without_a_question_is_passed_on(liar: StandIn, before_the_liar: Proxy, rcode: str) -> None:
+def test_an_error_without_a_question_is_passed_on(liar: Scripted, before_the_liar: Proxy, rcode: str) -> None:
     """NSD and others send only a header where they do not understand a query."""
     number = dns.rcode.from_text(rcode)
-    liar.script = lambda query, _transport: [Reply(query[:2] + bytes([0x80, number]) + bytes(8))]
-    for exchange in (raw.udp, raw.tcp):
+    liar.answer = lambda query: query.data[:2] + bytes([0x80, number]) + bytes(8)
+    for exchange in (dnsio.udp, dnsio.tcp):
         wire = b"\5\6" + queries.query(wire_name("header.example.com"), 1)[2:]
         assert exchange(before_the_liar.address, wire) == b"\5\6" + bytes([0x80, number]) + bytes(8)
-    liar.script = _Liar()
+    liar.answer = _Liar()
 
 
 @pytest.mark.parametrize("rdtype", [1, 16], ids=["A", "TXT"])
-def test_a_reply_that_is_cut_harms_nobody(liar: StandIn, before_the_liar: Proxy, rdtype: int) -> None:
+def test_a_reply_that_is_cut_harms_nobody(liar: Scripted, before_the_liar: Proxy, rdtype: int) -> None:
     """It has the ID and the question, so it is passed on as it is, or SERVFAIL in its place, wherever it ends."""
     wire = b"\7\7" + queries.query(wire_name("cut.example.com"), rdtype)[2:]
     question = len(wire)
     whole = wire[:2] + b"\x84\0\0\1\0\2\0\0\0\0" + wire[12:] + b"\xc0\x0c\0\5\0\1\0\0\0\x3c\0\7\4away\xc0\x10"
     for cut in range(question, len(whole) + 1):
-        liar.script = lambda query, _transport, cut=cut: [Reply(query[:2] + whole[2:cut])]  # type: ignore[misc]
-        for exchange in (raw.udp, raw.tcp):
+        liar.answer = lambda query, cut=cut: query.data[:2] + whole[2:cut]  # type: ignore[misc]
+        for exchange in (dnsio.udp, dnsio.tcp):
             reply = exchange(before_the_liar.address, wire)
             assert reply is not None
             assert reply == whole[:cut] or reply[3] & 0x0F == dns.rcode.SERVFAIL
-    liar.script = _Liar()
+    liar.answer = _Liar()
     _good(before_the_liar)
 
 
-def test_mangled_replies_that_may_land_on_a_flagged_name(liar: StandIn, before_the_liar: Proxy) -> None:
+def test_mangled_replies_that_may_land_on_a_flagged_name(liar: Scripted, before_the_liar: Proxy) -> None:
     """These are parsed: whatever is in them, each query has one reply, and nothing is logged as an exception."""
     chance = random.Random(21)
-    asked = queries.query(wire_name("www.example.com"), 1, tail=queries.opt())
+    asked = queries.query(wire_name("www.example.com"), 1, tail=packets.edns())
     made = _answer(asked, _FALSE)
     made.answer.insert(0, dns.rrset.from_text("www.example.com.", 60, "IN", "CNAME", "example.com."))
     made.answer[1].name = dns.name.from_text("example.com")
     made.authority.append(dns.rrset.from_text("example.com.", 60, "IN", "NS", "ns1.example.com."))
     good = made.to_wire()
-    question = len(asked) - len(queries.opt())
+    question = len(asked) - len(packets.edns())
 
-    def script(query: bytes, transport: str) -> Sequence[Reply]:
-        if b"\3www" not in query[:20]:
-            return _Liar()(query, transport)
-        wire = bytearray(query[:2] + good[2:])
+    def script(query: Query) -> Answer:
+        if b"\3www" not in query.data[:20]:
+            return _Liar()(query)
+        wire = bytearray(query.data[:2] + good[2:])
         for _ in range(chance.randrange(1, 4)):
             at = chance.randrange(question, len(wire)) if chance.random() < 0.8 else chance.randrange(6, 12)
             if chance.random() < 0.7:
                 wire[at] = chance.choice((0, 1, 0x0C, 0xC0, 0xFF, chance.randrange(256)))
             elif at > question:
                 del wire[at : at + chance.randrange(1, 30)]
-        return [Reply(bytes(wire))]
+        return bytes(wire)
 
-    liar.script = script
+    liar.answer = script
     mark = before_the_liar.mark
     replies = over_udp(before_the_liar.address, [asked] * 1000, 1.0)
     assert all(reply is not None and reply[12:question] == asked[12:question] for reply in replies)
     assert sum(bytes([203, 0, 113, 1]) in (reply or b"") for reply in replies) > 100, "many did land"
-    liar.script = _Liar()
+    liar.answer = _Liar()
     assert not before_the_liar.since(mark, "exception")
     _good(before_the_liar)
 
 
-def test_a_late_reply_goes_to_nobody(liar: StandIn, before_the_liar: Proxy) -> None:
+def test_a_late_reply_goes_to_nobody(liar: Scripted, before_the_liar: Proxy) -> None:
     """The client was told SERVFAIL, asks for something else with the same ID, and gets that answer alone."""
-    liar.script = lambda query, transport: (
-        [Reply(_wire(query, _FALSE), 0.6)] if b"late" in query else _Liar()(query, transport)
+    liar.answer = lambda query: (
+        query.reply_later(_wire(query.data, _FALSE), 0.6) if b"late" in query.data else _Liar()(query)
     )
-    with raw.udp_socket(before_the_liar.address, 1.0) as sock:
+    with dnsio.udp_socket(before_the_liar.address, 1.0) as sock:
         sock.send(b"\3\4" + queries.query(wire_name("late.example.com"), 1)[2:])
         assert sock.recv(4096)[3] & 0x0F == dns.rcode.SERVFAIL
         sock.send(b"\3\4" + queries.query(wire_name("soon.example.com"), 1)[2:])
         assert dns.message.from_wire(sock.recv(4096)).answer[0][0].to_text() == _TRUE
         with pytest.raises(TimeoutError):
             sock.recv(4096)
-    liar.script = _Liar()
+    liar.answer = _Liar()
 
 
-def test_udp_stays_udp_and_tcp_stays_tcp(liar: StandIn, before_the_liar: Proxy) -> None:
+def test_udp_stays_udp_and_tcp_stays_tcp(liar: Scripted, before_the_liar: Proxy) -> None:
     """Also where the nameserver truncates: the client comes back over TCP by itself."""
 
-    def script(query: bytes, transport: str) -> Sequence[Reply]:
-        if b"large" not in query or transport == TCP:
-            return [Reply(_wire(query))]
-        made = dns.message.make_response(dns.message.from_wire(query))
+    def script(query: Query) -> Answer:
+        if b"large" not in query.data or query.transport == TCP:
+            return _wire(query.data)
+        made = dns.message.make_response(dns.message.from_wire(query.data))
         made.flags |= dns.flags.TC
-        return [Reply(made.to_wire())]
+        return made.to_wire()
 
-    liar.script = script
+    liar.answer = script
     query = dns.message.make_query("large.example.com", "A")
     with pytest.raises(dns.message.Truncated):
         dns.query.udp(query, "127.0.0.1", port=before_the_liar.address[1], timeout=2, raise_on_truncation=True)
     assert before_the_liar.ask(query, tcp=True).answer
-    assert [transport for transport, wire in liar.received if b"large" in wire] == [UDP, TCP]
-    liar.script = _Liar()
+    assert [query.transport for query in liar.with_octets(b"large")] == [UDP, TCP]
+    liar.answer = _Liar()
 
 
-def test_ids_towards_the_nameserver_are_random(liar: StandIn, before_the_liar: Proxy) -> None:
+def test_ids_towards_the_nameserver_are_random(liar: Scripted, before_the_liar: Proxy) -> None:
     """All clients use one ID: the nameserver sees hundreds (RFC 5452 section 9.2)."""
     liar.received.clear()
-    with raw.udp_socket(before_the_liar.address) as sock:
+    with dnsio.udp_socket(before_the_liar.address) as sock:
         for number in range(200):
             sock.send(b"\0\1" + queries.query(wire_name(f"i{number}.example.com"), 1)[2:])
             assert sock.recv(4096)[:2] == b"\0\1"
-    identities = [int.from_bytes(wire[:2], "big") for _, wire in liar.received if b"\7example" in wire]
+    identities = [int.from_bytes(query.data[:2], "big") for query in liar.with_octets(b"\7example")]
     assert len(set(identities)) > 190
     assert max(identities) - min(identities) > 30_000
     steps = [(after - before) % 65536 for before, after in pairwise(identities)]
@@ -325,8 +326,8 @@ def strange(request: pytest.FixtureRequest) -> Iterator[FakeInternet]:
     internet.cname("ring1.test", "ring2.test")
     internet.cname("ring2.test", "ring1.test")
     internet.cname("self.test", "self.test")
-    internet.set("huge.test", "A", [f"198.18.{third}.{last}" for third in range(6) for last in range(250)])
-    internet.set("vast.test", "A", [f"198.19.{third}.{last}" for third in range(12) for last in range(250)])
+    internet.set("huge.test", "A", [f"100.64.{third}.{last}" for third in range(6) for last in range(250)])
+    internet.set("vast.test", "A", [f"100.65.{third}.{last}" for third in range(12) for last in range(250)])
     internet.set("private.test", "A", ["10.1.2.3", "192.168.0.9"], 1)
     internet.set("zero.test", "A", ["203.0.113.60"], 0)
     internet.set("overflow.test", "A", ["203.0.113.61"], 2**31)
@@ -404,7 +405,7 @@ def test_a_chain_that_breaks(flattening: Proxy) -> None:
 
 def test_a_huge_set_is_truncated_over_udp_and_whole_over_tcp(flattening: Proxy) -> None:
     """1,500 addresses are 24,000 octets."""
-    wire = raw.udp(flattening.address, queries.query(wire_name("huge.example.com"), 1, tail=queries.opt(65535)))
+    wire = dnsio.udp(flattening.address, queries.query(wire_name("huge.example.com"), 1, tail=packets.edns(65535)))
     assert wire is not None
     assert len(wire) <= 1232
     assert wire[2] & 0x02
@@ -421,7 +422,7 @@ def test_a_vast_set_is_bounded(flattening: Proxy) -> None:
     assert reply.rcode() == dns.rcode.NOERROR
     addresses = _addresses(reply)
     assert 1000 <= len(set(addresses)) == len(addresses) <= 3000
-    assert all(address.startswith("198.19.") for address in addresses)
+    assert all(address.startswith("100.65.") for address in addresses)
 
 
 def test_a_private_address_is_answered_and_said_once(flattening: Proxy, strange: FakeInternet) -> None:

@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.bind import Bind
+from tests.support.configuration import configuration
+from tests.support.internet import FakeInternet
+from tests.support.ports import free_port, text
+from tests.support.scripted import UDP, Answer, Query, Scripted
+
 from .commands import NOWHERE, WIDTH, Output, fill, run
-from .harness.bind import Bind
-from .harness.configuration import configuration
-from .harness.internet import FakeInternet
-from .harness.ports import free_port, text
-from .harness.standin import UDP, Reply, StandIn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from .harness.nsd import Nsd
-    from .harness.proxy import Proxy
-    from .harness.zones import Zones
+    from tests.support.nsd import Nsd
+    from tests.support.proxy import Proxy
+    from tests.support.zones import Zones
 
     Check = Callable[..., Output]
 
@@ -107,16 +108,16 @@ def test_no_nameserver_at_all(check: Check) -> None:
 
 @pytest.mark.parametrize("lost", ["UDP", "TCP"])
 def test_a_nameserver_that_is_reached_over_one_transport_only(check: Check, nsd: Nsd, lost: str) -> None:
-    def script(wire: bytes, transport: str) -> Sequence[Reply]:
-        if transport.upper() == lost:
-            return ()
+    def script(query: Query) -> Answer:
+        if query.transport.upper() == lost:
+            return None
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.settimeout(5)
             sock.connect(nsd.address)
-            sock.send(wire)
-            return (Reply(sock.recv(65535)),)
+            sock.send(query.data)
+            return sock.recv(65535)
 
-    relay = StandIn(script)
+    relay = Scripted(script)
     relay.start()
     try:
         done = check(GOOD, upstream=[relay.address], upstream_={"timeout": "300ms"})
@@ -125,7 +126,7 @@ def test_a_nameserver_that_is_reached_over_one_transport_only(check: Check, nsd:
     assert done.code == 1
     assert done.findings("error") == [("error", "upstream.servers[0]")]
     assert f"does not answer over {lost}: no answer within 0.3 s" in done.what("upstream.servers[0]")
-    seen = sum(transport == UDP for transport, _ in relay.received)
+    seen = sum(query.transport == UDP for query in relay.received)
     assert seen >= 2  # also where nothing comes: a lost datagram is no finding
 
 

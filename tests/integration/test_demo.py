@@ -18,7 +18,7 @@ import dns.query
 import pytest
 from attrs import define, field
 
-from .harness.waiting import until
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

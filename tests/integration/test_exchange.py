@@ -13,12 +13,11 @@ import pytest
 from flatproxy.config.settings import Endpoint
 from flatproxy.errors import ChainBroken, UpstreamTimeout
 from flatproxy.flatten.resolver import Servers, exchange, is_own_address
-
-from .harness.internet import FakeInternet, Mood
-from .harness.standin import TCP, UDP, Reply, StandIn
+from tests.support.internet import FakeInternet, Mood
+from tests.support.scripted import TCP, UDP, Answer, Query, Scripted, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 NOBODY = Endpoint("127.0.0.1", 9)
 PATIENCE_S = 0.2
@@ -73,14 +72,13 @@ def test_nobody_there_is_known_at_once(tcp: bool | None) -> None:
 def test_a_header_comes_before_the_query_on_both_transports() -> None:
     header = b"HEADER"
 
-    def script(wire: bytes, transport: str) -> Sequence[Reply]:
-        if transport == UDP:
-            assert wire.startswith(header)
-            query = dns.message.from_wire(wire[len(header) :])
-            return (Reply(dns.message.make_response(query).to_wire()),)
-        return ()
+    def script(query: Query) -> Answer:
+        if query.transport == UDP:
+            assert query.data.startswith(header)
+            return dns.message.make_response(dns.message.from_wire(query.data[len(header) :])).to_wire()
+        return None
 
-    server = StandIn(script)
+    server = Scripted(script)
     server.start()
     try:
         there = Endpoint(*server.address)
@@ -91,7 +89,7 @@ def test_a_header_comes_before_the_query_on_both_transports() -> None:
     finally:
         server.stop()
     # Framed as a message of two octets, which is how the stand-in reads it; the query follows.
-    assert [wire for transport, wire in server.received if transport == TCP] == [b"HI", query.to_wire()]
+    assert [received.data for received in server.received if received.transport == TCP] == [b"HI", query.to_wire()]
 
 
 def ask_several(*endpoints: Endpoint) -> Servers:
@@ -107,10 +105,10 @@ def test_the_first_that_answers_is_taken_and_named(internet: FakeInternet) -> No
 
 
 def test_why_each_of_several_did_not_answer() -> None:
-    silent = StandIn(lambda _wire, _transport: ())
-    silent.start()
+    mute = Scripted(silent)
+    mute.start()
     try:
-        there = Endpoint(*silent.address)
+        there = Endpoint(*mute.address)
         with pytest.raises(ChainBroken, match=f"^honest.test A: {there}: no answer within 0.4 s; {NOBODY}: connection"):
             ask_several(there, NOBODY)
         with pytest.raises(UpstreamTimeout, match=r"^honest.test A: no answer within 0.8 s$"):
@@ -118,7 +116,7 @@ def test_why_each_of_several_did_not_answer() -> None:
         with pytest.raises(ChainBroken, match="there is no server to ask"):
             ask_several()
     finally:
-        silent.stop()
+        mute.stop()
 
 
 def test_own_addresses() -> None:

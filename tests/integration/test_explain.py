@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flatproxy.flatten import store
+from tests.support.configuration import configuration
+from tests.support.internet import FakeInternet
+from tests.support.ports import text
+from tests.support.zones import PLACEHOLDERS, wire_name
 
 from .commands import NOWHERE, WIDTH, Output, fill, run
-from .harness.configuration import configuration
-from .harness.internet import FakeInternet
-from .harness.ports import text
-from .harness.zones import PLACEHOLDERS, wire_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from .harness.nsd import Nsd
+    from tests.support.nsd import Nsd
 
     Explain = Callable[..., Output]
 

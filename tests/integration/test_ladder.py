@@ -11,18 +11,18 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from .harness.configuration import configuration
-from .harness.internet import FakeInternet, Mood
-from .harness.load import Load
-from .harness.proxy import Proxy
-from .harness.waiting import until
+from tests.support.configuration import configuration
+from tests.support.internet import FakeInternet, Mood
+from tests.support.load import Load
+from tests.support.proxy import Proxy
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from .harness.nameserver import Nameserver
-    from .harness.nsd import Nsd
+    from tests.support.nameserver import Nameserver
+    from tests.support.nsd import Nsd
 
 Start = Callable[..., Proxy]
 

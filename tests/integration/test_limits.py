@@ -7,6 +7,7 @@ import resource
 import selectors
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -15,18 +16,18 @@ import dns.message
 import dns.rcode
 import pytest
 
-from .harness import queries, raw
-from .harness.configuration import configuration
-from .harness.proxy import Proxy
-from .harness.proxy_header import header
-from .harness.standin import Reply, StandIn
-from .harness.waiting import until
-from .harness.zones import wire_name
+from tests.support import dnsio, packets, queries
+from tests.support.configuration import configuration
+from tests.support.proxy import Proxy
+from tests.support.proxy_header import header
+from tests.support.scripted import Answer, Query, Scripted
+from tests.support.waiting import until
+from tests.support.zones import wire_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-    from .harness.internet import FakeInternet
+    from tests.support.internet import FakeInternet
 
 _GOOD = queries.query(wire_name("mail.example.com"), 15)
 _FLATTENED = queries.query(wire_name("example.com"), 1)
@@ -37,23 +38,25 @@ _PADDING = bytes(50_000)
 
 
 @pytest.fixture
-def upstream() -> Iterator[StandIn]:
+def upstream() -> Iterator[Scripted]:
     """Says nothing to `silent`, and very much to `large`."""
 
-    def script(wire: bytes, _transport: str) -> Sequence[Reply]:
+    def script(query: Query) -> Answer:
+        wire = query.data
         if b"silent" in wire:
-            return ()
+            return None
         reply = wire[:2] + bytes((wire[2] | 0x84, 0)) + wire[4:]
-        return (Reply(reply + _PADDING if b"large" in wire else reply),)
+        if b"large" in wire:
+            writer.submit(query.reply, reply + _PADDING)  # the server reads on while the client does not
+            return None
+        return reply
 
-    server = StandIn(script)
-    server.start()
-    yield server
-    server.stop()
+    with ThreadPoolExecutor(1) as writer, Scripted(script) as server:
+        yield server
 
 
 @pytest.fixture
-def begin(upstream: StandIn, internet: FakeInternet, start: Callable[..., Proxy]) -> Callable[..., Proxy]:
+def begin(upstream: Scripted, internet: FakeInternet, start: Callable[..., Proxy]) -> Callable[..., Proxy]:
     """Start the proxy with so many descriptors and so much patience."""
     internet.set("lb.test", "A", ["203.0.113.1"])
 
@@ -77,20 +80,20 @@ def _connect(proxy: Proxy, source: str = "127.0.0.1") -> socket.socket:
 def _asks(connection: socket.socket, message: bytes = _GOOD) -> bytes | None:
     """Return the reply to a message, None where the connection is closed."""
     with contextlib.suppress(ConnectionError):
-        connection.sendall(raw.framed(message))
-        return raw.read_frame(connection)
+        connection.sendall(packets.frame(message))
+        return dnsio.read_frame(connection)
     return None
 
 
 def _serves_udp(proxy: Proxy) -> None:
     for message in (_GOOD, _FLATTENED):
-        reply = raw.udp(proxy.address, message)
+        reply = dnsio.udp(proxy.address, message)
         assert reply is not None
         assert reply[3] & 0x0F == dns.rcode.NOERROR
 
 
-def _silent_ones(upstream: StandIn) -> int:
-    return sum(b"silent" in wire for _, wire in upstream.received)
+def _silent_ones(upstream: Scripted) -> int:
+    return len(upstream.with_octets(b"silent"))
 
 
 def _descriptors(proxy: Proxy) -> int:
@@ -117,7 +120,7 @@ def test_idle_connections_make_room_and_busy_ones_stay(begin: Callable[..., Prox
     before = _descriptors(proxy)
     with contextlib.ExitStack() as stack:
         busy = stack.enter_context(_connect(proxy))
-        busy.sendall(raw.framed(_SILENT))
+        busy.sendall(packets.frame(_SILENT))
         opened = []
         for number in range(2 * _BOUND):
             connection = stack.enter_context(_connect(proxy, f"127.0.{number % 5}.9"))
@@ -128,7 +131,7 @@ def test_idle_connections_make_room_and_busy_ones_stay(begin: Callable[..., Prox
         _serves_udp(proxy)
         assert all(_asks(connection) for connection in opened[_BOUND + 1 :]), "the youngest are still there"
         assert not any(_asks(connection) for connection in opened[: _BOUND + 1]), "the oldest are not"
-        reply = raw.read_frame(busy)
+        reply = dnsio.read_frame(busy)
         assert reply is not None
         assert reply[3] & 0x0F == dns.rcode.SERVFAIL
         assert proxy.metrics().value("tcp_refused_total") == 0
@@ -136,12 +139,12 @@ def test_idle_connections_make_room_and_busy_ones_stay(begin: Callable[..., Prox
     until(lambda: _descriptors(proxy) <= before + 2, "the descriptors are given back")
 
 
-def test_where_all_are_busy_the_new_one_is_closed(begin: Callable[..., Proxy], upstream: StandIn) -> None:
+def test_where_all_are_busy_the_new_one_is_closed(begin: Callable[..., Proxy], upstream: Scripted) -> None:
     proxy = begin("3s", _FEW)
     with contextlib.ExitStack() as stack:
         opened = [stack.enter_context(_connect(proxy, f"127.0.{number % 5}.9")) for number in range(_BOUND)]
         for connection in opened:
-            connection.sendall(raw.framed(_SILENT))
+            connection.sendall(packets.frame(_SILENT))
         until(lambda: _silent_ones(upstream) == _BOUND, "all of them have asked")
         with _connect(proxy) as late:
             assert _asks(late) is None
@@ -149,7 +152,7 @@ def test_where_all_are_busy_the_new_one_is_closed(begin: Callable[..., Proxy], u
         assert proxy.metrics().value("tcp_evicted_total") == 0
         _serves_udp(proxy)
         for connection in opened:
-            reply = raw.read_frame(connection)
+            reply = dnsio.read_frame(connection)
             assert reply is not None
             assert reply[3] & 0x0F == dns.rcode.SERVFAIL
         with _connect(proxy) as later:
@@ -182,11 +185,11 @@ def test_idle_ones_are_closed(begin: Callable[..., Proxy]) -> None:
     proxy = begin("45s", listen={"proxy_from": ["127.0.0.8/32"]})
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
         waiting = stack.enter_context(_connect(proxy))
-        waiting.sendall(raw.framed(_SILENT))
+        waiting.sendall(packets.frame(_SILENT))
         mute, half, served, dripped, headed = (
             stack.enter_context(_connect(proxy, source)) for source in ("127.0.0.1",) * 4 + ("127.0.0.8",)
         )
-        half.sendall(raw.framed(_GOOD)[:-1])
+        half.sendall(packets.frame(_GOOD)[:-1])
         headed.sendall(header("192.0.2.1", tcp=True)[:-1])
         assert _asks(served)
         open_still = {mute, half, served, dripped, headed}
@@ -215,7 +218,7 @@ def test_idle_ones_are_closed(begin: Callable[..., Proxy]) -> None:
 
 
 def _numbered(message: bytes, count: int) -> bytes:
-    return b"".join(raw.framed(number.to_bytes(2, "big") + message[2:]) for number in range(count))
+    return b"".join(packets.frame(number.to_bytes(2, "big") + message[2:]) for number in range(count))
 
 
 def test_thousands_of_queries_on_one_connection(begin: Callable[..., Proxy]) -> None:
@@ -224,7 +227,7 @@ def test_thousands_of_queries_on_one_connection(begin: Callable[..., Proxy]) -> 
     with _connect(proxy) as connection:
         sender = threading.Thread(target=connection.sendall, args=(_numbered(_GOOD, count),))
         sender.start()
-        came = [raw.read_frame(connection) for _ in range(count)]
+        came = [dnsio.read_frame(connection) for _ in range(count)]
         sender.join()
         assert {reply[:2] for reply in came if reply} == {number.to_bytes(2, "big") for number in range(count)}
         connection.settimeout(0.1)
@@ -235,7 +238,7 @@ def test_thousands_of_queries_on_one_connection(begin: Callable[..., Proxy]) -> 
 
 @pytest.mark.parametrize(("padding", "bound"), [(0, 500), (60_000, 5)], ids=["queries", "octets"])
 def test_no_more_is_read_until_some_are_answered(
-    begin: Callable[..., Proxy], upstream: StandIn, padding: int, bound: int
+    begin: Callable[..., Proxy], upstream: Scripted, padding: int, bound: int
 ) -> None:
     """500 queries or 256 KiB of them."""
     proxy = begin()
@@ -251,18 +254,18 @@ def test_no_more_is_read_until_some_are_answered(
         assert _silent_ones(upstream) == bound
 
 
-def test_a_reader_that_never_reads(begin: Callable[..., Proxy], upstream: StandIn) -> None:
+def test_a_reader_that_never_reads(begin: Callable[..., Proxy], upstream: Scripted) -> None:
     """Nothing is buffered for it, here or from the nameserver; once it reads, it gets all."""
     proxy, count = begin("2s"), 600
     before = _resident_octets(proxy)
     with _connect(proxy) as connection, _connect(proxy) as other:
         connection.sendall(_numbered(_LARGE, count))
-        until(lambda: sum(b"large" in wire for _, wire in upstream.received) >= 500, "500 are under way")
+        until(lambda: len(upstream.with_octets(b"large")) >= 500, "500 are under way")
         for _ in range(50):
             assert _asks(other)
             _serves_udp(proxy)
         assert _resident_octets(proxy) - before < 10 * 2**20
-        came = [raw.read_frame(connection) for _ in range(count)]
+        came = [dnsio.read_frame(connection) for _ in range(count)]
         assert {reply[:2] for reply in came if reply} == {number.to_bytes(2, "big") for number in range(count)}
         assert all(reply is not None and len(reply) == len(_LARGE) + len(_PADDING) for reply in came)
 
@@ -328,14 +331,14 @@ def test_the_pending_table_is_full(begin: Callable[..., Proxy]) -> None:
         assert proxy.metrics().value("upstream_pending") in (16_384, 16_385)  # with a probe or without
         assert proxy.metrics().value("overloaded_total") >= 5 * 3_400 - 16_384
         assert not _gets_through(proxy, "127.0.0.9")
-        reply = raw.udp(proxy.address, _FLATTENED)
+        reply = dnsio.udp(proxy.address, _FLATTENED)
         assert reply is not None
         assert reply[3] & 0x0F == dns.rcode.NOERROR
         with _connect(proxy) as connection:
             assert _asks(connection)
 
 
-def test_odd_queries_have_a_bound_of_their_own(begin: Callable[..., Proxy], upstream: StandIn) -> None:
+def test_odd_queries_have_a_bound_of_their_own(begin: Callable[..., Proxy], upstream: Scripted) -> None:
     proxy = begin("2s")
     before = _descriptors(proxy)
     odd = queries.query(wire_name("silent.example.com"), 1, flags=3 << 11)
@@ -350,7 +353,7 @@ def test_odd_queries_have_a_bound_of_their_own(begin: Callable[..., Proxy], upst
 # Descriptors
 
 
-def test_too_few_descriptors(upstream: StandIn, tmp_path: Path) -> None:
+def test_too_few_descriptors(upstream: Scripted, tmp_path: Path) -> None:
     proxy = Proxy(tmp_path, configuration(upstream=[upstream.address]), 40)
     proxy.launch()
     try:
@@ -376,7 +379,7 @@ def test_as_few_descriptors_as_it_runs_on(begin: Callable[..., Proxy]) -> None:
     _is(proxy, "tcp_connections", 0)
 
 
-def test_a_reload_shares_descriptors_out_anew(begin: Callable[..., Proxy], upstream: StandIn) -> None:
+def test_a_reload_shares_descriptors_out_anew(begin: Callable[..., Proxy], upstream: Scripted) -> None:
     """Many servers in place of one, and back; nothing is left open on the way."""
     proxy = begin("200ms", 100)
     before = _descriptors(proxy)
@@ -393,7 +396,7 @@ def test_a_reload_shares_descriptors_out_anew(begin: Callable[..., Proxy], upstr
     until(lambda: _descriptors(proxy) <= before + 2, lambda: f"as many as before, {before}: {_descriptors(proxy)}")
 
 
-def test_a_reload_that_runs_out_of_descriptors_changes_nothing(begin: Callable[..., Proxy], upstream: StandIn) -> None:
+def test_a_reload_that_runs_out_of_descriptors_changes_nothing(begin: Callable[..., Proxy], upstream: Scripted) -> None:
     proxy = begin("200ms", _FEW)
     one = proxy.path.read_text()
     port = upstream.address[1]

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import dns.message
 import dns.rcode
 
-from .harness.configuration import configuration
-from .harness.load import Load
-from .harness.proxy import Proxy
-from .harness.waiting import until
+from tests.support.configuration import configuration
+from tests.support.load import Load
+from tests.support.proxy import Proxy
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from .harness.internet import FakeInternet
-    from .harness.nsd import Nsd
+    from tests.support.internet import FakeInternet
+    from tests.support.nsd import Nsd
 
 Start = Callable[..., Proxy]
 

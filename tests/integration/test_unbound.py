@@ -11,16 +11,16 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from .harness.configuration import configuration
-from .harness.proxy import Proxy
-from .harness.unbound import Unbound
-from .harness.waiting import until
+from tests.support.configuration import configuration
+from tests.support.proxy import Proxy
+from tests.support.unbound import Unbound
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .harness.internet import FakeInternet
-    from .harness.nameserver import Nameserver
+    from tests.support.internet import FakeInternet
+    from tests.support.nameserver import Nameserver
 
 _STUBS = ("example.com", "example.net", "signed.test")
 
