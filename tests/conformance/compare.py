@@ -10,7 +10,8 @@ from tests.support import dnsio, packets
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from .backend import RealBackend
+    from tests.support.nameserver import Nameserver
+
     from .subject import Subject
 
 ERRORS = frozenset({packets.FORMERR, packets.SERVFAIL, packets.NOTIMP, packets.REFUSED})
@@ -22,7 +23,7 @@ Reply = bytes | None
 
 def ask_both(
     subject: Subject,
-    backend: RealBackend,
+    backend: Nameserver,
     messages: Sequence[bytes],
     transport: str = "udp",
     *,
@@ -51,7 +52,7 @@ def ask_both(
 
 def as_backend(
     subject: Subject,
-    backend: RealBackend,
+    backend: Nameserver,
     messages: Sequence[bytes],
     transport: str = "udp",
     *,

@@ -6,25 +6,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.fixtures import KINDS
 from tests.support.scripted import Scripted, plain
 
 from .arena import Arena, Launch, MakeStub, Pair
-from .backend import KINDS as KINDS_OF_BACKEND
-from .proxies import KINDS
+from .proxies import SUBJECTS
 from .scorecard import Scorecard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.support.nameserver import Nameserver
     from tests.support.scripted import Answer, Query
 
-    from .backend import RealBackend
     from .subject import Subject
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance")
-    group.addoption("--subject", choices=sorted(KINDS), default="flatproxy", help="what is tested")
+    group.addoption("--subject", choices=sorted(SUBJECTS), default="flatproxy", help="what is tested")
     group.addoption("--subject-host", default="127.0.0.1", help="address of an external subject")
     group.addoption("--subject-port", type=int, default=53, help="port of an external subject, UDP and TCP")
     group.addoption("--subject-http-port", type=int, default=0, help="port of its metrics; 0: it has none")
@@ -53,13 +53,13 @@ def arena(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture
-def nsd(arena: Arena) -> RealBackend:
+def nsd(arena: Arena) -> Nameserver:
     """The shared NSD with every zone of `zones`: tests must not change or stop it."""
     return arena.backend("nsd")
 
 
 @pytest.fixture
-def own_nsd(arena: Arena) -> Iterator[RealBackend]:
+def own_nsd(arena: Arena) -> Iterator[Nameserver]:
     """An NSD that the test may stop and start."""
     backend = arena.new_backend()
     yield backend
@@ -67,14 +67,14 @@ def own_nsd(arena: Arena) -> Iterator[RealBackend]:
 
 
 @pytest.fixture
-def proxy(arena: Arena, nsd: RealBackend) -> Iterator[Subject]:
+def proxy(arena: Arena, nsd: Nameserver) -> Iterator[Subject]:
     """The shared subject in front of the shared NSD. It must outlive the test: P lives."""
     subject = arena.shared("nsd")
     yield subject
     arena.verify_alive("nsd")
 
 
-@pytest.fixture(params=KINDS_OF_BACKEND)
+@pytest.fixture(params=KINDS)
 def pair(arena: Arena, request: pytest.FixtureRequest) -> Iterator[Pair]:
     """The shared subject in front of each kind of shared nameserver in turn."""
     backend = arena.backend(request.param)

@@ -134,4 +134,4 @@ class Dnsdist(Subject):
         yield from self.options.dnsdist
 
 
-KINDS: dict[str, type[Subject]] = {kind.kind: kind for kind in (Flatproxy, Dnsdist, Direct, External)}
+SUBJECTS: dict[str, type[Subject]] = {kind.kind: kind for kind in (Flatproxy, Dnsdist, Direct, External)}

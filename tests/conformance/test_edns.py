@@ -14,10 +14,10 @@ from tests.support.packets import edns, option
 from . import compare, zones
 
 if TYPE_CHECKING:
+    from tests.support.nameserver import Nameserver
     from tests.support.scripted import Query, Scripted
 
     from .arena import Launch, MakeStub, Pair
-    from .backend import RealBackend
     from .subject import Subject
 
 _COOKIE, _NSID, _ECS, _KEEPALIVE = 10, 3, 8, 11
@@ -25,7 +25,7 @@ _ECS_ZERO = option(_ECS, struct.pack("!HBB", 1, 0, 0))
 _ECS_24 = option(_ECS, struct.pack("!HBB", 1, 24, 0) + bytes((192, 0, 2)))
 
 
-def both_ways(subject: Subject, backend: RealBackend, messages: list[bytes], *, answered: bool = False) -> None:
+def both_ways(subject: Subject, backend: Nameserver, messages: list[bytes], *, answered: bool = False) -> None:
     for transport in ("udp", "tcp"):
         compare.as_backend(subject, backend, messages, transport, answered=answered)
 
@@ -94,7 +94,7 @@ def test_017_known_options(pair: Pair) -> None:
 
 
 @pytest.mark.must
-def test_017_cookies(proxy: Subject, nsd: RealBackend) -> None:
+def test_017_cookies(proxy: Subject, nsd: Nameserver) -> None:
     def cookie_from(where: tuple[str, int], sent: bytes) -> bytes:
         reply = dnsio.udp(where, packets.query(zones.PLAIN, opt=edns(options=option(_COOKIE, sent))))
         opt = opt_of(reply)

@@ -13,19 +13,21 @@ import dns.tsigkeyring
 import pytest
 
 from tests.support import dnsio, packets
+from tests.support.fixtures import KINDS
 from tests.support.packets import edns, option
 from tests.support.scripted import Scripted
+from tests.support.zones import KEY_NAME, KEY_SECRET
 
 from . import compare, hostile, zones
 from .arena import Pair
-from .backend import KINDS
 from .target import ADDRESSES, TARGET, internet, rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.support.nameserver import Nameserver
+
     from .arena import Arena, Launch
-    from .backend import RealBackend
 
 _APEX = zones.APEX
 _TYPES = (packets.A, packets.AAAA, packets.CNAME, packets.TXT, packets.ANY)
@@ -206,7 +208,7 @@ def test_123_any_does_not_leak_the_placeholder(arena: Arena, start: Launch, kind
 
 @pytest.mark.should
 def test_124_signed_queries(flat: Pair) -> None:
-    keys = dns.tsigkeyring.from_text({zones.TSIG_NAME: zones.TSIG_SECRET})
+    keys = dns.tsigkeyring.from_text({KEY_NAME: KEY_SECRET})
     for ask, rdtype in _EVERY:
         message = dns.message.make_query(_APEX, dns.rdatatype.RdataType(rdtype))
         message.use_tsig(keys)
@@ -251,7 +253,7 @@ def test_126_malformed_queries_do_not_stall(flat: Pair) -> None:
 
 
 @pytest.mark.must
-def test_127_size_limits(start: Launch, nsd: RealBackend) -> None:
+def test_127_size_limits(start: Launch, nsd: Nameserver) -> None:
     many = {
         packets.A: [f"198.51.100.{number}" for number in range(1, 101)],
         packets.AAAA: [f"2001:db8:2::{number:x}" for number in range(1, 101)],

@@ -18,10 +18,10 @@ from tests.support.waiting import wait_until
 from . import compare, hostile, zones
 
 if TYPE_CHECKING:
+    from tests.support.nameserver import Nameserver
     from tests.support.scripted import Scripted
 
     from .arena import Arena, Launch, Pair
-    from .backend import RealBackend
     from .subject import Subject
 
 _MIB = 1 << 20
@@ -80,7 +80,7 @@ def test_045_malformed_questions(pair: Pair) -> None:
         assert pair.subject.serves(zones.PLAIN, 2)
 
 
-def bombard(subject: Subject, backend: RealBackend, messages: list[bytes]) -> None:
+def bombard(subject: Subject, backend: Nameserver, messages: list[bytes]) -> None:
     """Send everything over UDP, to the backend as well, in batches; hold the invariants and the memory."""
     memory = subject.rss()
     suspects = []
@@ -97,7 +97,7 @@ def bombard(subject: Subject, backend: RealBackend, messages: list[bytes]) -> No
     assert subject.rss() < memory + 60 * _MIB
 
 
-def confirm(subject: Subject, backend: RealBackend, message: bytes) -> str | None:
+def confirm(subject: Subject, backend: Nameserver, message: bytes) -> str | None:
     """Ask once more, alone: NSD answers a hundred errors a second at most, which is no fault of the subject."""
     if backend.kind == "nsd":
         time.sleep(1.01 - time.time() % 1)

@@ -18,10 +18,10 @@ from .subject import cpu_share
 if TYPE_CHECKING:
     import socket
 
+    from tests.support.nameserver import Nameserver
     from tests.support.scripted import Query, Scripted
 
     from .arena import Launch
-    from .backend import RealBackend
     from .subject import Subject
 
 _BIG = packets.query(f"t62k.{zones.PLAIN}", packets.TXT)
@@ -35,7 +35,7 @@ def udp_answers(subject: Subject, count: int = 20) -> int:
 
 
 @pytest.mark.must
-def test_063_clients_that_never_read(start: Launch, nsd: RealBackend) -> None:
+def test_063_clients_that_never_read(start: Launch, nsd: Nameserver) -> None:
     subject = start(nsd)
     with (
         load.Peak(subject) as peak,
@@ -51,7 +51,7 @@ def test_063_clients_that_never_read(start: Launch, nsd: RealBackend) -> None:
 
 
 @pytest.mark.must
-def test_064_resets_give_their_descriptors_back(start: Launch, nsd: RealBackend) -> None:
+def test_064_resets_give_their_descriptors_back(start: Launch, nsd: Nameserver) -> None:
     subject = start(nsd)
     before = subject.fds()
     texts = (frame(_BIG), frame(_BIG)[:9], frame(_BIG) * 3, frame(packets.query(zones.PLAIN)))
@@ -121,7 +121,7 @@ def test_066_two_hundred_connections_at_once(proxy: Subject) -> None:
 
 
 @pytest.mark.must
-def test_067_twenty_thousand_on_one_connection(start: Launch, nsd: RealBackend) -> None:
+def test_067_twenty_thousand_on_one_connection(start: Launch, nsd: Nameserver) -> None:
     subject = start(nsd)
     count = 20000
     messages = [packets.query(load.wild(index), ident=index) for index in range(count)]
@@ -146,7 +146,7 @@ def test_067_twenty_thousand_on_one_connection(start: Launch, nsd: RealBackend) 
 
 
 @pytest.mark.must
-def test_068_fifteen_hundred_idle_connections(start: Launch, nsd: RealBackend) -> None:
+def test_068_fifteen_hundred_idle_connections(start: Launch, nsd: Nameserver) -> None:
     subject = start(nsd)
     with load.Crowd(subject.address, 700), load.Crowd(subject.address, 800, sources=_SOURCES):
         assert udp_answers(subject) >= 19
@@ -156,7 +156,7 @@ def test_068_fifteen_hundred_idle_connections(start: Launch, nsd: RealBackend) -
 
 
 @pytest.mark.must
-def test_069_few_descriptors(start: Launch, nsd: RealBackend) -> None:
+def test_069_few_descriptors(start: Launch, nsd: Nameserver) -> None:
     subject = start(nsd, wrapper=("prlimit", "--nofile=64:64"))
     text = frame(packets.query(zones.PLAIN))
     with load.Crowd(subject.address, 100, first=text), load.Crowd(subject.address, 100, first=text, sources=_SOURCES):

@@ -15,15 +15,15 @@ from tests.support.packets import edns, option
 from . import compare, zones
 
 if TYPE_CHECKING:
+    from tests.support.nameserver import Nameserver
     from tests.support.scripted import Query, Scripted
 
     from .arena import Launch, Pair
-    from .backend import RealBackend
     from .subject import Subject
 
 
 @pytest.mark.must
-def test_024_ids_are_kept(proxy: Subject, nsd: RealBackend) -> None:
+def test_024_ids_are_kept(proxy: Subject, nsd: Nameserver) -> None:
     rng = random.Random(24)
     idents = [0, 1, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF, *(rng.randrange(65536) for _ in range(500))]
     messages = [packets.query(zones.PLAIN, ident=ident) for ident in idents]
@@ -32,7 +32,7 @@ def test_024_ids_are_kept(proxy: Subject, nsd: RealBackend) -> None:
 
 
 @pytest.mark.must
-def test_025_one_id_from_many_clients(proxy: Subject, nsd: RealBackend) -> None:
+def test_025_one_id_from_many_clients(proxy: Subject, nsd: Nameserver) -> None:
     messages = [packets.query(f"n{index % 300}.wild.{zones.PLAIN}", ident=0x1234) for index in range(400)]
     triples = compare.ask_both(proxy, nsd, messages, window=400)
     compare.hold(triples, lambda _, direct, through: through in {direct, None})
@@ -40,7 +40,7 @@ def test_025_one_id_from_many_clients(proxy: Subject, nsd: RealBackend) -> None:
 
 
 @pytest.mark.must
-def test_026_one_id_on_one_socket(proxy: Subject, nsd: RealBackend) -> None:
+def test_026_one_id_on_one_socket(proxy: Subject, nsd: Nameserver) -> None:
     messages = [packets.query(f"n{index}.wild.{zones.PLAIN}", ident=0x1234) for index in range(50)]
     direct = dnsio.udp_many(nsd.address, messages)
     assert None not in direct
@@ -128,7 +128,7 @@ def test_040_tcp_keepalive_option(pair: Pair) -> None:
 
 
 @pytest.mark.must
-def test_041_wildcard_listener_answers_from_where_it_was_asked(start: Launch, nsd: RealBackend) -> None:
+def test_041_wildcard_listener_answers_from_where_it_was_asked(start: Launch, nsd: Nameserver) -> None:
     subject = start(nsd, listen=("0.0.0.0",))
     for host in ("127.0.0.2", "127.0.0.3", "127.0.0.1"):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -140,7 +140,7 @@ def test_041_wildcard_listener_answers_from_where_it_was_asked(start: Launch, ns
 
 
 @pytest.mark.must
-def test_042_two_thousand_queries(proxy: Subject, nsd: RealBackend) -> None:
+def test_042_two_thousand_queries(proxy: Subject, nsd: Nameserver) -> None:
     messages = [packets.query(f"n{index}.wild.{zones.PLAIN}", ident=index) for index in range(2000)]
     began = time.monotonic()
     compare.as_backend(proxy, nsd, messages, answered=True, window=32)

@@ -17,10 +17,10 @@ from tests.support.waiting import wait_until
 from . import compare, load, zones
 
 if TYPE_CHECKING:
+    from tests.support.nameserver import Nameserver
     from tests.support.scripted import Query, Scripted
 
     from .arena import Launch
-    from .backend import RealBackend
     from .subject import Subject
 
 
@@ -72,7 +72,7 @@ def test_089_no_amplification(stub: Scripted, stub_proxy: Subject) -> None:
 
 
 @pytest.mark.must
-def test_090_a_closed_port_and_back(start: Launch, own_nsd: RealBackend) -> None:
+def test_090_a_closed_port_and_back(start: Launch, own_nsd: Nameserver) -> None:
     subject = start(own_nsd)
     own_nsd.stop()
     messages = [packets.query(load.wild(index)) for index in range(8)]

@@ -20,12 +20,13 @@ from . import faults, load, zones
 from .subject import process_of
 
 if TYPE_CHECKING:
+    from tests.support.nameserver import Nameserver
+
     from .arena import Arena, Launch
-    from .backend import RealBackend
 
 
 @pytest.mark.must
-def test_098_a_start_without_backend(start: Launch, own_nsd: RealBackend) -> None:
+def test_098_a_start_without_backend(start: Launch, own_nsd: Nameserver) -> None:
     own_nsd.stop()
     subject = start(own_nsd, probe=None)
     until = time.monotonic() + 7
@@ -83,7 +84,7 @@ def test_102_heavy_loss_to_the_only_backend(start: Launch, arena: Arena) -> None
 
 
 @pytest.mark.must
-def test_103_a_backend_that_flaps(start: Launch, own_nsd: RealBackend) -> None:
+def test_103_a_backend_that_flaps(start: Launch, own_nsd: Nameserver) -> None:
     subject = start(own_nsd)
     usual: list[tuple[int, int]] = []
     for down_s in (0.5, 1.5, 7.0, 0.5):
@@ -103,7 +104,7 @@ def test_103_a_backend_that_flaps(start: Launch, own_nsd: RealBackend) -> None:
 
 
 @pytest.mark.must
-def test_107_stopped_and_continued(start: Launch, nsd: RealBackend) -> None:
+def test_107_stopped_and_continued(start: Launch, nsd: Nameserver) -> None:
     subject = start(nsd)
     process_of(subject)
     for number, wait_s in ((signal.SIGSTOP, 3.0), (signal.SIGCONT, 0.0)):
@@ -114,7 +115,7 @@ def test_107_stopped_and_continued(start: Launch, nsd: RealBackend) -> None:
 
 
 @pytest.mark.must
-def test_110_killed_and_started_again(start: Launch, nsd: RealBackend) -> None:
+def test_110_killed_and_started_again(start: Launch, nsd: Nameserver) -> None:
     subject = start(nsd, port=free_port())
     process_of(subject)
     with load.Crowd(subject.address, 50, first=frame(packets.query(zones.PLAIN))):

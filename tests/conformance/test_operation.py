@@ -15,14 +15,14 @@ from tests.support.ports import bind_pair, free_port
 from tests.support.waiting import wait_until
 
 from . import faults, load, target, zones
-from .proxies import KINDS, Flatproxy
+from .proxies import SUBJECTS, Flatproxy
 from .subject import Options, StartFailure, cpu_share, process_of
 
 if TYPE_CHECKING:
+    from tests.support.nameserver import Nameserver
     from tests.support.scripted import Query, Scripted
 
     from .arena import Arena, Launch, MakeStub
-    from .backend import RealBackend
     from .subject import Subject
 
 _DAY_S = 86400
@@ -32,7 +32,7 @@ def unable_to_start(arena: Arena, options: Options, wait_s: float) -> Subject:
     """Start a subject that must end by itself in time, with a code that says that something went wrong."""
     if arena.kind in {"direct", "external"}:
         pytest.skip("the subject is not ours to start")
-    subject = KINDS[arena.kind](options, arena.new_folder(arena.kind))
+    subject = SUBJECTS[arena.kind](options, arena.new_folder(arena.kind))
     began = time.monotonic()
     with pytest.raises(StartFailure):
         subject.start(wait_s)
@@ -44,7 +44,7 @@ def unable_to_start(arena: Arena, options: Options, wait_s: float) -> Subject:
 
 @pytest.mark.must
 @pytest.mark.parametrize("taken", ["udp", "tcp", "both"])
-def test_099_the_port_is_taken(arena: Arena, nsd: RealBackend, taken: str) -> None:
+def test_099_the_port_is_taken(arena: Arena, nsd: Nameserver, taken: str) -> None:
     udp, tcp = bind_pair("127.0.0.1")
     with udp, tcp:
         tcp.listen()
@@ -124,7 +124,7 @@ def has_reloaded(subject: Flatproxy, times: int) -> bool:
 
 
 @pytest.mark.must
-def test_106_reloads_under_load(start: Launch, nsd: RealBackend) -> None:
+def test_106_reloads_under_load(start: Launch, nsd: Nameserver) -> None:
     subject = start(nsd)
     if not isinstance(subject, Flatproxy):
         pytest.skip("the subject cannot reload")
@@ -145,7 +145,7 @@ def test_106_reloads_under_load(start: Launch, nsd: RealBackend) -> None:
 
 
 @pytest.mark.must
-def test_108_the_clock_jumps(start: Launch, nsd: RealBackend, tmp_path: Path) -> None:
+def test_108_the_clock_jumps(start: Launch, nsd: Nameserver, tmp_path: Path) -> None:
     clock = faults.Clock(tmp_path)
     subject = start(nsd, env=clock.env)
     process_of(subject)
@@ -166,7 +166,7 @@ def test_108_the_clock_jumps(start: Launch, nsd: RealBackend, tmp_path: Path) ->
 
 @pytest.mark.must
 def test_109_a_full_state_directory(
-    arena: Arena, start: Launch, make_stub: MakeStub, nsd: RealBackend, tmp_path: Path
+    arena: Arena, start: Launch, make_stub: MakeStub, nsd: Nameserver, tmp_path: Path
 ) -> None:
     if arena.kind != "flatproxy":
         pytest.skip("the subject keeps no state")
@@ -195,7 +195,7 @@ def test_111_its_own_backend(arena: Arena, start: Launch) -> None:
         pytest.skip("the subject is not ours to set up so")
     port = free_port()
     options = Options(backends=(("127.0.0.1", port),), port=port)
-    subject = KINDS[arena.kind](options, arena.new_folder(arena.kind))
+    subject = SUBJECTS[arena.kind](options, arena.new_folder(arena.kind))
     try:
         subject.start()
     except StartFailure:
@@ -230,7 +230,7 @@ def churn(subject: Subject, until: float) -> None:
 
 
 @pytest.mark.must
-def test_112_steady_load(start: Launch, nsd: RealBackend) -> None:
+def test_112_steady_load(start: Launch, nsd: Nameserver) -> None:
     subject = start(nsd)
     with clients.Steady(subject.address, 300, load.is_wild, load.wild):
         churn(subject, time.monotonic() + 1)

@@ -17,8 +17,9 @@ from . import hostile, zones
 from .http import fetch, series
 
 if TYPE_CHECKING:
+    from tests.support.nameserver import Nameserver
+
     from .arena import Launch
-    from .backend import RealBackend
     from .subject import Subject
 
 _MIB = 1 << 20
@@ -124,7 +125,7 @@ def send_all(subject: Subject, messages: list[bytes]) -> None:
 
 
 @pytest.mark.must
-def test_051_the_log_stays_small_and_whole(start: Launch, nsd: RealBackend) -> None:
+def test_051_the_log_stays_small_and_whole(start: Launch, nsd: Nameserver) -> None:
     subject = start(nsd)
     if subject.process is None:
         pytest.skip("the log of an external subject is not at hand")
@@ -140,7 +141,7 @@ def test_051_the_log_stays_small_and_whole(start: Launch, nsd: RealBackend) -> N
 
 
 @pytest.mark.must
-def test_052_metrics_stay_valid_and_few(start: Launch, nsd: RealBackend) -> None:
+def test_052_metrics_stay_valid_and_few(start: Launch, nsd: Nameserver) -> None:
     subject = start(nsd)
     if subject.http_port is None:
         pytest.skip("the subject has no metrics")
@@ -182,7 +183,7 @@ def push(sock: socket.socket, data: bytes) -> None:
 
 
 @pytest.mark.must
-def test_053_hostile_http_clients(start: Launch, nsd: RealBackend) -> None:
+def test_053_hostile_http_clients(start: Launch, nsd: Nameserver) -> None:
     subject = start(nsd)
     if subject.http_port is None:
         pytest.skip("the subject has no metrics")

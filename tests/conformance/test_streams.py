@@ -22,10 +22,10 @@ from . import compare, load, zones
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.support.nameserver import Nameserver
     from tests.support.scripted import Query, Scripted
 
     from .arena import Arena, Launch
-    from .backend import RealBackend
     from .subject import Subject
 
 _MAX_IDLE_S = 45.0
@@ -116,7 +116,7 @@ def idlers(arena: Arena, request: pytest.FixtureRequest) -> Iterator[Idlers | No
 
 
 @pytest.mark.must
-def test_054_two_queries_in_one_segment(proxy: Subject, nsd: RealBackend) -> None:
+def test_054_two_queries_in_one_segment(proxy: Subject, nsd: Nameserver) -> None:
     messages = [packets.query(name, ident=ident) for ident, name in enumerate((zones.PLAIN, f"mail.{zones.PLAIN}", ""))]
     direct = {packets.id_of(message): dnsio.tcp(nsd.address, message) or b"" for message in messages}
     assert all(direct.values())
@@ -133,7 +133,7 @@ def test_054_two_queries_in_one_segment(proxy: Subject, nsd: RealBackend) -> Non
 
 
 @pytest.mark.must
-def test_055_one_octet_a_segment(proxy: Subject, nsd: RealBackend) -> None:
+def test_055_one_octet_a_segment(proxy: Subject, nsd: Nameserver) -> None:
     message = packets.query(zones.PLAIN)
     direct = dnsio.tcp(nsd.address, message)
     with dnsio.Connection(proxy.address) as connection:
@@ -167,7 +167,7 @@ def test_056_pipelined_queries(proxy: Subject) -> None:
 
 
 @pytest.mark.must
-def test_057_a_connection_is_used_again(proxy: Subject, nsd: RealBackend) -> None:
+def test_057_a_connection_is_used_again(proxy: Subject, nsd: Nameserver) -> None:
     with dnsio.Connection(proxy.address) as connection:
         for index in range(4):
             if index:
@@ -195,7 +195,7 @@ def test_058_half_closed_with_queries_under_way(stub: Scripted, stub_proxy: Subj
 
 
 @pytest.mark.must
-def test_059_slow_readers_get_everything(proxy: Subject, nsd: RealBackend) -> None:
+def test_059_slow_readers_get_everything(proxy: Subject, nsd: Nameserver) -> None:
     message = packets.query(f"t62k.{zones.PLAIN}", packets.TXT)
     direct = dnsio.tcp(nsd.address, message)
     assert direct is not None
@@ -210,7 +210,7 @@ def test_059_slow_readers_get_everything(proxy: Subject, nsd: RealBackend) -> No
 
 
 @pytest.mark.must
-def test_060_idle_connections_hold_nobody_up(start: Launch, nsd: RealBackend) -> None:
+def test_060_idle_connections_hold_nobody_up(start: Launch, nsd: Nameserver) -> None:
     subject = start(nsd)
     half = frame(packets.query(zones.PLAIN))[:15]
     with load.Crowd(subject.address, 150), load.Crowd(subject.address, 150, first=half):

@@ -20,6 +20,7 @@ import dns.zone
 import pytest
 
 from tests.support import dnsio, packets
+from tests.support.zones import KEY_NAME, KEY_SECRET
 
 from . import compare, zones
 from .subject import program
@@ -27,16 +28,16 @@ from .subject import program
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.support.nameserver import Nameserver
     from tests.support.ports import Address
     from tests.support.scripted import Scripted
 
     from .arena import Arena, Launch, Pair
-    from .backend import RealBackend
     from .subject import Subject
 
-_KEYS = dns.tsigkeyring.from_text({zones.TSIG_NAME: zones.TSIG_SECRET})
-_WRONG_SECRET = dns.tsigkeyring.from_text({zones.TSIG_NAME: "YW5vdGhlciBzZWNyZXQgYWx0b2dldGhlcg=="})
-_WRONG_NAME = dns.tsigkeyring.from_text({"nobody.test": zones.TSIG_SECRET})
+_KEYS = dns.tsigkeyring.from_text({KEY_NAME: KEY_SECRET})
+_WRONG_SECRET = dns.tsigkeyring.from_text({KEY_NAME: "YW5vdGhlciBzZWNyZXQgYWx0b2dldGhlcg=="})
+_WRONG_NAME = dns.tsigkeyring.from_text({"nobody.test": KEY_SECRET})
 _ASK = {"udp": dnsio.udp, "tcp": dnsio.tcp}
 
 
@@ -126,7 +127,7 @@ def tsig_error(reply: bytes | None) -> tuple[int, int] | None:
 def zone_by_transfer(where: Address, zone: str) -> dns.zone.Zone:
     """Transfer a zone with TSIG; dnspython verifies each message against the one before."""
     found = dns.zone.Zone(zone)
-    query, _ = dns.xfr.make_query(found, keyring=_KEYS, keyname=dns.name.from_text(zones.TSIG_NAME))
+    query, _ = dns.xfr.make_query(found, keyring=_KEYS, keyname=dns.name.from_text(KEY_NAME))
     dns.query.inbound_xfr(where[0], found, query, port=where[1], timeout=5, lifetime=10)
     return found
 
@@ -181,17 +182,17 @@ def test_034_notifies(pair: Pair) -> None:
 
 
 @pytest.mark.must
-def test_036_answers_validate(proxy: Subject, nsd: RealBackend, tmp_path: Path) -> None:
+def test_036_answers_validate(proxy: Subject, nsd: Nameserver, tmp_path: Path) -> None:
     asked = [
         ("", "DNSKEY"), ("", "SOA"), ("", "A"), ("any.wild", "A"), ("nowhere", "A"), ("mail", "TXT"), ("t3k", "TXT"),
         ("c1", "A"), ("x.y.wild", "TXT"),
     ]  # fmt: skip
     for label, rdtype in asked:
-        verdict = delv(proxy.address, zones.full(label, zones.SIGNED), rdtype, nsd.folder / "anchor.conf")
+        verdict = delv(proxy.address, zones.full(label, zones.SIGNED), rdtype, nsd.zones.anchor)
         assert "fully validated" in verdict, verdict
         assert "unsigned" not in verdict
     # The tool can say no: an answer without signatures does not validate.
-    assert "fully validated" not in delv(proxy.address, zones.PLAIN, "A", nsd.folder / "anchor.conf")
+    assert "fully validated" not in delv(proxy.address, zones.PLAIN, "A", nsd.zones.anchor)
 
 
 def delv(where: Address, name: str, rdtype: str, anchor: Path) -> str:

@@ -16,10 +16,10 @@ from . import compare, zones
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.support.nameserver import Nameserver
     from tests.support.scripted import Query, Scripted
 
     from .arena import Pair
-    from .backend import RealBackend
     from .subject import Subject
 
 
@@ -82,7 +82,7 @@ def test_004_random_queries(pair: Pair) -> None:
 
 
 @pytest.mark.must
-def test_005_truncation_is_the_nameservers(proxy: Subject, nsd: RealBackend) -> None:
+def test_005_truncation_is_the_nameservers(proxy: Subject, nsd: Nameserver) -> None:
     opts = [None, *(edns(size) for size in (0, 512, 1232, 1400, 4096, 65535))]
     messages = [
         packets.query(f"{label}.{zones.PLAIN}", packets.TXT, ident=index * 16 + at, opt=opt)

@@ -6,11 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.bind import Bind
-from tests.support.fixtures import nsd, start, zones
+from tests.support.fixtures import KINDS, nsd, start, zones
 from tests.support.internet import FakeInternet
-from tests.support.knot import Knot
-from tests.support.nsd import Nsd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +16,6 @@ if TYPE_CHECKING:
     from tests.support.zones import Zones
 
 __all__ = ["nsd", "start", "zones"]
-
-KINDS: dict[str, type[Nameserver]] = {kind.kind: kind for kind in (Nsd, Knot, Bind)}
 
 
 @pytest.fixture(scope="session", params=KINDS)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from attrs import define
 
 from .nameserver import Dynamic
-from .zones import KEY_NAME, KEY_SECRET, ZONES
+from .zones import DYNAMIC
 
 _SERVER = """\
 key "{key}" {{ algorithm hmac-sha256; secret "{secret}"; }};
@@ -22,15 +22,20 @@ options {{
     dnssec-validation no;
     empty-zones-enable no;
     notify no;
-    check-names primary warn;
-    answer-cookie no;
+    check-names primary ignore;
+    check-wildcard no;
+    answer-cookie {cookies};
+    cookie-secret "000102030405060708090a0b0c0d0e0f";
     rrset-order {{ order none; }};
     minimal-responses no;
     max-udp-size 4096;
-    tcp-clients 500;
+    edns-udp-size 4096;
+    tcp-clients 2500;
+    tcp-idle-timeout 1200;
+    zone-statistics none;
     version "bind under test";
     server-id "bind under test";
-    allow-transfer {{ key "{key}"; }};
+    allow-transfer {{ {transfers} }};
 }};
 """
 _ZONE = """\
@@ -51,10 +56,8 @@ class Bind(Dynamic):
 
     def configure(self) -> list[str]:
         path = self.folder / "named.conf"
-        values = {"host": self.host, "port": self.port, "folder": self.folder, "key": KEY_NAME, "secret": KEY_SECRET}
-        update = _UPDATE.format(**values)
-        path.write_text(
-            _SERVER.format(**values)
-            + "".join(_ZONE.format(zone=zone, update=update if zone == "dynamic.test" else "") for zone in ZONES)
-        )
+        update = _UPDATE.format(**self.values)
+        zones = (_ZONE.format(zone=name, update=update if name == DYNAMIC else "") for name in self.zones.names)
+        transfers = "127.0.0.0/8;" if self.generous else 'key "{key}";'.format(**self.values)
+        path.write_text(_SERVER.format(transfers=transfers, **self.values) + "".join(zones))
         return ["named", "-g", "-n", "1", "-c", str(path)]

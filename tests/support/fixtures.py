@@ -6,12 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .bind import Bind
+from .knot import Knot
 from .nsd import Nsd
 from .proxy import Proxy
 from .zones import Zones
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from .nameserver import Nameserver
+
+KINDS: dict[str, type[Nameserver]] = {kind.kind: kind for kind in (Nsd, Knot, Bind)}
 
 
 @pytest.fixture(scope="session")

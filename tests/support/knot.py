@@ -7,18 +7,19 @@ from typing import ClassVar
 from attrs import define
 
 from .nameserver import Dynamic
-from .zones import KEY_NAME, KEY_SECRET, ZONES
 
 _SERVER = """\
 server:
     rundir: "{folder}"
     listen: {host}@{port}
     identity: "knot under test"
+    nsid: "knot"
+    tcp-idle-timeout: 120
     udp-workers: 1
     tcp-workers: 1
     background-workers: 1
     udp-max-payload: 4096
-    tcp-max-clients: 500
+    tcp-max-clients: 2500
     answer-rotation: off
 control:
     listen: "{folder}/k.sock"
@@ -35,13 +36,16 @@ acl:
   - id: keyed
     key: {key}
     action: [transfer, update]
+  - id: generous
+    address: 127.0.0.0/8
+    action: [transfer, notify]
 zone:
 """
 _ZONE = """\
   - domain: {zone}
     storage: "{folder}"
     file: {zone}.zone
-    acl: keyed
+    acl: {acl}
     zonefile-load: difference
     zonefile-sync: -1
     journal-content: changes
@@ -56,6 +60,7 @@ class Knot(Dynamic):
 
     def configure(self) -> list[str]:
         path = self.folder / "knot.conf"
-        values = {"host": self.host, "port": self.port, "folder": self.folder, "key": KEY_NAME, "secret": KEY_SECRET}
-        path.write_text(_SERVER.format(**values) + "".join(_ZONE.format(zone=zone, **values) for zone in ZONES))
+        acl = "[generous, keyed]" if self.generous else "keyed"
+        zones = (_ZONE.format(zone=name, acl=acl, **self.values) for name in self.zones.names)
+        path.write_text(_SERVER.format(**self.values) + "".join(zones))
         return ["knotd", "-c", str(path)]

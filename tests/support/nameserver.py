@@ -12,10 +12,11 @@ import dns.query
 import dns.rcode
 from attrs import define, field
 
+from . import dnsio, packets
 from .child import Child, program, run
 from .ports import Address, free_port
 from .waiting import until
-from .zones import NSUPDATE_KEY, ZONES, Zones
+from .zones import KEY_NAME, KEY_SECRET, NSUPDATE_KEY, Zones
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,7 @@ def serial(address: Address, zone: str) -> int | None:
 
 @define(eq=False, kw_only=True)
 class Nameserver(ABC):
-    """A real nameserver as a child process, authoritative for `ZONES`, on one loopback address."""
+    """A real nameserver as a child process, authoritative for the zones, on one loopback address."""
 
     kind: ClassVar[str]
     binary: ClassVar[str]
@@ -42,11 +43,21 @@ class Nameserver(ABC):
     zones: Zones
     host: str = "127.0.0.1"
     port: int = 0
+    generous: bool = False
+    """Whether the loopback may transfer and notify without a key, and cookies (RFC 7873) are answered."""
     child: Child | None = field(default=None, init=False)
 
     @property
     def address(self) -> Address:
         return self.host, self.port
+
+    @property
+    def values(self) -> dict[str, object]:
+        """What configurations are made of."""
+        return {
+            "host": self.host, "port": self.port, "folder": self.folder, "key": KEY_NAME, "secret": KEY_SECRET,
+            "cookies": "yes" if self.generous else "no",
+        }  # fmt: skip
 
     @abstractmethod
     def configure(self) -> list[str]:
@@ -55,6 +66,7 @@ class Nameserver(ABC):
     def start(self) -> None:
         """Start it on its port, or on one found free, and return when it answers for every zone."""
         program(self.binary)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.zones.write(self.folder)
         self._start()
 
@@ -76,7 +88,10 @@ class Nameserver(ABC):
         return self.child is not None and self.child.alive
 
     def serves(self) -> bool:
-        return all(serial(self.address, zone) is not None for zone in ZONES)
+        probe = packets.query(self.zones.names[0], packets.SOA)
+        return all(serial(self.address, zone) is not None for zone in self.zones.names) and bool(
+            dnsio.tcp(self.address, probe, 0.5)
+        )
 
     def stop(self) -> None:
         if self.child is not None:

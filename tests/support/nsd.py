@@ -7,7 +7,6 @@ from typing import ClassVar
 from attrs import define
 
 from .nameserver import Nameserver
-from .zones import KEY_NAME, KEY_SECRET, ZONES
 
 _SERVER = """\
 server:
@@ -25,10 +24,14 @@ server:
     rrl-ratelimit: 0
     rrl-whitelist-ratelimit: 0
     round-robin: no
-    answer-cookie: no
+    answer-cookie: {cookies}
+    cookie-secret: "000102030405060708090a0b0c0d0e0f"
+    nsid: "ascii_nsd"
+    minimal-responses: no
     ipv4-edns-size: 4096
     ipv6-edns-size: 4096
-    tcp-count: 500
+    tcp-count: 2500
+    tcp-timeout: 120
     hide-version: no
     identity: "nsd under test"
     reuseport: no
@@ -39,6 +42,7 @@ key:
     algorithm: hmac-sha256
     secret: "{secret}"
 """
+_GENEROUS = "    provide-xfr: 127.0.0.0/8 NOKEY\n    allow-notify: 127.0.0.0/8 NOKEY\n"
 _ZONE = """\
 zone:
     name: "{zone}"
@@ -56,6 +60,7 @@ class Nsd(Nameserver):
 
     def configure(self) -> list[str]:
         path = self.folder / "nsd.conf"
-        values = {"host": self.host, "port": self.port, "folder": self.folder, "key": KEY_NAME, "secret": KEY_SECRET}
-        path.write_text(_SERVER.format(**values) + "".join(_ZONE.format(zone=zone, **values) for zone in ZONES))
+        zone = _ZONE + (_GENEROUS if self.generous else "")
+        zones = (zone.format(zone=name, **self.values) for name in self.zones.names)
+        path.write_text(_SERVER.format(**self.values) + "".join(zones))
         return ["nsd", "-d", "-c", str(path)]

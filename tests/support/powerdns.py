@@ -11,7 +11,7 @@ from attrs import define
 from .nameserver import Nameserver
 from .proxy_header import LOCAL
 from .queries import query
-from .zones import ZONES, wire_name
+from .zones import wire_name
 
 TRANSFERS_TO = "127.0.0.7"
 _SERVER = """\
@@ -48,13 +48,13 @@ class PowerDns(Nameserver):
     binary: ClassVar[str] = "pdns_server"
 
     def configure(self) -> list[str]:
-        values = {"host": self.host, "port": self.port, "folder": self.folder, "transfers_to": TRANSFERS_TO}
+        values = {"transfers_to": TRANSFERS_TO, **self.values}
         (self.folder / "pdns.conf").write_text(_SERVER.format(**values))
-        (self.folder / "zones.conf").write_text("".join(_ZONE.format(zone=zone, **values) for zone in ZONES))
+        (self.folder / "zones.conf").write_text("".join(_ZONE.format(zone=zone, **values) for zone in self.zones.names))
         return ["pdns_server", f"--config-dir={self.folder}"]
 
     def serves(self) -> bool:
-        return all(self._serves(zone) for zone in ZONES)
+        return all(self._serves(zone) for zone in self.zones.names)
 
     def _serves(self, zone: str) -> bool:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

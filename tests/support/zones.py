@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import dns.name
 import dns.tsig
@@ -18,6 +18,9 @@ KEY_NAME: Final = "transfer-key."
 KEY_SECRET: Final = "kp4/24gyYsEzbuTVJRUMoqGFmN3LYgVDzJ/3oRSP7ys="
 KEYRING: Final = dns.tsigkeyring.from_text({KEY_NAME: (str(dns.tsig.HMAC_SHA256), KEY_SECRET)})
 NSUPDATE_KEY: Final = f"hmac-sha256:{KEY_NAME}:{KEY_SECRET}"
+
+SIGNED: Final = "signed.test"
+DYNAMIC: Final = "dynamic.test"
 
 PLACEHOLDERS: Final = {"A": "192.0.2.1", "AAAA": "2001:db8::1"}
 """What the zones say at a flagged name before anybody flattens it."""
@@ -132,37 +135,50 @@ back CNAME host
 ZONES: Final = {
     "example.com": _BASE + _RICH,
     "example.net": _BASE + _OTHER,
-    "signed.test": _BASE + _SIGNED,
-    "dynamic.test": _BASE,
+    SIGNED: _BASE + _SIGNED,
+    DYNAMIC: _BASE,
 }
 
 
 @define(eq=False)
 class Zones:
-    """The zone files of one session. `folder` keeps what is made once: the signed zone."""
+    """The zone files of one session. `folder` keeps what is made once: the signed zone, and the anchor of its chain."""
 
+    names: ClassVar[tuple[str, ...]] = tuple(ZONES)
     folder: Path
     _signed: str = field(default="", init=False)
 
-    def text(self, zone: str, serial: int = 1) -> str:
-        if zone == "signed.test":
-            self._signed = self._signed or self._sign(ZONES[zone].format(zone=zone, serial=serial))
-            return self._signed
+    @property
+    def anchor(self) -> Path:
+        """The key of the signed zone, as validators are configured (delv)."""
+        return self.folder / "anchor.conf"
+
+    def unsigned(self, zone: str, serial: int) -> str:
         return f"$ORIGIN {zone}.\n" + ZONES[zone].replace("{zone}", zone).replace("{serial}", str(serial))
 
+    def text(self, zone: str, serial: int = 1) -> str:
+        if zone == SIGNED:
+            self._signed = self._signed or self._sign(self.unsigned(zone, serial))
+            return self._signed
+        return self.unsigned(zone, serial)
+
     def _sign(self, text: str) -> str:
-        plain = self.folder / "signed.test.plain"
-        plain.write_text("$ORIGIN signed.test.\n" + text)
+        """Sign with ECDSA P-256 and NSEC."""
+        plain, signed = self.folder / "plain", self.folder / "signed"
+        plain.write_text(text)
         keys = []
-        for flags in ([], ["-k"]):
-            command = ["ldns-keygen", "-a", "ECDSAP256SHA256", "-r", "/dev/urandom", *flags, "signed.test"]
+        for flags in (["-k"], []):
+            command = ["ldns-keygen", "-a", "ECDSAP256SHA256", "-r", "/dev/urandom", *flags, SIGNED]
             keys.append(run(command, folder=self.folder).splitlines()[-1])
-        signed = self.folder / "signed.test.signed"
-        run(["ldns-signzone", "-f", str(signed), str(plain), *keys], folder=self.folder)
+        run(["ldns-signzone", "-e", "20370101", "-f", str(signed), str(plain), *keys], folder=self.folder)
+        public = (self.folder / f"{keys[0]}.key").read_text().split("DNSKEY")[1].split(";")[0].split(maxsplit=3)
+        flags_, protocol, algorithm, key = public
+        anchor = f'{SIGNED}. static-key {flags_} {protocol} {algorithm} "{key.strip()}";'
+        self.anchor.write_text(f"trust-anchors {{ {anchor} }};\n")
         return signed.read_text()
 
     def write(self, folder: Path) -> None:
-        for zone in ZONES:
+        for zone in self.names:
             (folder / f"{zone}.zone").write_text(self.text(zone))
 
     def rewrite(self, folder: Path, zone: str, serial: int, extra: str) -> None:
