@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from itertools import pairwise
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import dns.flags
@@ -113,7 +114,7 @@ def liar() -> Iterator[Scripted]:
 def before_the_liar(liar: Scripted, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     config = configuration(
         upstream=[liar.address],
-        upstream_={"timeout": "400ms"},
+        upstream_={"timeout": "1s"},
         flatten={"example.com": {"target": "lb.test", "fallback": ["203.0.113.1"]}},
     )
     running = Proxy(tmp_path_factory.mktemp("proxy"), config)
@@ -164,9 +165,10 @@ def test_nothing_but_lies_is_servfail(liar: Scripted, before_the_liar: Proxy, li
 
 def test_one_query_one_reply(liar: Scripted, before_the_liar: Proxy) -> None:
     liar.answer = lambda query: [_wire(query.data)] * 3
-    with dnsio.udp_socket(before_the_liar.address, 0.5) as sock:
+    with dnsio.udp_socket(before_the_liar.address) as sock:
         sock.send(b"\1\2" + queries.query(wire_name("thrice.example.com"), 1)[2:])
         assert sock.recv(4096)[:2] == b"\1\2"
+        sock.settimeout(0.5)
         with pytest.raises(TimeoutError):
             sock.recv(4096)
     liar.answer = _Liar()
@@ -251,7 +253,7 @@ def test_mangled_replies_that_may_land_on_a_flagged_name(liar: Scripted, before_
 
     liar.answer = script
     mark = before_the_liar.mark
-    replies = over_udp(before_the_liar.address, [asked] * 1000, 1.0)
+    replies = over_udp(before_the_liar.address, [asked] * 1000, 4.0)
     assert all(reply is not None and reply[12:question] == asked[12:question] for reply in replies)
     assert sum(bytes([203, 0, 113, 1]) in (reply or b"") for reply in replies) > 100, "many did land"
     liar.answer = _Liar()
@@ -262,13 +264,15 @@ def test_mangled_replies_that_may_land_on_a_flagged_name(liar: Scripted, before_
 def test_a_late_reply_goes_to_nobody(liar: Scripted, before_the_liar: Proxy) -> None:
     """The client was told SERVFAIL, asks for something else with the same ID, and gets that answer alone."""
     liar.answer = lambda query: (
-        query.reply_later(_wire(query.data, _FALSE), 0.6) if b"late" in query.data else _Liar()(query)
+        query.reply_later(_wire(query.data, _FALSE), 1.5) if b"late" in query.data else _Liar()(query)
     )
-    with dnsio.udp_socket(before_the_liar.address, 1.0) as sock:
+    with dnsio.udp_socket(before_the_liar.address) as sock:
         sock.send(b"\3\4" + queries.query(wire_name("late.example.com"), 1)[2:])
         assert sock.recv(4096)[3] & 0x0F == dns.rcode.SERVFAIL
         sock.send(b"\3\4" + queries.query(wire_name("soon.example.com"), 1)[2:])
         assert dns.message.from_wire(sock.recv(4096)).answer[0][0].to_text() == _TRUE
+        until(lambda: [query for query in liar.with_octets(b"late") if monotonic() > query.at + 1.5], "the late reply")
+        sock.settimeout(0.5)
         with pytest.raises(TimeoutError):
             sock.recv(4096)
     liar.answer = _Liar()
@@ -287,7 +291,7 @@ def test_udp_stays_udp_and_tcp_stays_tcp(liar: Scripted, before_the_liar: Proxy)
     liar.answer = script
     query = dns.message.make_query("large.example.com", "A")
     with pytest.raises(dns.message.Truncated):
-        dns.query.udp(query, "127.0.0.1", port=before_the_liar.address[1], timeout=2, raise_on_truncation=True)
+        dns.query.udp(query, "127.0.0.1", port=before_the_liar.address[1], timeout=10, raise_on_truncation=True)
     assert before_the_liar.ask(query, tcp=True).answer
     assert [query.transport for query in liar.with_octets(b"large")] == [UDP, TCP]
     liar.answer = _Liar()
@@ -357,7 +361,7 @@ def flattening(strange: FakeInternet, nsd: Nsd, tmp_path_factory: pytest.TempPat
     }
     flatten["flat.example.net"] = {"target": "s16.test", "types": ["A"]}
     config = configuration(
-        upstream=[nsd.address], resolver=[strange.address], resolver_={"timeout": "2s"}, flatten=flatten
+        upstream=[nsd.address], resolver=[strange.address], resolver_={"timeout": "5s"}, flatten=flatten
     )
     running = Proxy(tmp_path_factory.mktemp("proxy"), config)
     running.start()
@@ -436,11 +440,12 @@ def test_a_private_address_is_answered_and_said_once(flattening: Proxy, strange:
 
 def test_a_ttl_of_zero_is_passed_on(flattening: Proxy, strange: FakeInternet) -> None:
     """Not to be cached by anybody; the resolver is still not asked once a query."""
+    before = strange.asked["zero.test", "A"]
     for _ in range(50):
         reply = _flattened(flattening, "zero")
         assert _addresses(reply) == ["203.0.113.60"]
         assert reply.answer[0].ttl == 0
-    assert strange.asked["zero.test", "A"] < 25
+    assert strange.asked["zero.test", "A"] - before < 25
     assert flattening.metrics().rung("zero.example.com") == "fresh"
 
 

@@ -98,7 +98,8 @@ def test_a_target_within_the_zones_is_asked_of_the_nameserver(explain: Explain, 
 )
 def test_what_sets_the_ttl(explain: Explain, target: str, rule: dict[str, str], ttl: int, by: str) -> None:
     found = types(explain(NAME, target, rule=rule))["A"]
-    assert (found["ttl"], found["ttl_limited_by"], found["answer"]["ttl"]) == (ttl, by, ttl)
+    assert (found["ttl"], found["ttl_limited_by"]) == (ttl, by)
+    assert ttl - 10 < found["answer"]["ttl"] <= ttl, "what is left of it a moment later"
 
 
 def test_a_family_that_the_target_lacks(explain: Explain) -> None:

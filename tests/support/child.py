@@ -82,7 +82,7 @@ class Child:
         if self.alive:
             self.process.terminate()
             try:
-                self.process.wait(10)
+                self.process.wait(30)
             except subprocess.TimeoutExpired:
                 self.kill()
                 raise AssertionError(f"did not end on SIGTERM:\n{self.tail()}") from None

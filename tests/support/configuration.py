@@ -26,9 +26,9 @@ def configuration(
     """Write a whole file. `more` and `tables` add keys to tables: `access={"transfer": [...]}`, `upstream_={...}`."""
     content: dict[str, dict[str, object]] = {
         "listen": {"dns": list(dns), "http": "127.0.0.1:0"},
-        "upstream": {"servers": [text(address) for address in upstream], "timeout": "1s"},
+        "upstream": {"servers": [text(address) for address in upstream], "timeout": "2s"},
         "access": {"zones": list(zones)},
-        "resolver": {"servers": [text(address) for address in resolver], "timeout": "500ms"},
+        "resolver": {"servers": [text(address) for address in resolver], "timeout": "2s"},
     }
     for name, extra in {**more, **(tables or {})}.items():
         content.setdefault(name.rstrip("_"), {}).update(extra)

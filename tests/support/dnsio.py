@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from .ports import Address
 
-UDP_WAIT_S = 4.0
-TCP_WAIT_S = 5.0
+UDP_WAIT_S = 8.0
+TCP_WAIT_S = 8.0
 
 
 def udp_socket(where: Address, wait_s: float = UDP_WAIT_S, source: str | None = None) -> socket.socket:
@@ -75,11 +75,12 @@ def _read_exactly(sock: socket.socket, octets: int) -> bytes | None:
     return got
 
 
-def udp_all(where: Address, message: bytes, wait_s: float = 0.5) -> list[bytes]:
-    """Send one datagram and return all that comes back until `wait_s` after it was sent."""
+def udp_all(where: Address, message: bytes, more_s: float = 0.5) -> list[bytes]:
+    """Send one datagram and return what comes back: the first, waited for, and what follows it within `more_s`."""
     with udp_socket(where) as sock:
         sock.send(message)
-        return drain(sock, wait_s)
+        first = receive(sock, UDP_WAIT_S)
+        return [] if first is None else [first, *drain(sock, more_s)]
 
 
 def drain(sock: socket.socket, wait_s: float) -> list[bytes]:

@@ -101,7 +101,7 @@ class Proxy:
             if found["event"] == event and all(found.get(key) == value for key, value in fields.items())
         ]
 
-    def wait_event(self, event: str, *, mark: int = 0, deadline_s: float = 10, **fields: object) -> Event:
+    def wait_event(self, event: str, *, mark: int = 0, deadline_s: float = 30, **fields: object) -> Event:
         """Return the first such event since the mark."""
 
         def probe() -> Event | None:
@@ -125,7 +125,7 @@ class Proxy:
         assert self.process is not None
         return self.process.pid
 
-    def ask(self, query: dns.message.Message, *, tcp: bool = False, timeout: float = 4) -> dns.message.Message:
+    def ask(self, query: dns.message.Message, *, tcp: bool = False, timeout: float = 10) -> dns.message.Message:
         """Ask over UDP or TCP; the reply is checked against the query by dnspython."""
         host, port = self.address
         if tcp:
@@ -137,7 +137,7 @@ class Proxy:
         assert self.http is not None
         host, port = self.http
         try:
-            with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=5) as response:
+            with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=10) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -158,7 +158,7 @@ class Proxy:
         self.send(signal.SIGHUP)
         return self.wait_event(expect, mark=mark)
 
-    def wait(self, deadline_s: float = 10) -> int:
+    def wait(self, deadline_s: float = 30) -> int:
         """Wait for its end and return the exit code; its whole log has been read then."""
         assert self.process is not None
         assert self._reader is not None
