@@ -16,7 +16,7 @@ import pytest
 from attrs import field, frozen
 
 from tests.support import dnsio, packets
-from tests.support.waiting import wait_until
+from tests.support.waiting import let_pass, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -221,7 +221,7 @@ def _status_kib(pid: int, key: str) -> int:
 def cpu_share(subject: Subject, during_s: float) -> float:
     """Return the share of one processor that the subject uses over the next `during_s` seconds."""
     before, at = subject.cpu_s(), time.monotonic()
-    time.sleep(during_s)
+    let_pass(during_s)
     return (subject.cpu_s() - before) / (time.monotonic() - at)
 
 

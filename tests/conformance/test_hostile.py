@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import dnsio, packets
-from tests.support.waiting import wait_until
+from tests.support.waiting import let_pass, wait_until
 
 from . import compare, hostile, zones
 
@@ -100,7 +100,7 @@ def bombard(subject: Subject, backend: Nameserver, messages: list[bytes]) -> Non
 def confirm(subject: Subject, backend: Nameserver, message: bytes) -> str | None:
     """Ask once more, alone: NSD answers a hundred errors a second at most, which is no fault of the subject."""
     if backend.kind == "nsd":
-        time.sleep(1.01 - time.time() % 1)
+        let_pass(1.01 - time.time() % 1)
     direct, through = dnsio.udp_gather([backend.address, subject.address], [message] * 2, quiet_s=1)
     rule = hostile.violation(message, direct, through)
     if rule is None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import dnsio, packets
 from tests.support.packets import frame, record
-from tests.support.waiting import wait_until
+from tests.support.waiting import let_pass, wait_until
 
 from . import compare, load, zones
 
@@ -63,7 +62,7 @@ def test_089_no_amplification(stub: Scripted, stub_proxy: Subject) -> None:
     with dnsio.udp_socket(stub_proxy.address) as sock:
         for _ in range(5):
             sock.send(message)
-            time.sleep(0.1)
+            let_pass(0.1)
         replies = dnsio.drain(sock, 5.5)
     assert 1 <= len(replies) <= 5
     assert set(replies) == {load.own_answer(message)}
@@ -95,7 +94,7 @@ def test_091_answers_in_one_octet_segments(stub: Scripted, stub_proxy: Subject) 
             return load.own(query)
         for octet in frame(load.own_answer(query.data)):
             query.connection.send(bytes((octet,)))
-            time.sleep(0.002)
+            let_pass(0.002)
         return None
 
     stub.answer = script
@@ -114,7 +113,7 @@ def _break_off(query: Query, how: str) -> None:
     cut = {"closed": b"", "cut in the length": data[:1], "cut": data[:25], "reset": data[:25]}[how]
     connection.sendall(cut)
     if how == "reset":
-        time.sleep(0.05)
+        let_pass(0.05)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raise ConnectionAbortedError  # the stub closes it then
     connection.shutdown(socket.SHUT_RDWR)
@@ -158,7 +157,7 @@ def test_093_a_backend_that_closes_after_each_answer(stub: Scripted, stub_proxy:
             message = packets.query(f"once{index}.example.test")
             connection.send(message)
             assert connection.receive() == load.own_answer(message)
-            time.sleep(0.1 * (index % 2))  # the next query meets a closed connection, or one that is just closing
+            let_pass(0.1 * (index % 2))  # the next query meets a closed connection, or one that is just closing
 
 
 def slow_is_late(query: Query) -> bytes | None:
@@ -216,7 +215,7 @@ def test_096_a_transfer_that_pauses(stub: Scripted, stub_proxy: Subject) -> None
             return load.own(query)
         for index, message in enumerate(transfer(query.data)):
             if index == 60:
-                time.sleep(3)
+                let_pass(3)
             query.reply(message)
         ended.set()
         return None

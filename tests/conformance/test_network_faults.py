@@ -14,7 +14,7 @@ from tests.support.packets import frame
 from tests.support.ports import free_port
 from tests.support.relay import FAIR, Relay, Weather
 from tests.support.scripted import Scripted
-from tests.support.waiting import wait_until
+from tests.support.waiting import let_pass, wait_until
 
 from . import faults, load, zones
 from .subject import process_of
@@ -34,7 +34,7 @@ def test_098_a_start_without_backend(start: Launch, own_nsd: Nameserver) -> None
         dnsio.udp(subject.address, packets.query(zones.PLAIN), 0.5)
         with dnsio.Connection(subject.address) as connection:
             assert connection.raw.fileno() >= 0, "it listens"
-        time.sleep(0.1)
+        let_pass(0.1)
     assert subject.alive()
     own_nsd.start()
     assert wait_until(lambda: subject.serves(zones.PLAIN, 0.5), 10)
@@ -90,9 +90,9 @@ def test_103_a_backend_that_flaps(start: Launch, own_nsd: Nameserver) -> None:
     for down_s in (0.5, 1.5, 7.0, 0.5):
         own_nsd.stop()
         with clients.Steady(subject.address, 50, load.is_wild, load.wild, wait_s=0.0):
-            time.sleep(down_s)
+            let_pass(down_s)
         own_nsd.start()
-        time.sleep(1.5)
+        let_pass(1.5)
         messages = [packets.query(load.wild(index)) for index in range(60)]
         for replies in (dnsio.udp_many(subject.address, messages), dnsio.tcp_many(subject.address, messages, window=8)):
             right = [load.is_wild(message, reply or b"") for message, reply in zip(messages, replies, strict=True)]
@@ -110,7 +110,7 @@ def test_107_stopped_and_continued(start: Launch, nsd: Nameserver) -> None:
     for number, wait_s in ((signal.SIGSTOP, 3.0), (signal.SIGCONT, 0.0)):
         for pid in subject.pids:
             os.kill(pid, number)
-        time.sleep(wait_s)
+        let_pass(wait_s)
     assert wait_until(lambda: subject.serves(zones.PLAIN, 1), 2)
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.support import clients, dnsio, packets
 from tests.support.packets import frame, record
 from tests.support.ports import bind_pair, free_port
-from tests.support.waiting import wait_until
+from tests.support.waiting import let_pass, wait_until
 
 from . import faults, load, target, zones
 from .proxies import SUBJECTS, Flatproxy
@@ -94,7 +94,7 @@ def endless(query: Query) -> bytes | None:
     if query.qtype == packets.AXFR:
         for _ in range(600):
             query.reply(packets.answer(query.data, [record(b"\xc0\x0c", packets.TXT, packets.txt(2000))]))
-            time.sleep(0.1)
+            let_pass(0.1)
         return None
     return None if query.qname.startswith(b"\6silent") else load.own(query)
 
@@ -119,6 +119,10 @@ def test_105_stalled_clients_do_not_keep_it(start: Launch, stub: Scripted) -> No
         assert wait_until(lambda: not subject.alive(), 10), "still there ten seconds after SIGTERM"
 
 
+def has_answered(steady: clients.Steady, count: int) -> bool:
+    return steady.answered >= count
+
+
 def has_reloaded(subject: Flatproxy, times: int) -> bool:
     return len(subject.events("reloaded")) == times
 
@@ -138,7 +142,8 @@ def test_106_reloads_under_load(start: Launch, nsd: Nameserver) -> None:
             reply = connection.receive()
             assert reply is not None
             assert packets.rcode_of(reply) == packets.NOERROR
-            time.sleep(0.3)
+            goal = steady.answered + 60
+            assert wait_until(partial(has_answered, steady, goal)), "the others are answered"
     assert steady.sent > 200
     assert (steady.lost, steady.wrong) == (0, [])
     assert steady.rcodes == {packets.NOERROR: steady.sent}
@@ -156,7 +161,7 @@ def test_108_the_clock_jumps(start: Launch, nsd: Nameserver, tmp_path: Path) -> 
         for offset_s in (0, _DAY_S, -_DAY_S, 0):
             clock.shift(offset_s)
             for _ in range(3):
-                time.sleep(0.4)  # what a proxy does from time to time meets the new time, too
+                let_pass(0.4)  # what a proxy does from time to time meets the new time, too
                 assert subject.serves(zones.PLAIN)
                 connection.send(message)
                 assert load.is_wild(message, connection.receive() or b"")
@@ -183,7 +188,7 @@ def test_109_a_full_state_directory(
             message = packets.query(zones.APEX)
             reply = dnsio.udp(subject.address, message) or dnsio.tcp(subject.address, message) or b"\0" * 12
             assert int.from_bytes(reply[6:8], "big") == len(target.ADDRESSES[packets.A])
-            time.sleep(0.1)
+            assert wait_until(partial(has_answered, steady, steady.answered + 10)), "the others are answered"
     assert subject.alive()
     assert (steady.lost, steady.wrong) == (0, [])
     assert steady.rcodes == {packets.NOERROR: steady.sent}
@@ -206,7 +211,7 @@ def test_111_its_own_backend(arena: Arena, start: Launch) -> None:
     try:
         for transport in (dnsio.udp, dnsio.udp, dnsio.tcp):
             transport(subject.address, packets.query("loop.example.test"), 0.5)
-        time.sleep(6)
+        let_pass(6)
         assert subject.alive()
         assert subject.fds() < 600
         assert cpu_share(subject, 1.0) < 0.3
@@ -226,7 +231,7 @@ def churn(subject: Subject, until: float) -> None:
                 connection.reset()
                 continue
             assert load.is_wild(message, connection.receive() or b"")
-        time.sleep(0.03)
+        let_pass(0.03)
 
 
 @pytest.mark.must

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import dnsio, packets
-from tests.support.waiting import wait_until
+from tests.support.waiting import let_pass, wait_until
 
 from . import hostile, zones
 from .http import fetch, series
@@ -201,7 +201,7 @@ def test_053_hostile_http_clients(start: Launch, nsd: Nameserver) -> None:
         peak = max(peak, subject.rss()) if step % 10 == 0 else peak
         for sock in nuisances[step % 2 :: 2]:
             push(sock, b"x" if step < 100 else b"x" * 5000)
-        time.sleep(0.01)
+        let_pass(0.01)
     opening.join(10)
     assert len(nuisances) == 100
     for sock in nuisances:

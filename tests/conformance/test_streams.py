@@ -15,7 +15,7 @@ from attrs import define, field
 
 from tests.support import dnsio, packets
 from tests.support.packets import frame
-from tests.support.waiting import wait_until
+from tests.support.waiting import let_pass, wait_until
 
 from . import compare, load, zones
 
@@ -139,12 +139,12 @@ def test_055_one_octet_a_segment(proxy: Subject, nsd: Nameserver) -> None:
     with dnsio.Connection(proxy.address) as connection:
         for octet in frame(message):
             connection.send_octets(bytes((octet,)))
-            time.sleep(0.005)
+            let_pass(0.005)
         assert connection.receive() == direct
     with dnsio.Connection(proxy.address) as connection:
         for part in (frame(message)[:1], frame(message)[1:2]):
             connection.send_octets(part)
-            time.sleep(1)
+            let_pass(1)
         connection.send_octets(message)
         assert connection.receive() == direct
 
@@ -171,7 +171,7 @@ def test_057_a_connection_is_used_again(proxy: Subject, nsd: Nameserver) -> None
     with dnsio.Connection(proxy.address) as connection:
         for index in range(4):
             if index:
-                time.sleep(1)
+                let_pass(1)
             message = packets.query(load.wild(index))
             connection.send(message)
             assert load.is_wild(message, connection.receive() or b"")
@@ -180,7 +180,7 @@ def test_057_a_connection_is_used_again(proxy: Subject, nsd: Nameserver) -> None
 @pytest.mark.should
 def test_058_half_closed_with_queries_under_way(stub: Scripted, stub_proxy: Subject) -> None:
     def slowly(query: Query) -> bytes | None:
-        time.sleep(0.03)
+        let_pass(0.03)
         return load.own(query)
 
     stub.answer = slowly
@@ -205,7 +205,7 @@ def test_059_slow_readers_get_everything(proxy: Subject, nsd: Nameserver) -> Non
         connection.raw.settimeout(dnsio.TCP_WAIT_S)
         while len(stream) < 2 + len(direct) and (data := connection.raw.recv(4096)):
             stream += data
-            time.sleep(0.03)
+            let_pass(0.03)
     assert bytes(stream) == frame(direct), compare.brief(bytes(stream[2:]))
 
 

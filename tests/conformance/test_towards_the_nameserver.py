@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections import Counter
 from functools import partial
 from itertools import pairwise
@@ -13,6 +12,7 @@ import pytest
 
 from tests.support import dnsio, packets
 from tests.support.packets import edns, header, option, question, record
+from tests.support.waiting import let_pass
 
 from . import load
 
@@ -240,7 +240,7 @@ def test_081_a_late_answer_does_not_cross(stub: Scripted, stub_proxy: Subject) -
     right = {packets.qname_of(message): load.own_answer(message) for message in messages}
     with dnsio.udp_socket(stub_proxy.address) as sock:
         sock.send(given_up)
-        time.sleep(0.2)
+        let_pass(0.2)
         for message in messages[1:]:
             sock.send(message)
         replies = dnsio.drain(sock, 1.2)
