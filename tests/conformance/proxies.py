@@ -33,7 +33,7 @@ class Flatproxy(Subject):
     has_reload = True
     can_flatten = True
 
-    def start(self, wait_s: float = 15.0) -> None:
+    def start(self, wait_s: float = 60.0) -> None:
         config = self.folder / "flatproxy.toml"
         self.write_config()
         self.launch([sys.executable, "-m", "flatproxy", "run", "--config", str(config), "--log-format", "json"])
@@ -102,7 +102,7 @@ class Dnsdist(Subject):
     kind = "dnsdist"
     can_flatten = True
 
-    def start(self, wait_s: float = 15.0) -> None:
+    def start(self, wait_s: float = 60.0) -> None:
         self.port = self.options.port or free_port(self.host)
         self.http_port = free_port()
         config = self.folder / "dnsdist.conf"

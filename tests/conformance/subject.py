@@ -98,7 +98,7 @@ class Subject:
         """Return the process and all that it started; empty where it is not ours."""
         return _family(self.process.pid) if self.process is not None else []
 
-    def start(self, wait_s: float = 15.0) -> None:
+    def start(self, wait_s: float = 60.0) -> None:
         raise NotImplementedError
 
     def log(self) -> str:
@@ -175,7 +175,7 @@ class Direct(Subject):
 
     kind = "direct"
 
-    def start(self, wait_s: float = 15.0) -> None:
+    def start(self, wait_s: float = 60.0) -> None:
         self.host, self.port = self.options.backends[0]
         self.wait_probe(wait_s)
 
@@ -185,7 +185,7 @@ class External(Subject):
 
     kind = "external"
 
-    def start(self, wait_s: float = 15.0) -> None:
+    def start(self, wait_s: float = 60.0) -> None:
         self.host = self.options.env["host"]
         self.port = int(self.options.env["port"])
         self.http_port = int(self.options.env["http_port"]) or None

@@ -1,1 +1,1 @@
-"""What the integration tests stand on: real nameservers, the proxy as a process, and stand-ins with a script."""
+"""What all suites stand on: nameservers, a scripted one, a small internet, the proxy as a process, raw messages."""

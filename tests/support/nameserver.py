@@ -76,7 +76,7 @@ class Nameserver(ABC):
             self.port = fixed or free_port(self.host)
             child = self.child = Child.start(self.configure(), self.folder / f"{self.kind}.log")
             try:
-                until(lambda: not self._alive() or self.serves(), child.tail, 20)
+                until(lambda: not self._alive() or self.serves(), child.tail, 60)
             except BaseException:
                 child.kill()
                 raise

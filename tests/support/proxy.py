@@ -62,20 +62,30 @@ class Proxy:
         if ready:
             self.wait_event("ready")
 
-    def launch(self) -> None:
+    def write_configuration(self) -> None:
         self.path.write_text(self.config)
-        self.events.clear()
-        self.expected_to_end = False
+
+    def command(self) -> list[str]:
         limit = f"--nofile={self.descriptors}:{self.descriptors}"
         prefix = [program("prlimit"), limit] if self.descriptors is not None else []  # becomes what it starts
+        run = [sys.executable, "-m", "flatproxy", "run", "--config", str(self.path), "--log-format", "json"]
+        return [*prefix, *run]
+
+    def popen_options(self) -> dict[str, Any]:
+        return {"env": {**os.environ, "PYTHONDEVMODE": "", "PYTHONWARNINGS": ""}}
+
+    def launch(self) -> None:
+        self.write_configuration()
+        self.events.clear()
+        self.expected_to_end = False
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "flatproxy", "run", "--config", str(self.path), "--log-format", "json"],
+            self.command(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             cwd=self.folder,
-            env={**os.environ, "PYTHONDEVMODE": "", "PYTHONWARNINGS": ""},
+            **self.popen_options(),
         )
         self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
         self._reader.start()
@@ -101,7 +111,7 @@ class Proxy:
             if found["event"] == event and all(found.get(key) == value for key, value in fields.items())
         ]
 
-    def wait_event(self, event: str, *, mark: int = 0, deadline_s: float = 30, **fields: object) -> Event:
+    def wait_event(self, event: str, *, mark: int = 0, deadline_s: float = 60, **fields: object) -> Event:
         """Return the first such event since the mark."""
 
         def probe() -> Event | None:
@@ -158,7 +168,7 @@ class Proxy:
         self.send(signal.SIGHUP)
         return self.wait_event(expect, mark=mark)
 
-    def wait(self, deadline_s: float = 30) -> int:
+    def wait(self, deadline_s: float = 60) -> int:
         """Wait for its end and return the exit code; its whole log has been read then."""
         assert self.process is not None
         assert self._reader is not None

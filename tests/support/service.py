@@ -13,9 +13,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 import dns
@@ -25,7 +24,7 @@ import pytest
 from attrs import define, field
 
 from .internet import FakeInternet
-from .ports import Address, family
+from .ports import Address, bind_pair
 from .proxy import Proxy
 from .scripted import Scripted, noerror
 
@@ -64,29 +63,20 @@ class Service(Proxy):
     options: dict[str, Any] = field(factory=dict, kw_only=True)
     """For `Popen`."""
 
-    def launch(self) -> None:
+    def write_configuration(self) -> None:
+        """Leave the file alone where it is right, with whose it is and who may read it."""
         if not self.path.exists() or self.path.read_text() != self.config:
-            self.path.write_text(self.config)
-        self.events.clear()
-        self.expected_to_end = False
-        command = [self.python, "-m", "flatproxy", "run", "--config", str(self.path), "--log-format", "json"]
-        command += self.arguments
+            super().write_configuration()
+
+    def command(self) -> list[str]:
+        command = [self.python, *super().command()[1:], *self.arguments]
+        numbers = [str(sock.fileno()) for sock in self.passed]
+        return [self.python, "-c", _BECOME, str(len(numbers)), *numbers, *command] if numbers else command
+
+    def popen_options(self) -> dict[str, Any]:
         numbers = [sock.fileno() for sock in self.passed]
-        if numbers:
-            command = [self.python, "-c", _BECOME, str(len(numbers)), *map(str, numbers), *command]
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=self.folder,
-            env={**os.environ, "PYTHONDEVMODE": "", "PYTHONWARNINGS": "", **self.environ},
-            pass_fds=numbers,
-            **self.options,
-        )
-        self._reader = Thread(target=self._read, args=(self.process,), daemon=True)
-        self._reader.start()
+        environ = {**super().popen_options()["env"], **self.environ}
+        return {"env": environ, "pass_fds": numbers, **self.options}
 
     def refused(self) -> tuple[int, str]:
         """Start it where it must not run; return the exit code and what it said."""
@@ -101,20 +91,10 @@ class Service(Proxy):
 @contextmanager
 def bound_pair(host: str = "127.0.0.1") -> Iterator[tuple[Address, tuple[socket.socket, socket.socket]]]:
     """Bind UDP and TCP on one free port, as a socket unit does."""
-    for _ in range(50):
-        udp = socket.socket(family(host), socket.SOCK_DGRAM)
-        tcp = socket.socket(family(host), socket.SOCK_STREAM)
-        with closing(udp), closing(tcp):
-            tcp.bind((host, 0))
-            port = tcp.getsockname()[1]
-            try:
-                udp.bind((host, port))
-            except OSError:
-                continue
-            tcp.listen()
-            yield (host, port), (udp, tcp)
-            return
-    raise AssertionError("no port for UDP and TCP")
+    udp, tcp = bind_pair(host)
+    with udp, tcp:
+        tcp.listen()
+        yield (host, udp.getsockname()[1]), (udp, tcp)
 
 
 @define(eq=False)
@@ -198,10 +178,8 @@ def open_folder() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def no_error() -> Iterator[Scripted]:
     """A nameserver that says NOERROR to everything, and nothing else."""
-    server = Scripted(noerror)
-    server.start()
-    yield server
-    server.stop()
+    with Scripted(noerror) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

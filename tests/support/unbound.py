@@ -73,7 +73,7 @@ class Unbound:
             self.port = free_port(self.host)
             child = self.child = Child.start(self._configure(), self.folder / "unbound.log")
             try:
-                until(lambda: not self._alive() or self._answers(), child.tail, 20)
+                until(lambda: not self._alive() or self._answers(), child.tail, 60)
             except BaseException:
                 child.kill()
                 raise

@@ -22,7 +22,7 @@ def wait_until(probe: Callable[[], T], deadline_s: float = 5.0, interval_s: floa
     return value
 
 
-def until(probe: Callable[[], T | None], what: str | Callable[[], str], deadline_s: float = 30.0) -> T:
+def until(probe: Callable[[], T | None], what: str | Callable[[], str], deadline_s: float = 60.0) -> T:
     """Return the first true value of `probe`; fail, saying what was waited for and what it last gave."""
     value = wait_until(probe, deadline_s)
     if value:
