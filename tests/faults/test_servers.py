@@ -53,9 +53,7 @@ def test_one_of_two_upstreams(
     nsd: Nsd, resolver: FakeInternet, start: Start, count: Count, place: str, how: str, mood: Mood, late_s: float
 ) -> None:
     """The other one takes over: at most the queries of the first second fail, and few wait for the timeout."""
-    bad = FakeInternet(mood=mood, late_s=late_s)
-    bad.start()
-    try:
+    with FakeInternet(mood=mood, late_s=late_s) as bad:
         servers = [bad.address, nsd.address] if place == "first" else [nsd.address, bad.address]
         config = configuration(upstream=servers, resolver=[resolver.address], flatten=FLATTEN)
         proxy = start(config, ready=False)
@@ -65,8 +63,6 @@ def test_one_of_two_upstreams(
         assert lost == 0
         assert failed <= (4 if place == "first" else 0)
         assert sum(asked.took_s > 0.5 for asked in load.asked) <= (6 if place == "first" else 0)
-    finally:
-        bad.stop()
 
 
 @pytest.mark.parametrize(
@@ -104,9 +100,7 @@ def test_cold_start_with_everything_dead(
 ) -> None:
     """After kill -9: the state's addresses within a second; without a state the fallback."""
     tables = {"state": {"path": str(tmp_path_factory.mktemp("state") / "answers.sqlite")}} if state else {}
-    dead = FakeInternet(mood=Mood.SILENT)
-    dead.start()
-    try:
+    with FakeInternet(mood=Mood.SILENT) as dead:
         proxy = start(
             configuration(upstream=[dead.address], resolver=[resolver.address], flatten=FLATTEN, tables=tables),
             ready=False,
@@ -129,5 +123,3 @@ def test_cold_start_with_everything_dead(
         assert count(f"both dead at a cold start, {'with' if state else 'without'} state", load) == (0, 0)
         assert {str(reply.answer[0][0]) for reply in load.replies()} == {wanted}
         assert load.asked[0].took_s < 1
-    finally:
-        dead.stop()

@@ -23,16 +23,12 @@ def nameserver(
     request: pytest.FixtureRequest, zones: Zones, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Nameserver]:
     """Each of NSD, Knot and BIND in turn. A test must leave its zones as they are, `dynamic.test` excepted."""
-    server = KINDS[request.param](folder=tmp_path_factory.mktemp(request.param), zones=zones)
-    server.start()
-    yield server
-    server.stop()
+    with KINDS[request.param](folder=tmp_path_factory.mktemp(request.param), zones=zones) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def internet() -> Iterator[FakeInternet]:
     """A resolver with no name in it yet. A test uses names of its own, or tidies up."""
-    resolver = FakeInternet()
-    resolver.start()
-    yield resolver
-    resolver.stop()
+    with FakeInternet() as resolver:
+        yield resolver

@@ -51,6 +51,8 @@ zones = ["ad.test"]
 update = ["127.0.0.1"]
 """
 
+pytestmark = pytest.mark.timeout(400)  # half a minute of work for the controller, on a machine that does nothing else
+
 
 @define
 class Domain:
@@ -122,7 +124,7 @@ def _start_samba(folder: Path) -> Child:
             *(f"--adminpass={PASSWORD}", "--host-name=dc1", "--host-ip=127.0.0.1", f"--targetdir={folder / 'dc'}"),
             *(f"--option={setting}" for setting in settings),
         ),
-        timeout_s=120,
+        timeout_s=300,
     )
     configuration = folder / "dc" / "etc" / "smb.conf"
     more = f"[global]\n server services = ldap, cldap, kdc, dns\n dns port = {DIRECT}\n log file = {folder}/log.%m\n"

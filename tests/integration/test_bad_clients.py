@@ -40,10 +40,8 @@ def proxy(nameserver: Nameserver, internet: FakeInternet, tmp_path_factory: pyte
         upstream_={"timeout": "500ms"},
         flatten={"example.com": {"target": "lb.test", "types": ["A"]}},
     )
-    running = Proxy(tmp_path_factory.mktemp("proxy"), config)
-    running.start()
-    yield running
-    running.stop()
+    with Proxy(tmp_path_factory.mktemp("proxy"), config) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -96,10 +96,8 @@ class _Liar:
 
 @pytest.fixture(scope="module")
 def liar() -> Iterator[Scripted]:
-    server = Scripted(_Liar())
-    server.start()
-    yield server
-    server.stop()
+    with Scripted(_Liar()) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +107,8 @@ def before_the_liar(liar: Scripted, tmp_path_factory: pytest.TempPathFactory) ->
         upstream_={"timeout": "1s"},
         flatten={"example.com": {"target": "lb.test", "fallback": ["203.0.113.1"]}},
     )
-    running = Proxy(tmp_path_factory.mktemp("proxy"), config)
-    running.start()
-    yield running
-    running.stop()
+    with Proxy(tmp_path_factory.mktemp("proxy"), config) as running:
+        yield running
 
 
 def _good(proxy: Proxy) -> None:

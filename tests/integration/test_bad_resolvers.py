@@ -72,12 +72,10 @@ def flattening(strange: FakeInternet, nsd: Nsd, tmp_path_factory: pytest.TempPat
     }
     flatten["flat.example.net"] = {"target": "s16.test", "types": ["A"]}
     config = configuration(
-        upstream=[nsd.address], resolver=[strange.address], resolver_={"timeout": "5s"}, flatten=flatten
+        upstream=[nsd.address], resolver=[strange.address], resolver_={"timeout": "8s"}, flatten=flatten
     )
-    running = Proxy(tmp_path_factory.mktemp("proxy"), config)
-    running.start()
-    yield running
-    running.stop()
+    with Proxy(tmp_path_factory.mktemp("proxy"), config) as running:
+        yield running
 
 
 def _flattened(proxy: Proxy, name: str, *, tcp: bool = False) -> dns.message.Message:

@@ -32,11 +32,9 @@ PRIVATE = ("warning", 'flatten."flat.example.net".target')
 
 @pytest.fixture(scope="module")
 def internet() -> Iterator[FakeInternet]:
-    net = FakeInternet()
-    net.start()
-    fill(net)
-    yield net
-    net.stop()
+    with FakeInternet() as net:
+        fill(net)
+        yield net
 
 
 @pytest.fixture
@@ -117,12 +115,8 @@ def test_a_nameserver_that_is_reached_over_one_transport_only(check: Check, nsd:
             sock.send(query.data)
             return sock.recv(65535)
 
-    relay = Scripted(script)
-    relay.start()
-    try:
+    with Scripted(script) as relay:
         done = check(GOOD, upstream=[relay.address], upstream_={"timeout": "900ms"})
-    finally:
-        relay.stop()
     assert done.code == 1
     assert done.findings("error") == [("error", "upstream.servers[0]")]
     assert f"does not answer over {lost}: no answer within 0.9 s" in done.what("upstream.servers[0]")
@@ -142,7 +136,7 @@ def test_a_nameserver_that_is_reached_over_one_transport_only(check: Check, nsd:
 )
 def test_a_target_that_does_not_resolve(check: Check, target: str, word: str) -> None:
     flatten = {"flat.example.net": {"target": target}, "flat.example.com": {"target": "flat.example.net"}}
-    done = check(flatten)
+    done = check(flatten, resolver_={"timeout": "2s"})
     assert done.code == 1
     assert ("error", 'flatten."flat.example.net".target') in done.findings("error")
     assert word in done.what('flatten."flat.example.net".target')

@@ -48,10 +48,8 @@ def proxy(nameserver: Nameserver, internet: FakeInternet, tmp_path_factory: pyte
         access={"transfer": LOOPBACK, "update": LOOPBACK, "notify": LOOPBACK},
         flatten={queries.FLAGGED: {"target": "lb.test"}},
     )
-    running = Proxy(tmp_path_factory.mktemp("proxy"), config)
-    running.start()
-    yield running
-    running.stop()
+    with Proxy(tmp_path_factory.mktemp("proxy"), config) as running:
+        yield running
 
 
 def _excused(direct: bytes | None, through: bytes | None) -> bool:

@@ -32,9 +32,7 @@ _MX = dns.message.make_query("example.com", "MX")
 
 def test_sigterm_answers_what_is_under_way(start: Start) -> None:
     """The nameserver takes 0.4 s: whoever asked before the signal has the reply, and the exit code is 0."""
-    slow = Scripted(late(noerror, 0.4))
-    slow.start()
-    try:
+    with Scripted(late(noerror, 0.4)) as slow:
         proxy = start(configuration(upstream=[slow.address]))
         wire = queries.query(wire_name("slow.example.com"), 1)
         with contextlib.ExitStack() as stack, dnsio.udp_socket(proxy.address) as udp:
@@ -51,15 +49,11 @@ def test_sigterm_answers_what_is_under_way(start: Start) -> None:
             ]
         assert proxy.wait() == 0
         assert [event["event"] for event in proxy.events][-2:] == ["stopping", "stopped"]
-    finally:
-        slow.stop()
 
 
 def test_sigterm_lets_large_replies_out(start: Start) -> None:
     """A client with a small window has everything that was on its way when the signal came."""
-    large = Scripted(late(lambda query: noerror(query) + bytes(60_000), 0.2))
-    large.start()
-    try:
+    with Scripted(late(lambda query: noerror(query) + bytes(60_000), 0.2)) as large:
         proxy = start(configuration(upstream=[large.address]))
         wire = queries.query(wire_name("large.example.com"), 16)
         with socket.socket() as tcp:
@@ -74,14 +68,10 @@ def test_sigterm_lets_large_replies_out(start: Start) -> None:
         assert sorted(reply[1] for reply in replies) == list(range(10))
         assert {len(reply) for reply in replies} == {len(wire) + 60_000}
         assert proxy.wait() == 0
-    finally:
-        large.stop()
 
 
 def test_sigterm_waits_no_longer_than_a_second(start: Start) -> None:
-    silent = Scripted(say_nothing)
-    silent.start()
-    try:
+    with Scripted(say_nothing) as silent:
         proxy = start(configuration(upstream=[silent.address], upstream_={"timeout": "30s"}), ready=False)
         with dnsio.udp_socket(proxy.address) as udp, dnsio.tcp_socket(proxy.address) as tcp:
             udp.send(queries.query(wire_name("never.example.com"), 1))
@@ -90,8 +80,6 @@ def test_sigterm_waits_no_longer_than_a_second(start: Start) -> None:
             began = monotonic()
             proxy.stop()
             assert monotonic() - began < 5, "a second to drain, and what a busy machine takes for the end"
-    finally:
-        silent.stop()
 
 
 def test_the_port_is_free_afterwards(nsd: Nsd, start: Start) -> None:

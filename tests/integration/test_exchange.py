@@ -81,16 +81,12 @@ def test_a_header_comes_before_the_query_on_both_transports() -> None:
             return dns.message.make_response(dns.message.from_wire(query.data[len(header) :])).to_wire()
         return None
 
-    server = Scripted(script)
-    server.start()
-    try:
+    with Scripted(script) as server:
         there = Endpoint(*server.address)
         query = dns.message.make_query("a.test", "A")
         assert asyncio.run(exchange(query, there, 5, header=header)).id == query.id
         with pytest.raises(UpstreamTimeout):
             asyncio.run(exchange(query, there, PATIENCE_S, tcp=True, header=b"\0\2HI"))
-    finally:
-        server.stop()
     # Framed as a message of two octets, which is how the stand-in reads it; the query follows.
     assert [received.data for received in server.received if received.transport == TCP] == [b"HI", query.to_wire()]
 
@@ -108,9 +104,7 @@ def test_the_first_that_answers_is_taken_and_named(internet: FakeInternet) -> No
 
 
 def test_why_each_of_several_did_not_answer() -> None:
-    mute = Scripted(silent)
-    mute.start()
-    try:
+    with Scripted(silent) as mute:
         there = Endpoint(*mute.address)
         with pytest.raises(ChainBroken, match=f"^honest.test A: {there}: no answer within 0.4 s; {NOBODY}: connection"):
             ask_several(there, NOBODY)
@@ -118,8 +112,6 @@ def test_why_each_of_several_did_not_answer() -> None:
             ask_several(there)
         with pytest.raises(ChainBroken, match="there is no server to ask"):
             ask_several()
-    finally:
-        mute.stop()
 
 
 def test_own_addresses() -> None:

@@ -31,11 +31,9 @@ NAME = "flat.example.net"
 
 @pytest.fixture(scope="module")
 def internet() -> Iterator[FakeInternet]:
-    net = FakeInternet()
-    net.start()
-    fill(net)
-    yield net
-    net.stop()
+    with FakeInternet() as net:
+        fill(net)
+        yield net
 
 
 @pytest.fixture

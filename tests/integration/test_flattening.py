@@ -67,10 +67,8 @@ def proxy(nsd: Nsd, internet: FakeInternet, tmp_path_factory: pytest.TempPathFac
             "chained.example.com": {"target": "www.example.com"},
         },
     )
-    running = Proxy(tmp_path_factory.mktemp("proxy"), config)
-    running.start()
-    yield running
-    running.stop()
+    with Proxy(tmp_path_factory.mktemp("proxy"), config) as running:
+        yield running
 
 
 def _texts(reply: dns.message.Message) -> set[str]:
@@ -347,7 +345,6 @@ def test_one_resolution_for_everybody(nsd: Nsd, internet: FakeInternet, start: C
             configuration(
                 upstream=[nsd.address],
                 resolver=[internet.address],
-                resolver_={"timeout": "5s"},
                 flatten={name: {"target": "late.test"} for name in names},
             ),
             ready=False,

@@ -46,10 +46,8 @@ def proxy(nameserver: Nameserver, internet: FakeInternet, tmp_path_factory: pyte
             "signed.test": {"target": "lb.test"},
         },
     )
-    running = Proxy(tmp_path_factory.mktemp("proxy"), config)
-    running.start()
-    yield running
-    running.stop()
+    with Proxy(tmp_path_factory.mktemp("proxy"), config) as running:
+        yield running
 
 
 def _of_type(reply: dns.message.Message, rdtype: str) -> set[str]:

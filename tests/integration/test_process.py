@@ -136,15 +136,11 @@ def test_ipv6_on_both_sides(start: Start, nsd: Nsd, internet: FakeInternet) -> N
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on the loopback")
 def test_a_nameserver_over_ipv6(start: Start) -> None:
-    server = Scripted(noerror, host="::1")
-    server.start()
-    try:
+    with Scripted(noerror, host="::1") as server:
         proxy = start(configuration(upstream=[server.address]))
         for exchange in (dnsio.udp, dnsio.tcp):
             wire = b"\1\2" + queries.query(wire_name("six.example.com"), 1)[2:]
             assert exchange(proxy.address, wire) == b"\1\2\x84\0" + wire[4:]
-    finally:
-        server.stop()
 
 
 def test_without_http(nsd: Nsd, start: Start) -> None:

@@ -40,10 +40,8 @@ _TRUSTED, _STRANGER, _ALLOWED = "127.0.0.2", "127.0.0.3", "192.0.2.9"
 
 @pytest.fixture(scope="module")
 def powerdns(zones: Zones, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PowerDns]:
-    server = PowerDns(folder=tmp_path_factory.mktemp("powerdns"), zones=zones)
-    server.start()
-    yield server
-    server.stop()
+    with PowerDns(folder=tmp_path_factory.mktemp("powerdns"), zones=zones) as server:
+        yield server
 
 
 @pytest.fixture
@@ -122,9 +120,7 @@ def test_the_header_names_the_address_that_was_asked(start: Callable[..., Proxy]
         message = query.data[16 + int.from_bytes(query.data[14:16], "big") :]
         return message[:2] + b"\x84\0" + message[4:]
 
-    upstream = Scripted(script)
-    upstream.start()
-    try:
+    with Scripted(script) as upstream:
         proxy = start(configuration(upstream=[upstream.address], dns=["0.0.0.0:0"], upstream_={"proxy_protocol": True}))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.settimeout(4)
@@ -138,8 +134,6 @@ def test_the_header_names_the_address_that_was_asked(start: Callable[..., Proxy]
         addresses = socket.inet_aton("127.0.0.14") + socket.inet_aton("127.0.0.15")
         assert told[:28] == SIGNATURE + b"\x21\x12\0\x0c" + addresses + struct.pack("!HH", port, proxy.address[1])
         assert len(told) == 28 + len(_QUERY)
-    finally:
-        upstream.stop()
 
 
 def test_probes_and_questions_of_our_own_name_nobody(telling: Callable[..., Proxy], powerdns: PowerDns) -> None:
@@ -233,10 +227,8 @@ def upstream() -> Iterator[Scripted]:
         record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + _ADDRESS
         return wire[:2] + bytes((wire[2] | 0x84, 0)) + b"\0\1\0\1\0\0\0\0" + wire[12:] + record
 
-    server = Scripted(script)
-    server.start()
-    yield server
-    server.stop()
+    with Scripted(script) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -250,10 +242,8 @@ def told(upstream: Scripted, internet: FakeInternet, tmp_path_factory: pytest.Te
         listen={"proxy_from": [f"{_TRUSTED}/32"]},
         access={"query": ["192.0.2.0/24", "2001:db8::/32"]},
     )
-    proxy = Proxy(tmp_path_factory.mktemp("proxy"), config)
-    proxy.start()
-    yield proxy
-    proxy.stop()
+    with Proxy(tmp_path_factory.mktemp("proxy"), config) as proxy:
+        yield proxy
 
 
 _HEADERS = {

@@ -41,10 +41,8 @@ def _echo(query: Query) -> bytes:
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Scripted]:
-    server = Scripted(_echo)
-    server.start()
-    yield server
-    server.stop()
+    with Scripted(_echo) as server:
+        yield server
 
 
 @pytest.fixture

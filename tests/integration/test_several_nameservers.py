@@ -32,10 +32,8 @@ _MX = dns.message.make_query("example.com", "MX")
 
 @pytest.fixture
 def silent() -> Iterator[Scripted]:
-    server = Scripted(say_nothing)
-    server.start()
-    yield server
-    server.stop()
+    with Scripted(say_nothing) as server:
+        yield server
 
 
 _PATIENCE_S = 2

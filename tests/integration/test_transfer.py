@@ -41,10 +41,8 @@ def _configuration(nameserver: Nameserver, transfer: tuple[str, ...]) -> str:
 
 @pytest.fixture(scope="module")
 def proxy(nameserver: Nameserver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    running = Proxy(tmp_path_factory.mktemp("proxy"), _configuration(nameserver, LOOPBACK))
-    running.start()
-    yield running
-    running.stop()
+    with Proxy(tmp_path_factory.mktemp("proxy"), _configuration(nameserver, LOOPBACK)) as running:
+        yield running
 
 
 def _messages(address: Address, zone: str) -> list[list[dns.rrset.RRset]]:
@@ -139,10 +137,8 @@ def _inbound(zone: dns.versioned.Zone, address: Address) -> None:
 @pytest.fixture(scope="module")
 def closed(nsd: Nsd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """A proxy that lets other people transfer."""
-    running = Proxy(tmp_path_factory.mktemp("proxy"), _configuration(nsd, ("192.0.2.0/24",)))
-    running.start()
-    yield running
-    running.stop()
+    with Proxy(tmp_path_factory.mktemp("proxy"), _configuration(nsd, ("192.0.2.0/24",))) as running:
+        yield running
 
 
 @pytest.mark.parametrize("keyring", [None, KEYRING], ids=["unsigned", "signed"])

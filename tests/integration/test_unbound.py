@@ -35,18 +35,14 @@ def proxy(nameserver: Nameserver, internet: FakeInternet, tmp_path_factory: pyte
         resolver=[internet.address],
         flatten={"example.com": {"target": "lb.test"}, "flat.example.net": {"target": "lb.test", "types": ["A"]}},
     )
-    running = Proxy(tmp_path_factory.mktemp("proxy"), config)
-    running.start()
-    yield running
-    running.stop()
+    with Proxy(tmp_path_factory.mktemp("proxy"), config) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def unbound(proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Unbound]:
-    resolver = Unbound(folder=tmp_path_factory.mktemp("unbound"), stubs=_STUBS, authority=proxy.address)
-    resolver.start()
-    yield resolver
-    resolver.stop()
+    with Unbound(folder=tmp_path_factory.mktemp("unbound"), stubs=_STUBS, authority=proxy.address) as resolver:
+        yield resolver
 
 
 def _ask(unbound: Unbound, name: str, rdtype: str) -> dns.message.Message:

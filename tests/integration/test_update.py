@@ -49,10 +49,8 @@ def proxy(dynamic: Dynamic, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         access={"update": LOOPBACK, "notify": LOOPBACK},
         flatten={_ZONE: {"target": "lb.test", "fallback": ["203.0.113.1"]}},
     )
-    running = Proxy(tmp_path_factory.mktemp("proxy"), config)
-    running.start()
-    yield running
-    running.stop()
+    with Proxy(tmp_path_factory.mktemp("proxy"), config) as running:
+        yield running
 
 
 @pytest.mark.parametrize("transport", _TRANSPORTS)

@@ -28,7 +28,7 @@ def configuration(
         "listen": {"dns": list(dns), "http": "127.0.0.1:0"},
         "upstream": {"servers": [text(address) for address in upstream], "timeout": "2s"},
         "access": {"zones": list(zones)},
-        "resolver": {"servers": [text(address) for address in resolver], "timeout": "2s"},
+        "resolver": {"servers": [text(address) for address in resolver], "timeout": "5s"},
     }
     for name, extra in {**more, **(tables or {})}.items():
         content.setdefault(name.rstrip("_"), {}).update(extra)

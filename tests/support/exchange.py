@@ -28,7 +28,9 @@ class _Client(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: Address) -> None:  # noqa: ARG002 - asyncio's signature
         future = self.waiting.get(data[:2])
-        if future is None or future.done():
+        if future is not None and future.cancelled():
+            del self.waiting[data[:2]]  # late, and the first one all the same
+        elif future is None or future.done():
             self.strays.append(data)
         else:
             future.set_result(data)

@@ -28,10 +28,8 @@ def zones(tmp_path_factory: pytest.TempPathFactory) -> Zones:
 @pytest.fixture(scope="session")
 def nsd(zones: Zones, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nsd]:
     """NSD alone, for what no other nameserver would make different."""
-    server = Nsd(folder=tmp_path_factory.mktemp("nsd-alone"), zones=zones)
-    server.start()
-    yield server
-    server.stop()
+    with Nsd(folder=tmp_path_factory.mktemp("nsd-alone"), zones=zones) as server:
+        yield server
 
 
 @pytest.fixture

@@ -16,13 +16,15 @@ import dns.rdatatype
 import dns.rrset
 from attrs import define, field
 
+from .lifetime import Startable
 from .scripted import UDP, Scripted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .lifetime import Startable
     from .ports import Address
-    from .scripted import Query
+from .scripted import Query
 
 _SOA: Final = "ns.invalid. hostmaster.invalid. 1 60 60 60 {minimum}"
 _MAX_CHAIN: Final = 40
@@ -45,7 +47,7 @@ class Mood(enum.Enum):
 
 
 @define(eq=False)
-class FakeInternet:
+class FakeInternet(Startable):
     """A recursive resolver that knows what it was told. A name that it does not know is NXDOMAIN."""
 
     mood: Mood = Mood.HONEST

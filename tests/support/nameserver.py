@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 import dns.exception
@@ -14,6 +14,7 @@ from attrs import define, field
 
 from . import dnsio, packets
 from .child import Child, program, run
+from .lifetime import Startable
 from .ports import Address, free_port
 from .waiting import until
 from .zones import KEY_NAME, KEY_SECRET, NSUPDATE_KEY, Zones
@@ -34,7 +35,7 @@ def serial(address: Address, zone: str) -> int | None:
 
 
 @define(eq=False, kw_only=True)
-class Nameserver(ABC):
+class Nameserver(Startable):
     """A real nameserver as a child process, authoritative for the zones, on one loopback address."""
 
     kind: ClassVar[str]

@@ -17,6 +17,7 @@ import dns.query
 from attrs import define, field
 
 from .child import program
+from .lifetime import Startable
 from .metrics import Metrics
 from .ports import Address, parse
 from .waiting import until
@@ -28,7 +29,7 @@ Event = dict[str, Any]
 
 
 @define(eq=False)
-class Proxy:
+class Proxy(Startable):
     """One run. Its log is read as it comes; `mark` and `since` split it into before and after."""
 
     folder: Path

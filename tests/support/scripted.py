@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 from attrs import define, field
 
 from . import packets
+from .lifetime import Startable
 from .ports import bind_pair
 from .waiting import wait_until
 
@@ -89,7 +90,7 @@ def late(answer: Callable[[Query], bytes], delay_s: float) -> Callable[[Query], 
     return lambda query: query.reply_later(answer(query), delay_s)
 
 
-class Scripted:
+class Scripted(Startable):
     """`answer` may be replaced at any time. It is called in the server's threads: one for UDP, one a TCP connection."""
 
     def __init__(self, answer: Callable[[Query], Answer] = plain, *, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -121,12 +122,6 @@ class Scripted:
         for thread in self._threads:
             thread.start()
         return self
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def stop(self) -> None:
         """Close every socket; clients see a reset or a port unreachable."""

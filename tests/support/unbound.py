@@ -10,6 +10,7 @@ import dns.query
 from attrs import define, field
 
 from .child import Child, program
+from .lifetime import Startable
 from .ports import Address, free_port
 from .waiting import until
 
@@ -52,7 +53,7 @@ _NO_ROOT = ". 3600 IN NS nowhere.test.\nnowhere.test. 3600 IN A 127.0.0.1\n"
 
 
 @define(eq=False, kw_only=True)
-class Unbound:
+class Unbound(Startable):
     folder: Path
     stubs: Sequence[str]
     authority: Address
