@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
-from flatproxy.forward.clients import client_of, control_of
-from flatproxy.forward.datagrams import BATCH, datagrams
+from flatproxy.forward.batches import BATCH, datagrams
+from flatproxy.forward.socket_addresses import client_of, control_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ import dns.rcode
 from attrs import define, field
 
 from flatproxy.config.settings import Endpoint
-from flatproxy.forward.listen import bind
+from flatproxy.forward.listeners.sockets import bind
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from flatproxy.forward.clients import Client, address_of
+from flatproxy.forward.socket_addresses import Client, address_of
 from flatproxy.wire.peek import HEADER, QR, answers
 
 Send = Callable[[bytes, Any], object]

@@ -129,12 +129,6 @@ ADDRESS_CHANGE = Family(
 CHAIN_LENGTH = Family("gauge", "chain_length", "Names passed on the way to the addresses, the target counted.", _NAME)
 RESOLUTIONS = Family("counter", "resolutions", "Finished resolutions by outcome.", (*_NAME, "outcome"))
 
-WORKERS = Family("gauge", "workers", "Processes that take packets now.")
-WORKER_RESTARTS = Family("counter", "worker_restarts", "Processes started in the place of one that had ended.")
-WORKER_QUERIES = Family("counter", "worker_queries", "Queries from clients by the process that took them.", ("worker",))
-WORKER_CPU = Family(
-    "counter", "worker_cpu_seconds", "Processor time used by each process that takes packets.", ("worker",)
-)
 
 ZONE_SIGNED = Family("gauge", "zone_signed", "A served zone that is signed with DNSSEC; always 1.", ("zone",))
 STATE_ERRORS = Family("counter", "state_errors", "Failed reads and writes of the state file.")

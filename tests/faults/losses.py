@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flatproxy.flatten.store import read
+from flatproxy.flatten.stores.sqlite import read
 from tests.support.proxy import Proxy
 from tests.support.waiting import until
 

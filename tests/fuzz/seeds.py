@@ -11,7 +11,7 @@ import dns.rrset
 import dns.tsig
 import dns.update
 
-from flatproxy.flatten import store
+from flatproxy.flatten.stores import sqlite as store
 from flatproxy.wire import proxy
 
 CORPUS = Path(__file__).parent / "corpus"

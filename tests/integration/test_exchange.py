@@ -12,7 +12,7 @@ import pytest
 
 from flatproxy.config.settings import Endpoint
 from flatproxy.errors import ChainBroken, UpstreamTimeout
-from flatproxy.flatten.resolver import Servers, exchange, is_own_address
+from flatproxy.flatten.resolvers.plain import Servers, exchange, is_own_address
 from tests.support.internet import FakeInternet, Mood
 from tests.support.scripted import TCP, UDP, Answer, Query, Scripted, silent
 

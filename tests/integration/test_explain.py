@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flatproxy.flatten import store
+from flatproxy.flatten.stores import sqlite as store
 from tests.support.configuration import configuration
 from tests.support.internet import FakeInternet
 from tests.support.ports import text

@@ -12,7 +12,7 @@ import pytest
 
 from flatproxy.cli import _parser
 from flatproxy.config.load import load
-from flatproxy.forward import limits
+from flatproxy.forward import bounds as limits
 from tests.support.child import run
 
 ROOT: Final = Path(__file__).parents[2]

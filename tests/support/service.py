@@ -149,7 +149,7 @@ def readable_python() -> tuple[str, dict[str, str]]:
             continue
         try:
             done = subprocess.run(
-                [candidate, "-c", "import base64, sqlite3, flatproxy.run, dns.rdtypes.IN.A"],
+                [candidate, "-c", "import base64, sqlite3, flatproxy.process.run, dns.rdtypes.IN.A"],
                 user=NOBODY,
                 group=pwd.getpwnam(NOBODY).pw_gid,
                 extra_groups=[],

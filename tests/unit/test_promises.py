@@ -21,9 +21,9 @@ from twisted.protocols.basic import Int16StringReceiver
 from flatproxy.config.settings import Rule
 from flatproxy.errors import ChainError, ChainLoop, WireError
 from flatproxy.flatten.chain import MAX_HOPS, Chain
-from flatproxy.flatten.ladder import Resolution, Rung, step
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.forward.pending import Pending, random_ids
+from flatproxy.table.ladder import Resolution, Rung, step
 from flatproxy.wire import edns, names, peek, proxy
 
 if TYPE_CHECKING:

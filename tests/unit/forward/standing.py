@@ -8,16 +8,16 @@ from attrs import define, field
 
 from flatproxy.counts import Traffic
 from flatproxy.forward.access import Networks, octets_of
+from flatproxy.forward.exchange import Road
 from flatproxy.forward.policy import Policy
-from flatproxy.forward.road import Road
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from ipaddress import IPv4Network
 
+    from flatproxy.forward.nameservers.pool import Upstreams
     from flatproxy.forward.pending import Query
-    from flatproxy.forward.policy import Answer
-    from flatproxy.forward.upstreams import Upstreams
+    from flatproxy.table.answers import Answer
 
 ZONE = b"\7example\3com\0"
 SOA = ZONE + b"\0\6\0\1\0\0\0\x3c\0\x1f\2ns\0\4host\0" + bytes(20)

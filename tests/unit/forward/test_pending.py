@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from itertools import chain, repeat
 
-from flatproxy.forward.clients import client_of
 from flatproxy.forward.pending import Back, Pending, Query, host_of, random_ids
+from flatproxy.forward.socket_addresses import client_of
 from tests.unit.wire.messages import query, response
 
 
