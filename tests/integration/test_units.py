@@ -13,8 +13,7 @@ import pytest
 from flatproxy.cli import _parser
 from flatproxy.config.load import load
 from flatproxy.forward import descriptors
-
-from .harness.child import run
+from tests.support.child import run
 
 ROOT: Final = Path(__file__).parents[2]
 UNITS: Final = ROOT / "config" / "systemd"
