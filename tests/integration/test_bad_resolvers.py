@@ -92,13 +92,15 @@ def _outcomes(proxy: Proxy, name: str) -> set[str]:
 
 
 def test_a_chain_of_16_is_followed(flattening: Proxy) -> None:
+    until(lambda: flattening.metrics().rung("s0.example.com") == "fresh", "also where the first try took too long")
     assert _addresses(_flattened(flattening, "s0")) == ["203.0.113.50"]
     assert flattening.metrics().value("chain_length", name="s0.example.com", type="A") == 17
 
 
 def test_a_chain_of_17_is_not(flattening: Proxy) -> None:
     assert _addresses(_flattened(flattening, "t0")) == [_PLACEHOLDER]
-    assert _outcomes(flattening, "t0") == {"too_long"}
+    until(lambda: "too_long" in _outcomes(flattening, "t0"), "the reason")
+    assert _outcomes(flattening, "t0") <= {"too_long", "timeout"}, "a busy machine may need a second try"
     assert flattening.metrics().rung("t0.example.com") == "upstream"
 
 
@@ -142,9 +144,9 @@ def test_a_private_address_is_answered_and_said_once(flattening: Proxy, strange:
     assert sorted(_addresses(_flattened(flattening, "private"))) == ["10.1.2.3", "192.168.0.9"]
     asked = strange.asked["private.test", "A"]
     until(lambda: strange.asked["private.test", "A"] > asked + 1, "two more resolutions")
-    said = flattening.since(0, "private_address", target="private.test")
-    assert [event["address"] for event in said] == ["10.1.2.3, 192.168.0.9"], "one line for all of them"
-    assert {event["level"] for event in said} == {"warn"}
+    (said,) = flattening.since(0, "private_address", target="private.test")
+    assert sorted(said["address"].split(", ")) == ["10.1.2.3", "192.168.0.9"]
+    assert said["level"] == "warn"
 
 
 def test_a_ttl_of_zero_is_passed_on(flattening: Proxy, strange: FakeInternet) -> None:

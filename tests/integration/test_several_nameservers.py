@@ -36,7 +36,7 @@ def silent() -> Iterator[Scripted]:
         yield server
 
 
-_PATIENCE_S = 2
+_PATIENCE_S = 4
 """Of the proxy with a nameserver, or half of it: long enough that a busy machine is not taken for waiting."""
 
 
@@ -53,8 +53,8 @@ def test_a_silent_first_nameserver_costs_its_timeout_once(silent: Scripted, nsd:
     proxy = start(configuration(upstream=[silent.address, nsd.address], upstream_=patience), ready=False)
     assert _took_s(proxy) < 2 * _PATIENCE_S
     for _ in range(20):
-        assert _took_s(proxy) < _PATIENCE_S
-    assert _took_s(proxy, tcp=True) < _PATIENCE_S
+        assert _took_s(proxy) < _PATIENCE_S / 2
+    assert _took_s(proxy, tcp=True) < _PATIENCE_S / 2
     proxy.wait_event("upstream_down")
     assert proxy.metrics().value("upstream_up", server=f"127.0.0.1:{silent.port}") == 0
     assert proxy.metrics().value("upstream_up", server=f"127.0.0.1:{nsd.port}") == 1
