@@ -14,7 +14,7 @@ from attrs import define, field
 from flatproxy.forward.policy import DROP, FLATTEN, FORWARD, REFUSE
 from flatproxy.forward.rate_limits import SLIP
 from flatproxy.wire import edns, landing, reply
-from flatproxy.wire.peek import HEADER, question_end
+from flatproxy.wire.peek import HEADER, question_end, question_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +147,7 @@ class Road:
 
     def servfail(self, message: bytes) -> bytes:
         """Return SERVFAIL for a query that no nameserver answered, 22 for a flagged name, else 23 (RFC 8914)."""
-        flagged = self.policy.table.get(message[HEADER : question_end(message)].lower()) is not None
+        flagged = self.policy.table.get(question_of(message, question_end(message))) is not None
         code = edns.EDE_NO_REACHABLE_AUTHORITY if flagged else edns.EDE_NETWORK_ERROR
         return reply.error(message, reply.SERVFAIL, code)
 
@@ -155,7 +155,7 @@ class Road:
         now = monotonic()
         made = answer.reply(message, end, now, udp=True)
         if made is None:
-            self.forward(message, message[HEADER:end].lower(), send, client, now)
+            self.forward(message, question_of(message, end), send, client, now)
         else:
             self.reply(made, send, client)
 

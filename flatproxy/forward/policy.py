@@ -26,6 +26,7 @@ from flatproxy.wire.peek import (
     carries_only_opt,
     is_signed,
     question_end,
+    question_of,
 )
 from flatproxy.wire.types import TYPE_AXFR, TYPE_IXFR, TYPE_TKEY
 
@@ -58,7 +59,7 @@ class Questions(Protocol):
 
 Judgement = tuple[int, int, Answer | None, bytes]
 """The verdict, the end of the question (0: not a plain one), the answer where the verdict is FLATTEN, and the
-lower-cased question (empty where it is not a plain one)."""
+question, its name in lower case (empty where it is not a plain one)."""
 
 MEMO_SIZE = 32_768
 """In each of two generations."""
@@ -128,7 +129,7 @@ class Policy:
         if known is not None:
             return known
         verdict, end, answer = self._judge(message, host)
-        judgement = verdict, end, answer, message[HEADER:end].lower()
+        judgement = verdict, end, answer, question_of(message, end)
         if judgement[0] in (FORWARD, FLATTEN) and len(message) <= MEMO_OCTETS:
             self._memo.add(message[2:], judgement)
         return judgement
@@ -138,7 +139,7 @@ class Policy:
             return DROP, 0, None
         if message[2] & OPCODE or message[4:6] != b"\0\1" or not (end := question_end(message)):
             return self._judge_odd(message, host), 0, None
-        question = message[HEADER:end].lower()
+        question = question_of(message, end)
         answer = self.table.get(question)
         if answer is not None:
             if edns.is_whole(message, end) and not (

@@ -42,6 +42,14 @@ def question_end(message: bytes) -> int:
     return end if end <= len(message) and offset < HEADER + MAX_NAME else 0
 
 
+def question_of(message: bytes, end: int) -> bytes:
+    """Return the first question, its name in lower case; empty where `end` is 0.
+
+    Type and class stay as they are: type 65 (HTTPS) is an `A` in ASCII, which in lower case would be type 97.
+    """
+    return message[HEADER : end - 4].lower() + message[end - 4 : end] if end else b""
+
+
 def carries_only_opt(message: bytes, end: int) -> bool:
     """Tell whether nothing follows the question but, perhaps, what begins as an OPT record at the root."""
     counts = message[6:12]
@@ -98,7 +106,7 @@ def _last_record(message: bytes) -> tuple[int, int]:
 
 
 def answers(reply: bytes, question: bytes) -> bool:
-    """Tell whether `reply` answers the query with this lower-cased first question (RFC 5452 section 9.1).
+    """Tell whether `reply` answers the query with this first question, see `question_of` (RFC 5452 section 9.1).
 
     The ID is the caller's to match. A reply without a question counts where it is an error without a record, as
     servers send it to what they cannot read.
@@ -107,7 +115,8 @@ def answers(reply: bytes, question: bytes) -> bool:
         return False
     if reply[4:6] == b"\0\0":
         return reply[3] & 0x0F != 0 and reply[6:8] == b"\0\0"
-    return reply[HEADER : HEADER + len(question)].lower() == question
+    end = HEADER + len(question)
+    return reply[HEADER:end] == question or question_of(reply, end) == question
 
 
 def first_answer_type(reply: bytes, end: int) -> int:

@@ -14,7 +14,7 @@ from twisted.internet.protocol import ClientFactory
 from twisted.protocols.basic import Int16StringReceiver
 
 from flatproxy.wire import landing, proxy
-from flatproxy.wire.peek import HEADER, OPCODE, QR, answers
+from flatproxy.wire.peek import HEADER, OPCODE, QR, answers, question_of
 from flatproxy.wire.types import TYPE_AXFR, TYPE_IXFR
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class UpstreamLink:
 
     def send(self, message: bytes, end: int) -> None:
         """Send a query with its own ID."""
-        asked = _Asked(message, message[HEADER:end].lower(), monotonic())
+        asked = _Asked(message, question_of(message, end), monotonic())
         self._asked.setdefault(message[:2], []).append(asked)
         self._count += 1
         self.octets += len(message)

@@ -95,3 +95,13 @@ def test_the_first_answers_type() -> None:
     assert peek.first_answer_type(response(asked, ["www.example.com. 60 IN CNAME example.com."]), end_of(asked)) == 5
     assert peek.first_answer_type(response(asked), end_of(asked)) == 0
     assert peek.first_answer_type(response(asked)[:6] + b"\0\1" + bytes(4) + asked[12:], end_of(asked)) == 0
+
+
+def test_only_the_name_of_a_question_is_put_in_lower_case() -> None:
+    """Type 65 is HTTPS and an `A` in ASCII; in lower case it would be type 97."""
+    message = query("EXAMPLE.com", "HTTPS")
+    assert peek.question_of(message, end_of(message)) == b"\7example\3com\0" + b"\0\x41\0\1"
+    assert peek.question_of(message, 0) == b""
+    other = query("example.com", rdtype="TYPE97")
+    assert not peek.answers(b"\0\0\x80\0" + other[4:], peek.question_of(message, end_of(message)))
+    assert peek.answers(b"\0\0\x80\0" + message[4:], peek.question_of(message, end_of(message)))
