@@ -57,7 +57,7 @@ class Questions(Protocol):
 
 Judgement = tuple[int, int, Answer | None, bytes]
 """The verdict, the end of the question (0: not a plain one), the answer where the verdict is FLATTEN, and the
-lower-cased question (empty where it is not a plain one)."""
+question, its name in lower case (empty where it is not a plain one)."""
 
 MEMO_JUDGEMENTS = 32_768
 """In each of two generations."""

@@ -148,6 +148,11 @@ class TestFlagged:
         assert judge.judge(asked, CLIENT)[0] == FORWARD
         assert judge.judge(query(use_edns=0), CLIENT)[0] == FLATTEN
 
+    def test_a_type_is_not_put_in_lower_case(self) -> None:
+        table = {ZONE + b"\0\x41\0\1": Fixed(b"")}
+        assert verdict(query("EXAMPLE.com", rdtype="HTTPS"), table=table) == FLATTEN
+        assert verdict(query("EXAMPLE.com", rdtype="TYPE97"), table=table) == FORWARD
+
     def test_an_unsigned_zone_in_a_signed_one_is_judged_at_once(self) -> None:
         """When it appears and when it disappears: a memo must not outlive either."""
         zones, shop = Zones(Feed()), b"\4shop" + ZONE
