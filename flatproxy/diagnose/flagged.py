@@ -17,8 +17,7 @@ from flatproxy.diagnose.asking import Patience, each
 from flatproxy.diagnose.zones import SIGNED, UNSIGN, Keys
 from flatproxy.errors import FlatproxyError
 from flatproxy.flatten.zone_probes import zone_of
-from flatproxy.table.answers import RDTYPES
-from flatproxy.wire import names
+from flatproxy.wire import names, types
 
 if TYPE_CHECKING:
     import dns.message
@@ -166,8 +165,9 @@ class FlaggedNames:
     async def _look_for_placeholder(self, name: bytes, rule: Rule) -> None:
         """See whether the last rung has an address."""
         for rdtype in sorted(rule.types):
-            response = await self._ask(name, dns.rdatatype.RdataType(RDTYPES[rdtype]))
-            if any(rrset.rdtype == RDTYPES[rdtype] for rrset in response.answer):
+            number = dns.rdatatype.RdataType(types.number_of(rdtype))
+            response = await self._ask(name, number)
+            if any(rrset.rdtype == number for rrset in response.answer):
                 return
         what = (
             f"the nameserver has no {' or '.join(sorted(rule.types))} record there, and there is no fallback: when the "

@@ -19,9 +19,10 @@ from flatproxy.wire.peek import HEADER, OPCODE, question_end
 if TYPE_CHECKING:
     from flatproxy.counts import Traffic
     from flatproxy.forward.nameservers.pool import Pool
-    from flatproxy.forward.policy import Answer, Policy
+    from flatproxy.forward.policy import Policy
     from flatproxy.forward.query import Listener
     from flatproxy.forward.rate_limits import RateLimits
+    from flatproxy.table.answers import Answer
 
 
 class Exchange:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -26,27 +26,15 @@ from flatproxy.forward.rate_limits import RateLimits
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from flatproxy.config.settings import Endpoint, Settings
     from flatproxy.forward.listeners.sockets import ListenSocket
-    from flatproxy.forward.nameservers.pool import Nameserver
-    from flatproxy.forward.policy import Answer
+    from flatproxy.forward.nameservers.pool import UpstreamServer
+    from flatproxy.table.table import Table
 
 TICK_S = 0.05
 DRAIN_S = 1.0
-
-
-class Source(Protocol):
-    """Where the answers come from. A policy keeps both as they are when it is made."""
-
-    @property
-    def table(self) -> Mapping[bytes, Answer]:
-        """The answers by question."""
-
-    @property
-    def signed(self) -> Collection[bytes]:
-        """The flagged names whose zone is signed; it changes as that is found out."""
 
 
 @frozen
@@ -71,12 +59,12 @@ class Forwarder:
     def __init__(
         self,
         reactor: Any,  # noqa: ANN401 - many interfaces
-        source: Source,
+        table: Table,
         listen_at: Callable[[Endpoint], Sequence[ListenSocket]] = bind,
     ) -> None:
         self.traffic = Traffic()
         self._reactor = reactor
-        self._source = source
+        self._table = table
         self._exchange = Exchange(self.traffic)
         self._connections = Connections(self.traffic)
         self._listening = Listening(listen_at, self._exchange, self._connections)
@@ -122,18 +110,13 @@ class Forwarder:
         exchange.limits = prepared.limits
         exchange.policy = Policy(
             zones=None if names.ROOT in access.zones else frozenset(access.zones),
-            table=self._source.table,
-            signed=self._source.signed,
+            table=self._table,
+            signing=self._table.zones,
             **prepared.access,
         )
         self._connections.limit = prepared.shares.connections
         self._settings = prepared.settings
         self._listening.commit(self._reactor)
-
-    def signed_changed(self) -> None:
-        """Judge everything anew."""
-        if self._settings is not None:
-            self._exchange.policy.forget()
 
     def _pool_for(self, settings: Settings, shares: Descriptors) -> Pool:
         """Return the pool in force where it serves, else a new one with its sockets open."""
@@ -153,13 +136,17 @@ class Forwarder:
             raise FlatproxyError(f"cannot open a socket to every upstream server: {error.strerror}") from None
         return pool
 
+    def serve_packets(self) -> None:
+        """Serve the packets that are there now."""
+        packets().serve()
+
     @property
     def listening(self) -> list[Endpoint]:
         """The addresses that are read from."""
         return self._listening.endpoints
 
     @property
-    def servers(self) -> list[Nameserver]:
+    def servers(self) -> list[UpstreamServer]:
         """The nameservers of the settings in force."""
         return self._exchange.nameservers.servers if self._settings is not None else []
 

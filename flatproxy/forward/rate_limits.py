@@ -27,7 +27,7 @@ _Bucket = tuple[float, float, int]
 
 
 @define(eq=False)
-class Buckets:
+class TokenBuckets:
     """Token buckets by key: at most `per_second` on average, as many at once."""
 
     per_second: float
@@ -68,9 +68,9 @@ def network_of(host: bytes) -> bytes:
 class RateLimits:
     """The buckets for one `[limits]` table; None is no limit. A reload that leaves the table as it is keeps them."""
 
-    responses: Buckets | None = None
+    responses: TokenBuckets | None = None
     slip: int = 2
-    queries: Buckets | None = None
+    queries: TokenBuckets | None = None
 
     @classmethod
     def of(cls, settings: settings.Limits) -> RateLimits | None:
@@ -78,7 +78,9 @@ class RateLimits:
         responses, queries = settings.responses_per_second, settings.queries_per_second
         if not responses and not queries:
             return None
-        return cls(Buckets(responses) if responses else None, settings.slip, Buckets(queries) if queries else None)
+        return cls(
+            TokenBuckets(responses) if responses else None, settings.slip, TokenBuckets(queries) if queries else None
+        )
 
     def excess(self, host: bytes, now: float, *, own: bool) -> int:
         """Say what is to become of a query: 0 goes on as if there were no limit. `own`: flatproxy itself responds."""

@@ -19,6 +19,7 @@ from prometheus_client.utils import floatToGoString
 
 from flatproxy.observe import families as f
 from flatproxy.observe.sources import RUNGS
+from flatproxy.wire import types
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -74,6 +75,7 @@ class Collector:
     def _condition(self) -> Iterator[Metric]:
         reload = self.sources.reload()
         yield f.ZONE_SIGNED.of(*(((zone,), 1) for zone in self.sources.signed_zones()))
+        yield f.ADDRESSES_CUT.of(((), self.sources.addresses_cut()))
         yield f.STATE_ERRORS.of(((), self.sources.state_errors()))
         yield f.RELOAD_SUCCESS.of(((), int(reload.success)))
         yield f.RELOAD_AT.of(((), reload.at))
@@ -185,7 +187,9 @@ def _known(value: float | None) -> Sequence[f.Reading]:
 
 
 def _addresses(status: NameStatus) -> Sequence[f.Reading]:
-    first = sorted(set(status.addresses))[:ADDRESS_LIMIT]  # sorted: the same ones from scrape to scrape
+    if not types.has_addresses(types.number_of(status.rdtype)):
+        return ()
+    first = sorted(set(status.rdatas))[:ADDRESS_LIMIT]  # sorted: the same ones from scrape to scrape
     return [((address,), 1) for address in first]
 
 

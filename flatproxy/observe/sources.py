@@ -138,7 +138,7 @@ class NameStatus(Protocol):
 
     @property
     def rdtype(self) -> str:
-        """`A` or `AAAA`."""
+        """The type as text, like `A`."""
 
     @property
     def rung(self) -> str:
@@ -161,8 +161,8 @@ class NameStatus(Protocol):
         """Seconds until the answer may no longer be served stale (RFC 8767 section 5); None where there is none."""
 
     @property
-    def addresses(self) -> Sequence[str]:
-        """The addresses that are served now."""
+    def rdatas(self) -> Sequence[str]:
+        """The rdatas that are served now, in text: addresses for `A` and `AAAA`."""
 
     @property
     def changed_at(self) -> float | None:
@@ -198,13 +198,15 @@ class Sources:
     """Where a scrape reads. What a reload may replace is a callable, asked anew for each scrape.
 
     `statuses` takes the monotonic time in seconds. `state_errors` gives failed reads and writes of the state file
-    since the start (0 where there is none), `signed_zones` the served zones found signed with DNSSEC.
+    since the start (0 where there is none), `signed_zones` the served zones found signed with DNSSEC, `addresses_cut`
+    how many addresses are left out of answers now.
     """
 
     traffic: Traffic
     servers: Callable[[], Iterable[Server]]
     statuses: Callable[[float], Iterable[NameStatus]]
     resolve_latency: Buckets
+    addresses_cut: Callable[[], int]
     state_errors: Callable[[], int]
     signed_zones: Callable[[], Iterable[str]]
     reload: Callable[[], Reload]

@@ -12,6 +12,7 @@ import dns.tsig
 import dns.update
 
 from flatproxy.flatten.stores import sqlite as store
+from flatproxy.flatten.stores.store import Row
 from flatproxy.wire import proxy
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -63,7 +64,7 @@ def _responses() -> list[bytes]:
 def _state() -> bytes:
     path = CORPUS / "state" / "scratch"
     path.unlink(missing_ok=True)
-    store.write(path, [store.Row(b"\2lb\7example\3net\0", 1, (b"\xc6\x33\x64\1",), 60, ("lb.example.net",), 1e9)])
+    store.write(path, [Row(b"\2lb\7example\3net\0", 1, (b"\xc6\x33\x64\1",), 60, ("lb.example.net",), 1e9)])
     data = path.read_bytes()
     path.unlink()
     return data

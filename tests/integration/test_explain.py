@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flatproxy.flatten.stores import sqlite as store
+from flatproxy.flatten.stores.store import Row
 
 from .commands import NOWHERE, WIDTH, Output, fill, run
 from .harness.configuration import configuration
@@ -110,7 +111,7 @@ def test_a_family_that_the_target_lacks(explain: Explain) -> None:
 
 def kept(path: Path, age_s: float) -> dict[str, Any]:
     """A state file with an answer of this age for broken.cloud.test, and the table that names it."""
-    row = store.Row(wire_name("broken.cloud.test"), 1, (bytes([198, 51, 100, 77]),), 60, (), time.time() - age_s)
+    row = Row(wire_name("broken.cloud.test"), 1, (bytes([198, 51, 100, 77]),), 60, (), time.time() - age_s)
     store.write(path, [row])
     return {"tables": {"state": {"path": str(path)}}}
 

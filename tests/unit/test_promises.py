@@ -182,7 +182,7 @@ def test_the_walk_ends(graph: dict[dns.name.Name, dns.name.Name | str | None], h
         while chain.ask is not None:
             questions_asked += 1
             assert questions_asked <= MAX_HOPS + 2
-            chain.told(respond(graph, chain.ask.name, hops))
+            chain.receive(respond(graph, chain.ask.name, hops))
     except ChainError:
         return
     assert chain.found is not None
@@ -196,16 +196,16 @@ def test_sixteen_hops_are_walked_and_not_one_more(length: int) -> None:
     graph[hosts[length]] = "192.0.2.1"
     chain = Chain.to(hosts[0], dns.rdatatype.A, ConfiguredScope({}, frozenset()))
     if length == 16:
-        chain.told(respond(graph, hosts[0], 30))
+        chain.receive(respond(graph, hosts[0], 30))
         assert chain.found is not None
         assert chain.found.rdatas == (b"\xc0\0\2\1",)
     else:
         with pytest.raises(ChainError):
-            chain.told(respond(graph, hosts[0], 30))
+            chain.receive(respond(graph, hosts[0], 30))
 
 
 def test_a_chain_that_comes_back_to_a_name_is_a_loop() -> None:
     graph: dict[dns.name.Name, dns.name.Name | str | None] = {hosts[0]: hosts[1], hosts[1]: hosts[0]}
     chain = Chain.to(hosts[0], dns.rdatatype.A, ConfiguredScope({}, frozenset()))
     with pytest.raises(ChainLoop):
-        chain.told(respond(graph, hosts[0], 4))
+        chain.receive(respond(graph, hosts[0], 4))

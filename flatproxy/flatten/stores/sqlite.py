@@ -14,10 +14,11 @@ import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.logger import Logger
 
-from flatproxy.table.ladder import Resolution
+from flatproxy.flatten.stores.store import Row
+from flatproxy.wire import types
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,23 +37,6 @@ CREATE TABLE IF NOT EXISTS answers (
 ) WITHOUT ROWID
 """
 _SAVE = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)"
-
-
-@frozen
-class Row:
-    """One resolution with the wall-clock time it was made at."""
-
-    target: bytes
-    rdtype: int
-    rdatas: tuple[bytes, ...]
-    ttl_s: int
-    names: tuple[str, ...]
-    resolved_at: float
-
-    def resolution(self, now: float, wall: float) -> Resolution:
-        """Return it on the monotonic clock; a time in the future (the clock was set back) counts as now."""
-        age = max(wall - self.resolved_at, 0.0)
-        return Resolution(rdatas=self.rdatas, ttl_s=self.ttl_s, names=self.names, resolved_at=now - age)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -89,7 +73,7 @@ def _row(*record: Any) -> Row | None:  # noqa: ANN401 - whatever the file holds
     """Return a row, None where it makes no sense."""
     target, rdtype, rdatas, ttl, chain, resolved_at = record
     try:
-        return Row(
+        row = Row(
             bytes(target),
             int(rdtype),
             tuple(bytes.fromhex(rdata) for rdata in json.loads(rdatas)),
@@ -99,6 +83,7 @@ def _row(*record: Any) -> Row | None:  # noqa: ANN401 - whatever the file holds
         )
     except (TypeError, ValueError):
         return None
+    return row if all(types.is_rdata(row.rdtype, rdata) for rdata in row.rdatas) else None
 
 
 def write(path: Path, rows: list[Row]) -> None:
@@ -130,7 +115,7 @@ def write(path: Path, rows: list[Row]) -> None:
 
 
 @define(eq=False)
-class Store:
+class SqliteStore:
     """The file at `path`, and what is still to be written to it."""
 
     path: Path

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flatproxy.counts import Traffic
 
 
-class Bounded(Protocol):
+class Counted(Protocol):
     """What is asked of a connection."""
 
     @property
@@ -53,7 +53,7 @@ class Connections:
 
     traffic: Traffic
     limit: int = CONNECTIONS
-    _by_host: dict[bytes, dict[Bounded, None]] = field(factory=dict)
+    _by_host: dict[bytes, dict[Counted, None]] = field(factory=dict)
     _count: int = 0
 
     def has_room(self, host: bytes) -> bool:
@@ -63,7 +63,7 @@ class Connections:
             return False
         return self._count < self.limit or self._evict(self.all())
 
-    def _evict(self, candidates: Iterable[Bounded]) -> bool:
+    def _evict(self, candidates: Iterable[Counted]) -> bool:
         candidates = list(candidates)
         idle = [connection for connection in candidates if not connection.busy]
         spare = idle or [connection for connection in candidates if connection.half_closed]
@@ -76,13 +76,13 @@ class Connections:
         longest.abort()
         return True
 
-    def add(self, connection: Bounded) -> None:
+    def add(self, connection: Counted) -> None:
         """Count a connection in."""
         self._by_host.setdefault(connection.host, {})[connection] = None
         self._count += 1
         self.traffic.tcp_connections = self._count
 
-    def remove(self, connection: Bounded) -> None:
+    def remove(self, connection: Counted) -> None:
         """Count a connection out, if it is still in."""
         same = self._by_host.get(connection.host)
         if same is None or connection not in same:
@@ -93,7 +93,7 @@ class Connections:
         self._count -= 1
         self.traffic.tcp_connections = self._count
 
-    def all(self) -> list[Bounded]:
+    def all(self) -> list[Counted]:
         """Return every connection."""
         return [connection for same in self._by_host.values() for connection in same]
 

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from flatproxy.counts import Verdicts, worth_a_line
 from flatproxy.forward.bounds import ONE_SHOTS, PENDING, PENDING_SHARE
+from flatproxy.forward.nameservers.health import PROBE_TIMEOUT_S
 from flatproxy.forward.nameservers.sockets import OneShotSocket, SharedSocket
 from flatproxy.forward.pending import random_ids
 from flatproxy.forward.query import query_from
@@ -30,7 +31,6 @@ log = Logger()
 
 QUERIES_A_PORT = 32
 """Queries of one round of the loop that leave from one port, in one system call, before another is drawn."""
-PROBE_TIMEOUT_S = 1.0
 
 
 @define(eq=False)

@@ -25,6 +25,7 @@ log = Logger()
 
 PROBE_S = 1.0
 """Between probes of a server that is suspect, down or failing."""
+PROBE_TIMEOUT_S = 1.0
 QUIET_S = 5.0
 """Without an answer for this long, even an idle server is probed."""
 PROBES_TO_DOWN = 6

@@ -10,7 +10,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from flatproxy.forward.bounds import PIPELINE, PIPELINE_OCTETS
-from flatproxy.wire.peek import HEADER, OPCODE, QR, TYPE_AXFR, TYPE_IXFR, answers
+from flatproxy.wire.peek import HEADER, OPCODE, QR, answers
+from flatproxy.wire.types import TYPE_AXFR, TYPE_IXFR
 
 if TYPE_CHECKING:
     from flatproxy.forward.nameservers.pool import Pool
@@ -27,7 +28,7 @@ ATTEMPTS = 2
 _TRANSFERS = (TYPE_AXFR.to_bytes(2, "big"), TYPE_IXFR.to_bytes(2, "big"))
 
 
-class Exchange(Protocol):
+class StreamOutcome(Protocol):
     """What a link asks of the exchange."""
 
     nameservers: Pool
@@ -39,7 +40,7 @@ class Exchange(Protocol):
         """Take note that no nameserver answers it."""
 
 
-class Client(Protocol):
+class LinkClient(Protocol):
     """The client's connection. It is also the producer that the upstream connection pauses when it cannot take more."""
 
     gone: bool
@@ -73,7 +74,7 @@ def _answers(came: bytes, query: Query) -> bool:
 class UpstreamLink:
     """What a client connection has under way with the nameserver, over one connection after another."""
 
-    def __init__(self, exchange: Exchange, client: Client) -> None:
+    def __init__(self, exchange: StreamOutcome, client: LinkClient) -> None:
         self._exchange = exchange
         self._client = client
         self._asked: dict[bytes, list[Query]] = {}
@@ -147,8 +148,11 @@ class UpstreamLink:
     def came(self, message: bytes) -> None:
         """Match a message from the nameserver and send it on."""
         now = monotonic()
-        waiting = self._asked.get(message[:2], ())
-        query = next((query for query in waiting if _answers(message, query)), None)
+        for query in self._asked.get(message[:2], ()):
+            if _answers(message, query):
+                break
+        else:
+            query = None
         upstream = self._upstream
         assert upstream is not None, "a message comes over a connection"
         if query is None:

@@ -10,7 +10,7 @@ from attrs import define, frozen
 from flatproxy.forward.nameservers.datagram import DatagramUpstream
 from flatproxy.forward.nameservers.health import Health
 from flatproxy.forward.nameservers.stream import StreamUpstream
-from flatproxy.wire.peek import CLASS_IN, TYPE_SOA
+from flatproxy.wire.types import CLASS_IN, TYPE_SOA
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -33,7 +33,7 @@ class Surroundings:
 
 
 @define(eq=False)
-class Nameserver:
+class UpstreamServer:
     """One nameserver, by each transport. The counts are what the metrics read."""
 
     endpoint: Endpoint
@@ -83,7 +83,7 @@ class Pool:
 
     def _server(
         self, surroundings: Surroundings, endpoint: Endpoint, upstream: settings.Upstream, question: bytes
-    ) -> Nameserver:
+    ) -> UpstreamServer:
         datagram = DatagramUpstream(
             endpoint=endpoint,
             outcome=surroundings.outcome,
@@ -101,7 +101,7 @@ class Pool:
             timeout_s=upstream.timeout_s,
             probe_question=question,
         )
-        return Nameserver(endpoint, datagram, stream)
+        return UpstreamServer(endpoint, datagram, stream)
 
     def open(self, shares: Descriptors) -> None:
         """Open the UDP sockets to every server; `OSError` where one is not to be had."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 RECEIVE_BUFFER = 4 * 1024 * 1024
 
 
-class Upstream(Protocol):
+class SocketOwner(Protocol):
     """What a socket tells its nameserver."""
 
     endpoint: Endpoint
@@ -63,7 +63,7 @@ def connected_socket(endpoint: Endpoint) -> socket.socket:
 class _UpstreamSocket:
     """A socket to one nameserver."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: SocketOwner) -> None:
         self._upstream = upstream
         self._socket = connected_socket(upstream.endpoint)
 
@@ -79,7 +79,7 @@ class _UpstreamSocket:
 class SharedSocket(_UpstreamSocket):
     """One of a nameserver's sockets, with its own table of IDs. What it sends goes out when the loop's round ends."""
 
-    def __init__(self, upstream: Upstream, readers: Readers, ids: Iterator[bytes]) -> None:
+    def __init__(self, upstream: SocketOwner, readers: Readers, ids: Iterator[bytes]) -> None:
         super().__init__(upstream)
         self.pending = Pending(ids)
         self._readers = readers
@@ -150,7 +150,7 @@ class SharedSocket(_UpstreamSocket):
 class OneShotSocket(_UpstreamSocket):
     """A socket for one query that keeps its ID: a signed or odd one, or a probe."""
 
-    def __init__(self, upstream: Upstream, query: Query) -> None:
+    def __init__(self, upstream: SocketOwner, query: Query) -> None:
         super().__init__(upstream)
         self.query = query
         header = query.listener.proxy_header(query.back) if upstream.tells_client else b""

@@ -15,6 +15,7 @@ from twisted.internet.protocol import ClientFactory
 from twisted.protocols.basic import Int16StringReceiver
 
 from flatproxy.forward.bounds import SETTING_UP, SETTLED_S
+from flatproxy.forward.nameservers.health import PROBE_TIMEOUT_S
 from flatproxy.wire import proxy
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from flatproxy.config.settings import Endpoint
     from flatproxy.forward.nameservers.health import Health
 
-PROBE_TIMEOUT_S = 1.0
-
 
 class Connector(Protocol):
     """The part of a Twisted reactor that opens TCP connections."""
@@ -34,7 +33,7 @@ class Connector(Protocol):
         """Open a connection; the factory is told how it went."""
 
 
-class User(Protocol):
+class ConnectionUser(Protocol):
     """Who wanted a connection."""
 
     def connected(self, connection: Connection) -> None:
@@ -84,7 +83,7 @@ class Dial(ClientFactory):
 
     noisy = False
 
-    def __init__(self, upstream: StreamUpstream, user: User) -> None:
+    def __init__(self, upstream: StreamUpstream, user: ConnectionUser) -> None:
         self.upstream = upstream
         self.user = user
         self.connected_at: float | None = None
@@ -137,7 +136,7 @@ class StreamUpstream:
     _setting_up: dict[Dial, None] = field(factory=dict)
     _probe: _Probe | None = None
 
-    def dial(self, user: User) -> Dial:
+    def dial(self, user: ConnectionUser) -> Dial:
         """Open a connection for somebody, now or when it is its turn."""
         dial = Dial(self, user)
         self._waiting.append(dial)

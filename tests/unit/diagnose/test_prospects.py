@@ -10,6 +10,7 @@ from flatproxy.diagnose.traces import Walk
 from flatproxy.errors import ChainBroken, UpstreamTimeout
 from flatproxy.flatten.chain import Found
 from flatproxy.flatten.stores import sqlite as store
+from flatproxy.flatten.stores.store import Row
 from flatproxy.table.ladder import Resolution
 
 from .replies import rule, wire
@@ -17,7 +18,7 @@ from .replies import rule, wire
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from flatproxy.diagnose.prospects import Answer
+    from flatproxy.diagnose.prospects import Prospect
 
 A = 1
 NOW = 1_000_000.0
@@ -35,7 +36,7 @@ def earlier(age_s: float) -> Earlier:
     return Earlier(resolution=Resolution(rdatas=(OLD,), ttl_s=60, names=("lb.test",), resolved_at=NOW - age_s))
 
 
-def answer(walk: Walk, kept: Earlier = NOTHING, **keys: Any) -> Answer:
+def answer(walk: Walk, kept: Earlier = NOTHING, **keys: Any) -> Prospect:
     return answer_now(walk, kept, rule(**keys), A, NOW)
 
 
@@ -99,7 +100,7 @@ def test_what_found_nothing_has_no_ttl() -> None:
 
 def test_what_the_state_file_keeps(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
-    store.write(path, [store.Row(wire("lb.test"), A, (OLD,), 60, ("lb.test",), 500.0)])
+    store.write(path, [Row(wire("lb.test"), A, (OLD,), 60, ("lb.test",), 500.0)])
     kept = kept_in(State(path=path))
     known = kept.of(wire("lb.test"), A, NOW, 530.0).resolution
     assert known is not None

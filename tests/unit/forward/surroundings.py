@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network
 
     from flatproxy.forward.nameservers.pool import Pool
-    from flatproxy.forward.policy import Answer
     from flatproxy.forward.query import Link, Query
     from flatproxy.forward.rate_limits import RateLimits
+    from flatproxy.table.answers import Answer
 
 ZONE = b"\7example\3com\0"
 SOA = ZONE + b"\0\6\0\1\0\0\0\x3c\0\x1f\2ns\0\4host\0" + bytes(20)

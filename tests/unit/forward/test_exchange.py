@@ -9,7 +9,7 @@ import dns.rcode
 import pytest
 
 from flatproxy.forward.access import Networks
-from flatproxy.forward.rate_limits import Buckets, RateLimits
+from flatproxy.forward.rate_limits import RateLimits, TokenBuckets
 from tests.unit.forward.surroundings import ZONE, Fixed, Kept, Sent, Server, Servers, Way
 from tests.unit.wire.messages import query, response
 
@@ -209,7 +209,7 @@ class TestStreams:
         assert len(texts(way.got[0])) == 801
 
     def test_queries_above_the_rate_are_refused_and_answers_have_none(self) -> None:
-        limits = RateLimits(responses=Buckets(1), queries=Buckets(1))
+        limits = RateLimits(responses=TokenBuckets(1), queries=TokenBuckets(1))
         way, link = self.way({FLAGGED: Fixed(TestFlattened.made)}, limits=limits)
         for _ in range(3):
             way.ask(query())
@@ -221,7 +221,7 @@ class TestStreams:
 
 class TestLimits:
     def test_responses_above_the_rate_are_dropped_or_cut(self) -> None:
-        limits = RateLimits(responses=Buckets(2), slip=2)
+        limits = RateLimits(responses=TokenBuckets(2), slip=2)
         way = Way.with_table({FLAGGED: Fixed(TestFlattened.made)}, limits=limits)
         for _ in range(6):
             way.ask(query())
@@ -232,7 +232,7 @@ class TestLimits:
         assert len(way.got) == 5
 
     def test_queries_above_the_rate_are_dropped(self) -> None:
-        way = Way.with_table(limits=RateLimits(queries=Buckets(2)))
+        way = Way.with_table(limits=RateLimits(queries=TokenBuckets(2)))
         for _ in range(5):
             way.ask(query("www.example.com"))
         assert len(way.servers.servers[0].sent) == 2

@@ -16,6 +16,7 @@ from flatproxy.errors import FlatproxyError
 from flatproxy.forward.forwarder import Forwarder
 from flatproxy.forward.listeners.sockets import bind
 from flatproxy.forward.packet_loop import PacketLoop
+from flatproxy.table.table import Table
 from tests.unit.forward.surroundings import ZONE
 
 if TYPE_CHECKING:
@@ -42,12 +43,6 @@ class _Reactor:
     def adoptStreamPort(self, descriptor: int, family: int, factory: object) -> socket.socket:  # noqa: ARG002, N802 - as the real one
         self.ports.append(socket.socket(fileno=os.dup(descriptor)))
         return self.ports[-1]
-
-
-@define(eq=False)
-class _Source:
-    table: dict[bytes, Any] = field(factory=dict)
-    signed: frozenset[bytes] = frozenset()
 
 
 @define(eq=False)
@@ -82,7 +77,7 @@ def run() -> Iterator[Callable[[Callable[[_Stand], None]], None]]:
         def begin(test: Callable[[_Stand], None]) -> None:
             async def play() -> None:
                 reactor = _Reactor()
-                stand = _Stand(loop, Forwarder(reactor, _Source()))
+                stand = _Stand(loop, Forwarder(reactor, Table()))
                 try:
                     test(stand)
                 finally:

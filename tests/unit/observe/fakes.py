@@ -41,7 +41,7 @@ class FakeStatus:
     ttl_left_s: float = 42.5
     age_s: float | None = 17.5
     stale_left_s: float | None = 86400.0
-    addresses: tuple[str, ...] = ("198.51.100.7", "198.51.100.8")
+    rdatas: tuple[str, ...] = ("198.51.100.7", "198.51.100.8")
     changed_at: float | None = 1_700_000_000.0
     chain: tuple[str, ...] = ("lb.example.net", "eu.lb.example.net")
     outcomes: Mapping[str, int] = field(factory=lambda: {"addresses": 12, "timeout": 1})
@@ -77,8 +77,9 @@ def sources() -> Sources:
             tcp_evicted=9,
         ),
         servers=lambda: [FakeServer(sent=84, pending=1, timeouts=2, mismatched=3)],
-        statuses=statuses_at(FakeStatus(), FakeStatus(rdtype="AAAA", addresses=("2001:db8::7",))),
+        statuses=statuses_at(FakeStatus(), FakeStatus(rdtype="AAAA", rdatas=("2001:db8::7",))),
         resolve_latency=BucketTable(bounds=(0.1, 1.0), counts=[10, 2, 1], total=2.5),
+        addresses_cut=lambda: 1000,
         state_errors=lambda: 5,
         signed_zones=lambda: ["example.org"],
         reload=FakeReload,

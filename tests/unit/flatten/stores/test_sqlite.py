@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flatproxy.flatten.stores.sqlite import Row, Store, read, write
+from flatproxy.flatten.stores.sqlite import SqliteStore, read, write
+from flatproxy.flatten.stores.store import Row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +17,7 @@ LATER = Row(b"\2lb\4test\0", 1, (b"\xc0\0\2\3",), 30, ("lb.test",), 2e9)
 EMPTY = Row(b"\4none\4test\0", 28, (), 5, ("none.test",), 1e9)
 
 
-async def _written(store: Store) -> bool:
+async def _written(store: SqliteStore) -> bool:
     """Wait for the flush under way; tell whether there was one."""
     task = store._task
     if task is not None:
@@ -33,15 +34,50 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_holds_nothing(tmp_path: Path) -> None:
-    store = Store(tmp_path / "none")
+    store = SqliteStore(tmp_path / "none")
     assert (store.load(), store.errors) == ([], 0)
+
+
+def test_a_file_of_the_first_format_is_read(tmp_path: Path) -> None:
+    """As the first version wrote it, to the letter: this text must never be changed."""
+    path = tmp_path / "answers.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(
+            """
+            CREATE TABLE answers (
+                target BLOB NOT NULL, rdtype INTEGER NOT NULL, rdatas TEXT NOT NULL, ttl INTEGER NOT NULL,
+                names TEXT NOT NULL, resolved_at REAL NOT NULL, PRIMARY KEY (target, rdtype)
+            ) WITHOUT ROWID;
+            INSERT INTO answers VALUES
+                (x'026c62047465737400', 1, '["c0000201", "c0000202"]', 60, '["lb.test", "a.test"]', 1000000000.0);
+            PRAGMA user_version = 1;
+            """
+        )
+    connection.close()
+    assert read(path) == [ROW]
+
+
+HTTPS = Row(b"\2lb\4test\0", 65, (b"\0\1\0", b"\0\2\3lb1\0\0\1\0\3\2h2"), 60, ("lb.test",), 1e9)
+
+
+def test_rdatas_of_any_type_and_length_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    write(path, [ROW, HTTPS])
+    assert sorted(read(path), key=lambda row: row.rdtype) == [ROW, HTTPS]
+
+
+@pytest.mark.parametrize(("rdtype", "rdata"), [(1, b"\xc0\0\2"), (28, b"\xc0\0\2\1"), (65, b"\0")])
+def test_what_is_no_rdata_of_its_type_makes_no_sense(tmp_path: Path, rdtype: int, rdata: bytes) -> None:
+    path = tmp_path / "answers.sqlite"
+    write(path, [ROW, Row(b"\0", rdtype, (rdata,), 60, (), 1e9)])
+    assert read(path) == [ROW]
 
 
 @pytest.mark.parametrize("damage", [b"noise" * 1000, b"SQLite format 3\0" + bytes(500)], ids=["noise", "cut"])
 def test_a_damaged_file_is_put_aside(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "answers.sqlite"
     path.write_bytes(damage)
-    store = Store(path)
+    store = SqliteStore(path)
     assert (store.load(), store.errors) == ([], 1)
     assert (tmp_path / "answers.sqlite.damaged").read_bytes() == damage
     write(path, [ROW])
@@ -55,7 +91,7 @@ def test_a_file_of_a_later_version_is_left_as_it_is(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
     before = path.read_bytes()
-    store = Store(path)
+    store = SqliteStore(path)
     assert (store.load(), store.errors) == ([], 1)
     with pytest.raises(sqlite3.NotSupportedError):
         write(path, [LATER])
@@ -67,7 +103,7 @@ def test_a_locked_file_costs_a_count_and_is_written_later(tmp_path: Path) -> Non
     write(path, [ROW])
 
     async def script() -> None:
-        store = Store(path)
+        store = SqliteStore(path)
         store.save(LATER)
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
@@ -83,7 +119,7 @@ def test_a_locked_file_costs_a_count_and_is_written_later(tmp_path: Path) -> Non
 
 def test_a_directory_that_is_missing_costs_a_count(tmp_path: Path) -> None:
     async def script() -> int:
-        store = Store(tmp_path / "no" / "answers.sqlite")
+        store = SqliteStore(tmp_path / "no" / "answers.sqlite")
         store.save(ROW)
         await store.stop()
         return store.errors
@@ -95,7 +131,7 @@ def test_a_tick_writes_at_most_once_a_second(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
 
     async def script() -> None:
-        store = Store(path)
+        store = SqliteStore(path)
         store.save(ROW)
         store.tick(100.0)
         await _written(store)
@@ -132,7 +168,7 @@ def test_rows_that_make_no_sense_are_left_out(tmp_path: Path) -> None:
 
 def test_a_file_that_is_damaged_in_use_is_put_aside_and_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
-    store = Store(path)
+    store = SqliteStore(path)
 
     async def save(now: float) -> None:
         store.save(ROW)
