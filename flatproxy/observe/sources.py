@@ -197,13 +197,17 @@ class Reload(Protocol):
 class Sources:
     """Where a scrape reads. What a reload may replace is a callable, asked anew for each scrape.
 
-    `statuses` takes the monotonic time in seconds. `state_errors` gives failed reads and writes of the state file
-    since the start (0 where there is none), `signed_zones` the served zones found signed with DNSSEC.
+    `statuses` and `not_fresh` take the monotonic time in seconds; `not_fresh` gives some of the names on other rungs,
+    the longest there first, and costs what is taken of it. `names_by_rung` counts all. `state_errors` gives failed
+    reads and writes of the state file since the start (0 where there is none), `signed_zones` the served zones found
+    signed with DNSSEC.
     """
 
     traffic: Traffic
     servers: Callable[[], Iterable[Server]]
+    names_by_rung: Callable[[], Mapping[str, int]]
     statuses: Callable[[float], Iterable[NameStatus]]
+    not_fresh: Callable[[float], Iterable[NameStatus]]
     resolve_latency: Buckets
     state_errors: Callable[[], int]
     signed_zones: Callable[[], Iterable[str]]

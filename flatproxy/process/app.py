@@ -17,7 +17,7 @@ from flatproxy.observe.change_log import ChangeLog
 from flatproxy.observe.http import HttpSide
 from flatproxy.observe.sources import Sources
 from flatproxy.process import phases
-from flatproxy.table.status import statuses
+from flatproxy.table.status import not_fresh, statuses
 from flatproxy.table.table import Table
 from flatproxy.wire import names
 
@@ -94,7 +94,9 @@ class App:
         return Sources(
             traffic=forwarder.traffic,
             servers=lambda: forwarder.servers,
+            names_by_rung=lambda: {rung.name.lower(): count for rung, count in self._table.tally.names.items()},
             statuses=self.statuses,
+            not_fresh=lambda now: not_fresh(self._table, now),
             resolve_latency=flattener.latency,
             state_errors=lambda: flattener.state_errors,
             signed_zones=lambda: map(names.to_text, self._table.zones.signed),
