@@ -1,4 +1,4 @@
-"""The record that a query's data travels in, and what its two ends are asked: who asked, and who is told the outcome.
+"""The record that a query's data travels in, and what its two ends must offer: the listener, and the exchange.
 
 Nothing here does anything. A client's address is its host everywhere in `forward`: the 4 or 16 octets of it. The way
 back to a client is its listener's own affair; nobody else looks into it.
@@ -90,7 +90,7 @@ def query_from(
 
 
 class Outcome(Protocol):
-    """Who is told how a query ended."""
+    """What a nameserver calls when a query has ended."""
 
     def deliver(self, query: Query, reply: bytes, now: float) -> None:
         """Take the reply, with the ID it came with."""

@@ -116,11 +116,11 @@ class DatagramListener:
 
     def _one_anywhere(self, now: float) -> None:
         try:
-            message, told, _flags, peer = self._socket.recvmsg(MAX_DATAGRAM, CONTROL)
+            message, controls, _flags, peer = self._socket.recvmsg(MAX_DATAGRAM, CONTROL)
         except OSError:
             return
         try:
-            source = [source_of(*told[0])] if told else []
+            source = [source_of(*controls[0])] if controls else []
             self._exchange.receive(message, octets_of(peer[0]), self, (*peer, source), now)
         except Exception:  # noqa: BLE001 - as above
             self._note_failure(message)
@@ -155,12 +155,12 @@ class DatagramListener:
 
     def _way_back(self, client: Sockaddr) -> tuple[bytes, bytes]:
         """Return the control message for a reply, and the host that was asked; a machine has few, worked out once."""
-        told = client[ADDRESS:]
-        known = self._destinations.get(told)
+        control = client[ADDRESS:]
+        known = self._destinations.get(control)
         if known is None:
             if len(self._destinations) >= MAX_DESTINATIONS:
                 self._destinations.clear()
-            known = self._destinations[told] = destination(told)
+            known = self._destinations[control] = destination(control)
         return known
 
     def _receive_named(self, message: bytes, client: Sockaddr, now: float) -> None:

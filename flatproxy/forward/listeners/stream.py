@@ -35,8 +35,8 @@ log = Logger()
 
 def _peer(address: IAddress) -> bytes:
     """Return the octets of a host, and two of its port."""
-    told = cast("IPv4Address | IPv6Address", address)
-    return octets_of(told.host) + told.port.to_bytes(2, "big")
+    peer = cast("IPv4Address | IPv6Address", address)
+    return octets_of(peer.host) + peer.port.to_bytes(2, "big")
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)

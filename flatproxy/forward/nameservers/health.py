@@ -1,4 +1,4 @@
-"""Whether a nameserver is up over one transport: a rule told of answers and silences with the time. It sends nothing.
+"""Whether a nameserver is up over one transport: a rule over answers and silences. It sends nothing.
 
     calm ──a query ran out──► suspect ──six probes ran out──► down
       ▲                         │                               │

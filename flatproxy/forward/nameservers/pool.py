@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Surroundings:
-    """What a pool works with: who reads its sockets, who opens its connections, and who is told how queries end."""
+    """What a pool works with: who reads its sockets, who opens its connections, and who takes the replies."""
 
     readers: Readers
     connector: Connector

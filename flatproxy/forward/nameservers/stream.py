@@ -30,7 +30,7 @@ class Connector(Protocol):
     """The part of a Twisted reactor that opens TCP connections."""
 
     def connectTCP(self, host: str, port: int, factory: ClientFactory, timeout: float) -> IConnector:  # noqa: N802
-        """Open a connection; the factory is told how it went."""
+        """Open a connection; the factory takes it, or the failure."""
 
 
 class Requester(Protocol):
