@@ -95,8 +95,10 @@ LIMITED = Family("counter", "limited", "Queries above the rate limit of where th
 OVERLOADED = Family(
     "counter", "overloaded", "Queries answered with SERVFAIL because too many were waiting for a nameserver."
 )
-FORWARD = Family("histogram", "forward_seconds", "Time from sending a query to a nameserver to having its reply.")
-RESOLVE = Family("histogram", "resolve_seconds", "Time of one whole resolution of a target, chain and all.")
+FORWARD_SECONDS = Family(
+    "histogram", "forward_seconds", "Time from sending a query to a nameserver to having its reply."
+)
+RESOLVE_SECONDS = Family("histogram", "resolve_seconds", "Time of one whole resolution of a target, chain and all.")
 TCP_CONNECTIONS = Family("gauge", "tcp_connections", "Client TCP connections open now.")
 TCP_REFUSED = Family("counter", "tcp_refused", "Client TCP connections closed at once for want of room.")
 TCP_EVICTED = Family("counter", "tcp_evicted", "Idle client TCP connections closed to make room for another.")
@@ -122,21 +124,18 @@ ABSENT = Family("gauge", "absent", "Whether the target has no address of this ty
 TTL_LEFT = Family("gauge", "ttl_left_seconds", "Time until the fresh answer runs out.", _NAME)
 AGE = Family("gauge", "age_seconds", "Time since the resolution that is served.", _NAME)
 STALE_LEFT = Family("gauge", "stale_left_seconds", "Time until the answer may no longer be served stale.", _NAME)
-ADDRESS = Family("info", "address", "An address that is served now; always 1.", (*_NAME, "address"))
+ADDRESS_INFO = Family("info", "address", "An address that is served now; always 1.", (*_NAME, "address"))
 ADDRESS_CHANGE = Family(
     "gauge", "address_change_timestamp_seconds", "Unix time of the last change of the addresses.", _NAME
 )
 CHAIN_LENGTH = Family("gauge", "chain_length", "Names passed on the way to the addresses, the target counted.", _NAME)
 RESOLUTIONS = Family("counter", "resolutions", "Finished resolutions by outcome.", (*_NAME, "outcome"))
 
-WORKERS = Family("gauge", "workers", "Processes that take packets now.")
-WORKER_RESTARTS = Family("counter", "worker_restarts", "Processes started in the place of one that had ended.")
-WORKER_QUERIES = Family("counter", "worker_queries", "Queries from clients by the process that took them.", ("worker",))
-WORKER_CPU = Family(
-    "counter", "worker_cpu_seconds", "Processor time used by each process that takes packets.", ("worker",)
-)
 
 ZONE_SIGNED = Family("gauge", "zone_signed", "A served zone that is signed with DNSSEC; always 1.", ("zone",))
+ADDRESSES_CUT = Family(
+    "gauge", "addresses_cut", "Addresses of targets left out of answers, a target having more than 2000 of a type."
+)
 STATE_ERRORS = Family("counter", "state_errors", "Failed reads and writes of the state file.")
 RELOAD_SUCCESS = Family(
     "gauge", "config_reload_success", "Whether the last loading of the configuration worked: 1 or 0."
