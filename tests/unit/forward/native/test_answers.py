@@ -51,7 +51,7 @@ def flagged(*stages: Stage, then_forward: bool = False) -> dict[str, object]:
 
 def rotations(message: bytes, ttl: int, options: bytes = b"", limit: int = 512) -> list[bytes]:
     """Return the replies that the Python path may give."""
-    made = records.address_records(1, ttl, ADDRESSES)
+    made = records.record_set(1, ttl, ADDRESSES)
     return [
         reply.answer(message, end_of(message), made.counts, made.rotated(turn), limit=limit, options=options)
         for turn in range(len(ADDRESSES))
@@ -155,7 +155,7 @@ def test_do_gets_signed_records_where_there_are_some(stand: Stand) -> None:
     standing.say_zones({"example.com": (_core.DNSSEC_SIGN, SOA_RECORD)})
     wants = query(want_dnssec=True, id=6)
     expected = records.record(records.QNAME, 46, 30, b"signature")
-    made = records.address_records(1, 30, ADDRESSES)
+    made = records.record_set(1, 30, ADDRESSES)
     assert standing.ask(wants) in [
         reply.answer(wants, end_of(wants), b"\0\4\0\0", made.rotated(turn) + expected, limit=1232) for turn in range(3)
     ]
@@ -231,7 +231,7 @@ def test_without_nameservers_flagged_names_are_still_answered(stand: Stand) -> N
     assert standing.ask(QUERY) in rotations(QUERY, 30)
     standing = stand(**flagged((1, 1, 1, -1, False, layout(), None), then_forward=True))
     standing.upstream.order(())
-    assert standing.ask(WITH_OPT) == reply.error(WITH_OPT, reply.SERVFAIL, edns.EDE_NO_REACHABLE_AUTHORITY)
+    assert standing.ask(WITH_OPT) == reply.error_reply(WITH_OPT, reply.SERVFAIL, edns.EDE_NO_REACHABLE_AUTHORITY)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_what_is_not_plain_is_handed_over_and_replied_to_by_hand(stand: Stand, m
     assert (handed.kind, handed.message, handed.came) == (_core.HANDED_QUERY, message, b"")
     assert (handed.host, handed.port) == (bytes((127, 0, 0, 1)), client.getsockname()[1])
     assert 0 < handed.arrived_s * 10**9 < monotonic_ns()
-    made = reply.error(message, reply.REFUSED)
+    made = reply.error_reply(message, reply.REFUSED)
     handed.reply(made)
     assert client.recv(65535) == made
     assert standing.path.counts()["rcodes"][reply.REFUSED] == 1
@@ -293,10 +293,10 @@ def test_without_room_for_what_is_handed_over_servfail_comes(stand: Stand) -> No
     client = standing.client()
     client.send(QUERY)
     kept = standing.handed()
-    assert standing.ask(QUERY) == reply.error(QUERY, reply.SERVFAIL)
+    assert standing.ask(QUERY) == reply.error_reply(QUERY, reply.SERVFAIL)
     assert (standing.count("not_handed_over"), standing.count("overloaded")) == (1, 1)
-    kept.reply(reply.error(QUERY, reply.REFUSED))
-    assert client.recv(65535) == reply.error(QUERY, reply.REFUSED)
+    kept.reply(reply.error_reply(QUERY, reply.REFUSED))
+    assert client.recv(65535) == reply.error_reply(QUERY, reply.REFUSED)
     client.send(QUERY)
     assert standing.handed().message == QUERY
 

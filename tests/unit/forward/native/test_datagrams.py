@@ -143,7 +143,7 @@ def test_replies_and_runts_are_dropped(stand: Stand, message: bytes) -> None:
     client.send(message)
     outside = query("www.example.net", id=9)
     client.send(outside)  # taken after it, by the same thread
-    assert client.recv(65535) == reply.error(outside, reply.REFUSED)
+    assert client.recv(65535) == reply.error_reply(outside, reply.REFUSED)
     assert (standing.count("udp_dropped"), standing.count("malformed")) == (1, 1)
 
 
@@ -159,7 +159,7 @@ def test_replies_and_runts_are_dropped(stand: Stand, message: bytes) -> None:
 )
 def test_names_outside_the_zones_are_refused(stand: Stand, message: bytes) -> None:
     standing = stand()
-    assert standing.ask(message) == reply.error(message, reply.REFUSED)
+    assert standing.ask(message) == reply.error_reply(message, reply.REFUSED)
     assert standing.count("udp_refused") == 1
 
 
@@ -178,7 +178,7 @@ def test_clients_outside_the_networks_are_refused(stand: Stand, networks: list[o
     client = standing.client()
     client.send(WWW)
     if refused:
-        assert client.recv(65535) == reply.error(WWW, reply.REFUSED)
+        assert client.recv(65535) == reply.error_reply(WWW, reply.REFUSED)
     else:
         assert standing.forwarded()[0][2:] == WWW[2:]
 
@@ -194,14 +194,14 @@ def test_a_wildcard_socket_replies_from_the_address_that_was_asked(stand: Stand)
     client.send(odd)
     handed = standing.handed()
     assert handed.asked == bytes((127, 0, 0, 2))
-    handed.reply(reply.error(odd, reply.REFUSED))
-    assert client.recv(65535) == reply.error(odd, reply.REFUSED)
+    handed.reply(reply.error_reply(odd, reply.REFUSED))
+    assert client.recv(65535) == reply.error_reply(odd, reply.REFUSED)
 
 
 def test_without_an_answer_servfail_comes(stand: Stand) -> None:
     standing = stand(timeout_s=0.2, flagged={"example.com": {1: saying(then_forward=True)}})
     for message, code in ((query("www.example.com", payload=1232, id=6), 23), (WWW, None)):
-        assert standing.ask(message) == reply.error(message, reply.SERVFAIL, code)
+        assert standing.ask(message) == reply.error_reply(message, reply.SERVFAIL, code)
     counts = standing.upstream.counts()[0]
     assert counts["udp_timeouts"] == 2
     assert counts["udp_sent"] == 4, "each was sent once more after half of the timeout"
@@ -226,7 +226,7 @@ def test_the_next_nameserver_is_asked_and_then_the_first_one_no_more(stand: Stan
     standing.forwarded(0)
     sent, _peer = standing.forwarded(1)
     assert sent[2:] == WWW[2:]
-    assert client.recv(65535) == reply.error(WWW, reply.SERVFAIL)
+    assert client.recv(65535) == reply.error_reply(WWW, reply.SERVFAIL)
     assert [counts["udp_sent"] for counts in standing.upstream.counts()] == [1, 1]
 
 
@@ -237,7 +237,7 @@ def test_the_order_says_whom_to_ask(stand: Stand) -> None:
     client.send(WWW)
     assert standing.forwarded(2)[0][2:] == WWW[2:]
     standing.upstream.order(())
-    assert standing.ask(WWW) == reply.error(WWW, reply.SERVFAIL)
+    assert standing.ask(WWW) == reply.error_reply(WWW, reply.SERVFAIL)
 
 
 def test_a_closed_port_is_known_at_once(stand: Stand) -> None:
@@ -258,7 +258,7 @@ def test_the_pending_table_is_bounded(stand: Stand) -> None:
     for number in range(9):
         client.send(query("www.example.com", id=number))
     ninth = query("www.example.com", id=8)
-    assert client.recv(65535) == reply.error(ninth, reply.SERVFAIL)
+    assert client.recv(65535) == reply.error_reply(ninth, reply.SERVFAIL)
     assert standing.count("overloaded") == 1
     sent, peer = standing.forwarded()
     standing.nameservers[0].sendto(response(sent), peer)
@@ -274,7 +274,7 @@ def test_one_client_cannot_fill_the_table(stand: Stand) -> None:
     greedy = standing.client()
     for number in range(5):
         greedy.send(query("www.example.com", id=number))
-    assert greedy.recv(65535) == reply.error(query("www.example.com", id=4), reply.SERVFAIL)
+    assert greedy.recv(65535) == reply.error_reply(query("www.example.com", id=4), reply.SERVFAIL)
     other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with other:
         other.bind(("127.0.0.9", 0))
@@ -306,7 +306,7 @@ def test_responses_are_cut_short_now_and_then(stand: Stand) -> None:
     outside = query("www.example.net", id=1)
     for _ in range(9):
         client.send(outside)
-    assert client.recv(65535) == reply.error(outside, reply.REFUSED)
+    assert client.recv(65535) == reply.error_reply(outside, reply.REFUSED)
     while client.recv(65535) != reply.truncated(outside):
         pass
 

@@ -68,7 +68,7 @@ def test_a_child_process_has_no_threads_and_leaves_the_parents_alone(stand: Stan
             os._exit(7)
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-    assert standing.ask(OUTSIDE) == reply.error(OUTSIDE, reply.REFUSED)
+    assert standing.ask(OUTSIDE) == reply.error_reply(OUTSIDE, reply.REFUSED)
 
 
 def test_what_was_handed_over_may_outlive_the_threads(stand: Stand) -> None:
@@ -80,8 +80,8 @@ def test_what_was_handed_over_may_outlive_the_threads(stand: Stand) -> None:
     tcp.sendall(framed(query(id=6)))
     by_tcp, let_go = standing.handed(), standing.handed()
     standing.path.stop()
-    by_udp.reply(reply.error(query(id=6), reply.REFUSED))
-    by_tcp.reply(reply.error(query(id=6), reply.REFUSED))
+    by_udp.reply(reply.error_reply(query(id=6), reply.REFUSED))
+    by_tcp.reply(reply.error_reply(query(id=6), reply.REFUSED))
     del let_go
     assert udp.recv(65535)[3] == reply.REFUSED
 
@@ -100,13 +100,13 @@ def test_without_descriptors_datagrams_go_on_and_connections_wait(stand: Stand) 
             stream.sendall(framed(OUTSIDE))
             for _ in range(20):
                 client.send(OUTSIDE)
-                assert client.recv(65535) == reply.error(OUTSIDE, reply.REFUSED)
+                assert client.recv(65535) == reply.error_reply(OUTSIDE, reply.REFUSED)
             assert standing.count("tcp_connections") == 0
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             for fd in spare:
                 os.close(fd)
-        assert read_framed(stream) == reply.error(OUTSIDE, reply.REFUSED)
+        assert read_framed(stream) == reply.error_reply(OUTSIDE, reply.REFUSED)
 
 
 def test_a_descriptor_of_another_kind_is_not_listened_on(stand: Stand) -> None:
@@ -132,7 +132,7 @@ def test_nothing_but_what_is_to_be_published_is_published(stand: Stand) -> None:
     ):
         with pytest.raises(TypeError):
             standing.path.publish(wrong)  # type: ignore[arg-type]
-    assert standing.ask(WWW) == reply.error(WWW, reply.REFUSED)
+    assert standing.ask(WWW) == reply.error_reply(WWW, reply.REFUSED)
 
 
 def test_tables_come_and_go_under_load(stand: Stand) -> None:
@@ -167,7 +167,7 @@ def test_without_a_table_everything_is_handed_over() -> None:
         while not handed:
             handed += path.take()
         assert handed[0].kind == _core.HANDED_QUERY
-        handed[0].reply(reply.error(query(id=6), reply.SERVFAIL))
+        handed[0].reply(reply.error_reply(query(id=6), reply.SERVFAIL))
         assert client.recv(65535)[3] == reply.SERVFAIL
     path.stop()
 
@@ -180,5 +180,5 @@ def test_names_are_told_apart_by_all_their_octets(stand: Stand) -> None:
     for text in (long, many, "."):
         assert standing.ask(query(text, id=6))[6:8] == b"\0\3"
     other = query(long[:-1] + "e", id=6)
-    assert standing.ask(other) == reply.error(other, reply.REFUSED)
+    assert standing.ask(other) == reply.error_reply(other, reply.REFUSED)
     assert wire(many)[-3:] == b"\1a\0"

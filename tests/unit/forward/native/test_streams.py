@@ -80,7 +80,7 @@ def test_flattened_answers_come_between_and_need_no_nameserver(stand: Stand) -> 
     client.sendall(framed(FLAGGED) * 3 + framed(query("www.example.net", id=9)))
     for _ in range(3):
         assert read_framed(client)[:8] == FLAGGED[:2] + b"\x85\0\0\1\0\1"
-    assert read_framed(client) == reply.error(query("www.example.net", id=9), reply.REFUSED)
+    assert read_framed(client) == reply.error_reply(query("www.example.net", id=9), reply.REFUSED)
     counts = standing.path.counts()
     assert (counts["tcp_flattened"], counts["tcp_refused_queries"]) == (3, 1)
 
@@ -90,7 +90,7 @@ def test_replies_and_runts_are_dropped(stand: Stand) -> None:
     client = standing.connect()
     outside = query("www.example.net", id=9)
     client.sendall(framed(b"") + framed(WWW[:11]) + framed(response(WWW)) + framed(outside))
-    assert read_framed(client) == reply.error(outside, reply.REFUSED)
+    assert read_framed(client) == reply.error_reply(outside, reply.REFUSED)
     assert standing.count("tcp_dropped") == 3
 
 
@@ -110,8 +110,8 @@ def test_what_is_not_plain_is_handed_over_and_goes_on_as_it_was_judged(stand: St
     client.sendall(framed(notify) + framed(AXFR))
     first, second = standing.handed(), standing.handed()
     assert (first.message, first.tcp, second.message) == (notify, True, AXFR)
-    first.reply(reply.error(notify, reply.REFUSED))
-    assert read_framed(client) == reply.error(notify, reply.REFUSED)
+    first.reply(reply.error_reply(notify, reply.REFUSED))
+    assert read_framed(client) == reply.error_reply(notify, reply.REFUSED)
     second.forward()
     assert read_framed(standing.link()) == AXFR
 
@@ -154,7 +154,7 @@ def test_a_refused_transfer_is_over(stand: Stand) -> None:
     standing.handed().forward()
     link = standing.link()
     read_framed(link)
-    refused = reply.error(AXFR, reply.REFUSED)
+    refused = reply.error_reply(AXFR, reply.REFUSED)
     link.sendall(framed(refused))
     assert read_framed(client) == refused
     client.shutdown(socket.SHUT_WR)
@@ -184,8 +184,8 @@ def test_a_cold_answer_keeps_a_half_closed_connection_open(stand: Stand) -> None
     client.shutdown(socket.SHUT_WR)
     handed = standing.handed()
     assert handed.kind == _core.HANDED_COLD
-    handed.reply(reply.error(FLAGGED, reply.SERVFAIL))
-    assert read_framed(client) == reply.error(FLAGGED, reply.SERVFAIL)
+    handed.reply(reply.error_reply(FLAGGED, reply.SERVFAIL))
+    assert read_framed(client) == reply.error_reply(FLAGGED, reply.SERVFAIL)
     assert closed(client)
 
 
@@ -207,7 +207,7 @@ def test_a_reply_to_a_client_that_has_gone_is_no_matter(stand: Stand) -> None:
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
     standing.until(lambda: standing.count("tcp_connections") == 0)
-    handed.reply(reply.error(FLAGGED, reply.SERVFAIL))
+    handed.reply(reply.error_reply(FLAGGED, reply.SERVFAIL))
     again = standing.connect()
     again.sendall(framed(FLAGGED))
     assert standing.handed().message == FLAGGED
@@ -248,7 +248,7 @@ def test_a_lost_query_is_asked_once_more_and_then_fails(stand: Stand) -> None:
         assert read_framed(link) == WWW
         link.sendall(framed(response(WWW))[:9])  # half of it is never passed on
         link.close()
-    assert read_framed(client) == reply.error(WWW, reply.SERVFAIL)
+    assert read_framed(client) == reply.error_reply(WWW, reply.SERVFAIL)
 
 
 def test_a_transfer_that_is_cut_off_ends_the_connection(stand: Stand) -> None:
@@ -279,17 +279,17 @@ def test_without_nameservers_servfail_comes(stand: Stand) -> None:
     client = standing.connect()
     for _ in range(2):
         client.sendall(framed(WWW))
-        assert read_framed(client) == reply.error(WWW, reply.SERVFAIL)
+        assert read_framed(client) == reply.error_reply(WWW, reply.SERVFAIL)
     standing.upstream.order(())
     client.sendall(framed(WWW))
-    assert read_framed(client) == reply.error(WWW, reply.SERVFAIL)
+    assert read_framed(client) == reply.error_reply(WWW, reply.SERVFAIL)
 
 
 def test_what_is_overdue_fails(stand: Stand) -> None:
     standing = stand(timeout_s=0.2)
     client = standing.connect()
     client.sendall(framed(WWW))
-    assert read_framed(client) == reply.error(WWW, reply.SERVFAIL)
+    assert read_framed(client) == reply.error_reply(WWW, reply.SERVFAIL)
     assert standing.upstream.counts()[0]["tcp_timeouts"] == 1
 
 
@@ -298,8 +298,8 @@ def test_a_transfer_may_take_longer_to_begin(stand: Stand) -> None:
     client = standing.connect()
     client.sendall(framed(AXFR) + framed(WWW))
     standing.handed().forward()
-    assert read_framed(client) == reply.error(WWW, reply.SERVFAIL)
-    assert read_framed(client) == reply.error(AXFR, reply.SERVFAIL)
+    assert read_framed(client) == reply.error_reply(WWW, reply.SERVFAIL)
+    assert read_framed(client) == reply.error_reply(AXFR, reply.SERVFAIL)
 
 
 def test_the_pipeline_is_bounded(stand: Stand) -> None:
@@ -346,7 +346,7 @@ def test_a_client_that_does_not_read_stops_what_is_read_for_it(stand: Stand) -> 
     other = standing.connect()
     outside = query("www.example.net", id=9)
     other.sendall(framed(outside))
-    assert read_framed(other) == reply.error(outside, reply.REFUSED), "others go on"
+    assert read_framed(other) == reply.error_reply(outside, reply.REFUSED), "others go on"
     for _ in range(sent):
         assert len(read_framed(client)) == len(long) - 2
 
@@ -359,7 +359,7 @@ def test_a_client_that_does_not_read_is_not_read_from(stand: Stand) -> None:
     outside = query("www.example.net", id=9)
     for _ in range(10):
         other.sendall(framed(outside))
-        assert read_framed(other) == reply.error(outside, reply.REFUSED)
+        assert read_framed(other) == reply.error_reply(outside, reply.REFUSED)
     assert standing.count("tcp_flattened") < 2000
     for _ in range(2000):
         assert len(read_framed(client)) == len(FLAGGED) + 2000 * 16
@@ -399,10 +399,10 @@ def test_the_connection_idle_for_longest_makes_room(stand: Stand) -> None:
         read_framed(client)
     late = standing.connect()
     late.sendall(framed(outside))
-    assert read_framed(late) == reply.error(outside, reply.REFUSED)
+    assert read_framed(late) == reply.error_reply(outside, reply.REFUSED)
     assert closed(first)
     second.sendall(framed(outside))
-    assert read_framed(second) == reply.error(outside, reply.REFUSED)
+    assert read_framed(second) == reply.error_reply(outside, reply.REFUSED)
     assert (standing.count("tcp_evicted"), standing.count("tcp_connections")) == (1, 3)
     link.sendall(framed(response(WWW)))
     assert read_framed(busy) == response(WWW)
@@ -429,11 +429,11 @@ def test_a_half_closed_one_goes_before_a_new_one_is_closed(stand: Stand) -> None
     late = standing.connect()
     late.sendall(framed(outside))
     got = read_framed(late)
-    assert got in (b"", reply.error(outside, reply.REFUSED))
+    assert got in (b"", reply.error_reply(outside, reply.REFUSED))
     if not got:  # the path had not read the end of the first one yet
         again = standing.connect()
         again.sendall(framed(outside))
-        assert read_framed(again) == reply.error(outside, reply.REFUSED)
+        assert read_framed(again) == reply.error_reply(outside, reply.REFUSED)
     assert closed(gone)
     assert standing.count("tcp_evicted") == 1
 
@@ -490,7 +490,7 @@ def test_queries_over_the_rate_are_refused(stand: Stand) -> None:
     standing.path.limit(0, 2, 1)
     client = standing.connect()
     client.sendall(framed(WWW) * 5)
-    assert read_framed(client) == reply.error(WWW, reply.REFUSED)
+    assert read_framed(client) == reply.error_reply(WWW, reply.REFUSED)
     assert standing.count("limited") >= 1
 
 
@@ -507,9 +507,9 @@ def test_without_room_for_what_is_handed_over_servfail_comes(stand: Stand) -> No
     standing = stand(flagged={"example.com": {1: _core.Answer()}}, limits={"handed": 1})
     client = standing.connect()
     client.sendall(framed(FLAGGED) * 2)
-    assert read_framed(client) == reply.error(FLAGGED, reply.SERVFAIL)
-    standing.handed().reply(reply.error(FLAGGED, reply.REFUSED))
-    assert read_framed(client) == reply.error(FLAGGED, reply.REFUSED)
+    assert read_framed(client) == reply.error_reply(FLAGGED, reply.SERVFAIL)
+    standing.handed().reply(reply.error_reply(FLAGGED, reply.REFUSED))
+    assert read_framed(client) == reply.error_reply(FLAGGED, reply.REFUSED)
 
 
 def test_without_room_a_landing_passes_as_it_came(stand: Stand) -> None:
@@ -545,7 +545,7 @@ def test_a_nameserver_that_does_not_take_connections_is_left_for_the_next(stand:
         sock.connect_ex(standing.doors[0].getsockname())
     client = standing.connect()
     client.sendall(framed(WWW))
-    assert read_framed(client) == reply.error(WWW, reply.SERVFAIL)
+    assert read_framed(client) == reply.error_reply(WWW, reply.SERVFAIL)
     client.sendall(framed(MAIL))
     link = standing.link(1)
     while read_framed(link) != MAIL:

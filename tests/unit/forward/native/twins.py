@@ -14,16 +14,14 @@ from flatproxy.wire.edns import udp_limit
 from flatproxy.wire.peek import (
     HEADER,
     OPCODE,
-    TYPE_AXFR,
-    TYPE_IXFR,
-    TYPE_TKEY,
     answers,
     carries_only_opt,
     question_end,
 )
+from flatproxy.wire.types import TYPE_AXFR, TYPE_IXFR, TYPE_TKEY
 from tests.unit.forward.native.standing import ADDRESSES, LOOPBACK, Standing, layout, saying, wire
-from tests.unit.forward.standing import Fixed
-from tests.unit.forward.standing import policy as policy_of
+from tests.unit.forward.surroundings import Fixed
+from tests.unit.forward.surroundings import policy as policy_of
 from tests.unit.wire.messages import query
 
 if TYPE_CHECKING:
@@ -79,7 +77,7 @@ class Twins:
         elif verdict == python.DROP:
             assert (replies, forwarded) == ([], []), told
         elif verdict == python.REFUSE:
-            assert (replies, forwarded) == ([reply.error(message, reply.REFUSED)], []), told
+            assert (replies, forwarded) == ([reply.error_reply(message, reply.REFUSED)], []), told
         elif verdict == python.FLATTEN:
             assert len(replies) == 1, told
             assert replies[0] in self._answers(message, end), told
@@ -113,7 +111,7 @@ class Twins:
         assert handed or not lands, f"{asked.hex()} {came.hex()}"
 
     def _is_flagged(self, question: bytes):  # type: ignore[no-untyped-def]  # noqa: ANN202
-        return lambda name: name + question[-4:] in self.policy.table
+        return lambda name: self.policy.table.get(name + question[-4:]) is not None
 
     def _is_plain(self, message: bytes) -> bool:
         """Tell whether the path in C must not hand this over: one question of no guarded type, and what may be OPT."""
@@ -123,7 +121,7 @@ class Twins:
         return is_one and int.from_bytes(message[end - 4 : end - 2]) not in guarded and carries_only_opt(message, end)
 
     def _answers(self, message: bytes, end: int) -> list[bytes]:
-        made = records.address_records(1, TTL, ADDRESSES)
+        made = records.record_set(1, TTL, ADDRESSES)
         limit = udp_limit(message, end)
         return [
             reply.answer(message, end, made.counts, made.rotated(turn), limit=limit) for turn in range(len(ADDRESSES))
@@ -132,7 +130,7 @@ class Twins:
     def _replies(self) -> list[bytes]:
         """Return what comes before the marker."""
         found = []
-        while (made := self.client.recv(65535)) != reply.error(OUTSIDE, reply.REFUSED):
+        while (made := self.client.recv(65535)) != reply.error_reply(OUTSIDE, reply.REFUSED):
             found.append(made)
         return found
 
