@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flatproxy.errors import ConfigError, FlatproxyError
+from flatproxy.forward.native.choice import installed
 from flatproxy.process.loading import load_settings
 
 if TYPE_CHECKING:
@@ -28,13 +29,23 @@ MANY = 2_000
 """Flagged names from which on `check` takes more than some seconds."""
 
 
+def _version() -> str:
+    """Return the version, and what takes packets."""
+    try:
+        choice = installed()
+    except FlatproxyError as error:
+        return f"flatproxy {version('flatproxy')} ({error})"
+    why = f": {choice.why}" if choice.why else ""
+    return f"flatproxy {version('flatproxy')} (packets are taken in {choice.text}{why})"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flatproxy",
         description="A DNS proxy in front of an existing nameserver: it forwards what is asked, and answers flagged "
         "names with the addresses that another name resolves to.",
     )
-    parser.add_argument("--version", action="version", version=f"flatproxy {version('flatproxy')}")
+    parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     config = argparse.ArgumentParser(add_help=False)
     config.add_argument("--config", required=True, type=Path, metavar="FILE", help="the configuration file (TOML)")

@@ -35,12 +35,14 @@ class Endpoint:
 class Listen:
     """`[listen]`: UDP and TCP on each of `dns`; `http` None switches the HTTP side off.
 
-    PROXY protocol headers (version 2) are believed from, and then required of, the networks of `proxy_from`.
+    PROXY protocol headers (version 2) are believed from, and then required of, the networks of `proxy_from`. `threads`
+    take the packets, 0: one for each core.
     """
 
     dns: tuple[Endpoint, ...]
     http: Endpoint | None = None
     proxy_from: tuple[Network, ...] = ()
+    threads: int = 1
 
 
 @frozen(kw_only=True)

@@ -117,6 +117,7 @@ TABLES: Final[dict[str, TableReader[Any]]] = {
             ),
             "http": read_listen_http,
             "proxy_from": _NETWORKS,
+            "threads": values.whole_number(0, 64, "2, or 0 for one on each core"),
         },
     ),
     "upstream": TableReader(

@@ -40,8 +40,11 @@ class Descriptors:
     connections: int
 
 
-def share_descriptors(servers: int, limit: int | None = None) -> Descriptors:
-    """Share out the descriptors that this process may open; `FlatproxyError` where they are too few to run on."""
+def share_descriptors(servers: int, limit: int | None = None, threads: int = 1) -> Descriptors:
+    """Share out the descriptors that this process may open; `FlatproxyError` where they are too few to run on.
+
+    `sockets` are those of each of the `threads` to each of the `servers`.
+    """
     if limit is None:
         limit = _raised_limit()
     if limit < _FEWEST:
@@ -50,8 +53,8 @@ def share_descriptors(servers: int, limit: int | None = None) -> Descriptors:
             "raise LimitNOFILE= in the systemd unit, or `ulimit -n`"
         )
     left = limit - min(_RESERVED, max(_LEAST_RESERVED, limit // 4))
-    sockets = max(min(SOCKETS, left // (4 * servers)), 1)
-    left -= sockets * servers
+    sockets = max(min(SOCKETS, left // (4 * servers * threads)), 1)
+    left -= sockets * servers * threads
     one_shots = max(min(ONE_SHOTS, left // (4 * servers)), 1)
     left -= one_shots * servers
     return Descriptors(sockets, one_shots, max(min(CONNECTIONS, left // 2), 1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from flatproxy.forward.policy import DROP, FLATTEN, FORWARD, REFUSE
 from flatproxy.forward.query import Query, query_from
@@ -21,8 +21,14 @@ if TYPE_CHECKING:
     from flatproxy.forward.nameservers.pool import Pool
     from flatproxy.forward.policy import Policy
     from flatproxy.forward.query import Listener
-    from flatproxy.forward.rate_limits import RateLimits
     from flatproxy.table.answers import Answer
+
+
+class ClientLimits(Protocol):
+    """The rate limits in force."""
+
+    def excess(self, host: bytes, now: float, *, own: bool) -> int:
+        """Say what is to become of a query: 0 goes on as if there were no limit. `own`: flatproxy itself responds."""
 
 
 class Exchange:
@@ -33,15 +39,28 @@ class Exchange:
 
     def __init__(self, traffic: Traffic) -> None:
         self.traffic = traffic
-        self.limits: RateLimits | None = None
+        self.limits: ClientLimits | None = None
 
-    def receive(self, message: bytes, host: bytes, listener: Listener, back: Any, now: float) -> None:  # noqa: ANN401
+    def receive(
+        self,
+        message: bytes,
+        host: bytes,
+        listener: Listener,
+        back: Any,  # noqa: ANN401 - the listener's own
+        now: float,
+        *,
+        within_limits: bool = False,
+    ) -> None:
         """Take a message from a client at `host`; `back` is the listener's way back to it.
 
-        May cost one judgement, and for a query that is forwarded one record.
+        May cost one judgement, and for a query that is forwarded one record. `within_limits`: its token was taken.
         """
         verdict, end, answer, question = self.policy.judge(message, host)
-        if self.limits is not None and self._is_over_limit(verdict, message, host, listener, back, now):
+        if (
+            self.limits is not None
+            and not within_limits
+            and self._is_over_limit(verdict, message, host, listener, back, now)
+        ):
             return
         if verdict == FORWARD:
             listener.verdicts.forwarded += 1
@@ -99,7 +118,11 @@ class Exchange:
         link = query.listener.link
         if link is not None:
             link.send(query)
-            return
+        else:
+            self.forward_datagram(query)
+
+    def forward_datagram(self, query: Query) -> None:
+        """Send a query to the best nameserver over UDP, or say SERVFAIL."""
         upstream = self.nameservers.current
         if upstream is None:
             self.fail(query)
@@ -139,7 +162,7 @@ class Exchange:
         message, question = query.message, query.question
         back = message[:2] + came[2:]
         if question and landing.may_land(back, question):
-            self._land(query, back, now)
+            self.land(query, back, now)
         else:
             self.reply(back, query.listener, query.back)
 
@@ -178,7 +201,7 @@ class Exchange:
         except OSError:
             self.traffic.unsent += 1
 
-    def _land(self, query: Query, came: bytes, now: float) -> None:
+    def land(self, query: Query, came: bytes, now: float) -> None:
         """Send a reply whose CNAME chain may reach a flagged name, with that name's addresses put right."""
         table = self.policy.table
         end = question_end(came)

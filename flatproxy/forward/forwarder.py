@@ -9,17 +9,19 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from flatproxy.counts import Traffic
 from flatproxy.errors import FlatproxyError
 from flatproxy.forward.access import Networks
 from flatproxy.forward.descriptors import Descriptors, share_descriptors
-from flatproxy.forward.exchange import Exchange
+from flatproxy.forward.exchange import ClientLimits, Exchange
 from flatproxy.forward.listeners.connections import Connections
 from flatproxy.forward.listeners.listening import Listening
 from flatproxy.forward.listeners.sockets import bind
 from flatproxy.forward.nameservers.pool import Pool, Surroundings
+from flatproxy.forward.native.choice import Choice, choose
+from flatproxy.forward.native.packets import PacketPath
 from flatproxy.forward.packet_loop import packets
 from flatproxy.forward.policy import Policy
 from flatproxy.forward.rate_limits import RateLimits
@@ -45,13 +47,14 @@ class _Prepared:
     shares: Descriptors
     pool: Pool
     access: dict[str, Networks]
-    limits: RateLimits | None
+    limits: ClientLimits | None
 
 
 class Forwarder:
     """Takes packets from the first `commit` to `stop`. `reactor` is Twisted's, on asyncio.
 
-    `listen_at` returns the bound sockets of a listen address; those of the first settings stay until the end.
+    `listen_at` returns the bound sockets of a listen address for so many threads; those of the first settings stay
+    until the end.
 
     nothing ──prepare──► prepared ──commit──► in force      prepared ──abort──► as before
     """
@@ -60,14 +63,17 @@ class Forwarder:
         self,
         reactor: Any,  # noqa: ANN401 - many interfaces
         table: Table,
-        listen_at: Callable[[Endpoint], Sequence[ListenSocket]] = bind,
+        listen_at: Callable[[Endpoint, int], Sequence[ListenSocket]] = bind,
     ) -> None:
-        self.traffic = Traffic()
+        self._traffic = Traffic()
         self._reactor = reactor
         self._table = table
-        self._exchange = Exchange(self.traffic)
-        self._connections = Connections(self.traffic)
+        self._exchange = Exchange(self._traffic)
+        self._connections = Connections(self._traffic)
         self._listening = Listening(listen_at, self._exchange, self._connections)
+        self._listen_at = listen_at
+        self._choice = Choice(None)
+        self._path: PacketPath | None = None
         self._settings: Settings | None = None
         self._prepared: _Prepared | None = None
         self._retired: list[tuple[float, Pool]] = []
@@ -76,18 +82,26 @@ class Forwarder:
         """Open what these settings need; `FlatproxyError` where a socket is not to be had."""
         self.abort()
         try:
-            shares = share_descriptors(len(settings.upstream.servers))
-            self._listening.prepare(settings)
             current, access = self._settings, settings.access
+            if current is None:
+                self._choice = choice = choose(settings)
+                made = None if choice.core is None else PacketPath(choice, self._exchange, self._table, self._listen_at)
+                self._path = made
+            shares = share_descriptors(len(settings.upstream.servers), threads=self._choice.threads)
+            pool = self._pool_for(settings, shares)
             self._prepared = _Prepared(
                 settings,
                 shares,
-                self._pool_for(settings, shares),
+                pool,
                 {kind: Networks(getattr(access, kind)) for kind in ("query", "transfer", "update", "notify")},
                 self._exchange.limits
                 if current is not None and settings.limits == current.limits
                 else RateLimits.of(settings.limits),
             )
+            if self._path is not None:
+                self._path.prepare(settings, shares, pool)
+            else:
+                self._listening.prepare(settings)
         except BaseException:
             self.abort()
             raise
@@ -98,6 +112,8 @@ class Forwarder:
         if prepared is not None and prepared.pool not in self._pools():
             prepared.pool.close()
         self._listening.abort()
+        if self._path is not None:
+            self._path.abort()
 
     def commit(self) -> None:
         """Go over to what was prepared: what is under way ends as it began, what comes is judged by the new."""
@@ -107,7 +123,8 @@ class Forwarder:
         if self._settings is not None and exchange.nameservers is not prepared.pool:
             self._retired.append((monotonic() + exchange.nameservers.timeout_s, exchange.nameservers))
         exchange.nameservers = prepared.pool
-        exchange.limits = prepared.limits
+        if self._path is None:
+            exchange.limits = prepared.limits
         exchange.policy = Policy(
             zones=None if names.ROOT in access.zones else frozenset(access.zones),
             table=self._table,
@@ -116,7 +133,10 @@ class Forwarder:
         )
         self._connections.limit = prepared.shares.connections
         self._settings = prepared.settings
-        self._listening.commit(self._reactor)
+        if self._path is not None:
+            self._path.commit()
+        else:
+            self._listening.commit(self._reactor)
 
     def _pool_for(self, settings: Settings, shares: Descriptors) -> Pool:
         """Return the pool in force where it serves, else a new one with its sockets open."""
@@ -130,7 +150,8 @@ class Forwarder:
         surroundings = Surroundings(packets(), self._reactor, self._exchange)
         pool = Pool(surroundings, settings.upstream, settings.access.zones[0])
         try:
-            pool.open(shares)
+            # Ordinary queries leave from the path's own sockets.
+            pool.open(shares if self._path is None else evolve(shares, sockets=0))
         except OSError as error:
             pool.close()
             raise FlatproxyError(f"cannot open a socket to every upstream server: {error.strerror}") from None
@@ -141,9 +162,21 @@ class Forwarder:
         packets().serve()
 
     @property
+    def packet_path(self) -> Choice:
+        """What takes packets."""
+        return self._choice
+
+    @property
+    def traffic(self) -> Traffic:
+        """What was counted so far."""
+        if self._path is not None:
+            self._path.count(self._traffic)
+        return self._traffic
+
+    @property
     def listening(self) -> list[Endpoint]:
         """The addresses that are read from."""
-        return self._listening.endpoints
+        return self._path.endpoints if self._path is not None else self._listening.endpoints
 
     @property
     def servers(self) -> list[Nameserver]:
@@ -161,6 +194,8 @@ class Forwarder:
         """Yield what is to be done many times a second."""
         if self._settings is not None:
             yield self._exchange.nameservers.sweep
+        if self._path is not None:
+            yield self._path.sweep
         yield lambda: self._connections.sweep(now)
         for until, pool in list(self._retired):
             yield pool.sweep
@@ -170,11 +205,15 @@ class Forwarder:
 
     async def stop(self) -> None:
         """Take nothing new, let what is under way end for up to a second, then close."""
+        if self._path is not None:
+            self._path.drain()
         await self._listening.stop()
         deadline = monotonic() + DRAIN_S
         while self._busy() and monotonic() < deadline:  # noqa: ASYNC110 - many things to wait for, once
             await asyncio.sleep(TICK_S / 5)
         self._connections.close()
+        if self._path is not None:
+            self._path.close()
         self.abort()
         for pool in self._pools():
             pool.close()
@@ -188,5 +227,8 @@ class Forwarder:
 
     def _busy(self) -> bool:
         return bool(
-            any(pool.pending for pool in self._pools()) or not self._connections.finish() or self._listening.waiting
+            (self._path is not None and self._path.busy)
+            or any(pool.pending for pool in self._pools())
+            or not self._connections.finish()
+            or self._listening.waiting
         )

@@ -144,6 +144,11 @@ RELOAD_AT = Family(
     "gauge", "config_reload_timestamp_seconds", "Unix time of the last attempt to load the configuration."
 )
 CONFIG = Family("info", "config", "The configuration in force by its SHA-256; always 1.", ("sha256",))
-BUILD = Family("info", "build", "Versions of what runs; always 1.", ("version", "python", "twisted", "dnspython"))
+BUILD = Family(
+    "info",
+    "build",
+    "Versions of what runs, and what takes packets, C or Python; always 1.",
+    ("version", "python", "twisted", "dnspython", "packets"),
+)
 
 FAMILIES: Final = tuple(value for value in list(globals().values()) if isinstance(value, Family))

@@ -68,7 +68,7 @@ class Collector:
 
     def collect(self) -> Iterator[Metric]:
         """Every family with its samples as they are now. The statuses of the names shown are read once."""
-        yield from _traffic(self.sources.traffic)
+        yield from _traffic(self.sources.traffic())
         yield _histogram(f.RESOLVE_SECONDS, self.sources.resolve_latency)
         yield from _servers(list(self.sources.servers()))
         yield from _names(self.sources, self.now())
@@ -82,7 +82,7 @@ class Collector:
         yield f.RELOAD_SUCCESS.of(((), int(reload.success)))
         yield f.RELOAD_AT.of(((), reload.at))
         yield f.CONFIG.of(((reload.digest,), 1))
-        yield f.BUILD.of((self._versions, 1))
+        yield f.BUILD.of(((*self._versions, self.sources.packet_path()), 1))
 
 
 def _histogram(family: f.Family, buckets: Buckets) -> Metric:

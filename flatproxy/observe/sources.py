@@ -203,7 +203,9 @@ class Sources:
     where there is none), `signed_zones` the served zones found signed with DNSSEC.
     """
 
-    traffic: Traffic
+    traffic: Callable[[], Traffic]
+    packet_path: Callable[[], str]
+    """`C` or `Python`."""
     servers: Callable[[], Iterable[Server]]
     names_by_rung: Callable[[], Mapping[str, int]]
     statuses: Callable[[float], Iterable[NameStatus]]

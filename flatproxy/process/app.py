@@ -35,14 +35,15 @@ log = Logger()
 class App:
     """Everything that runs, from `start` to `stop`. To be made within the running loop.
 
-    `reactor` is Twisted's, on asyncio; `listen_at` returns the bound sockets of a listen address.
+    `reactor` is Twisted's, on asyncio; `listen_at` returns the bound sockets of a listen address
+    for so many threads.
     """
 
     def __init__(
         self,
         reactor: Any,  # noqa: ANN401 - many interfaces
         record: Reload,
-        listen_at: Callable[[Endpoint], Sequence[ListenSocket]] = bind,
+        listen_at: Callable[[Endpoint, int], Sequence[ListenSocket]] = bind,
     ) -> None:
         self._settings: Settings | None = None
         self._record = record
@@ -69,6 +70,15 @@ class App:
         self._settings = settings
         self._flattener.start()
         self._ticker.start(TICK_S, now=False)
+        path = self._forwarder.packet_path
+        log.info(
+            "packets are taken in {path}{in_threads}{why}",
+            event="packet_path",
+            path=path.text,
+            threads=path.threads,
+            in_threads=f", by {path.threads} threads" if path.threads > 1 else "",
+            why=f": {path.why}" if path.why else "",
+        )
         http = str(self.http) if self.http else None
         addresses = [str(endpoint) for endpoint in self.listening]
         log.info(
@@ -91,7 +101,8 @@ class App:
     def _sources(self) -> Sources:
         forwarder, flattener = self._forwarder, self._flattener
         return Sources(
-            traffic=forwarder.traffic,
+            traffic=lambda: forwarder.traffic,
+            packet_path=lambda: forwarder.packet_path.text,
             servers=lambda: forwarder.servers,
             names_by_rung=lambda: {rung.name.lower(): count for rung, count in self._table.tally.names.items()},
             statuses=self.statuses,

@@ -64,7 +64,7 @@ def _started(path: Path, user_name: str | None, reactor: Any, record: ReloadReco
     record.digest, record.at = settings.digest, time()
     user = privileges.find_user(user_name) if user_name is not None else None
     passed = adopt(passed_sockets(os.environ, os.getpid()), settings.listen.dns)
-    app = App(reactor, record, lambda endpoint: passed[endpoint] if endpoint in passed else bind(endpoint))
+    app = App(reactor, record, lambda endpoint, threads: passed.get(endpoint) or bind(endpoint, threads))
     app.start(settings, lambda: _give_up_root(user, path, settings))
     return app
 

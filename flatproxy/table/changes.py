@@ -58,7 +58,14 @@ class SignedChanged:
     signed: bool
 
 
-Change = Settled | Failed | RungChanged | SignedChanged
+@frozen
+class ZoneChanged:
+    """A zone, by its apex, was found, has another SOA record, or is gone."""
+
+    apex: bytes
+
+
+Change = Settled | Failed | RungChanged | SignedChanged | ZoneChanged
 Subscriber = Callable[[Change], None]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from flatproxy.table.changes import SignedChanged
+from flatproxy.table.changes import SignedChanged, ZoneChanged
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
@@ -55,9 +55,11 @@ class Zones:
 
     def found(self, apex: bytes, soa: bytes) -> bool:
         """Keep a zone's SOA record; tell whether the zone is new."""
-        is_new = apex not in self._soas
+        before = self._soas.get(apex)
         self._soas[apex] = soa
-        return is_new
+        if before != soa:
+            self._feed.publish(ZoneChanged(apex))
+        return before is None
 
     def judged(self, apex: bytes, *, signed: bool) -> None:
         """Keep whether a known zone is signed."""
@@ -66,8 +68,10 @@ class Zones:
 
     def gone(self, apex: bytes) -> None:
         """Forget a zone: its names are in the zone around it."""
-        self._soas.pop(apex, None)
+        known = self._soas.pop(apex, None) is not None
         self._change(apex, None)
+        if known:
+            self._feed.publish(ZoneChanged(apex))
 
     def _change(self, apex: bytes, signed: bool | None) -> None:  # noqa: FBT001 - three states
         before, passed = self._signed.get(apex), self.is_signed(apex)

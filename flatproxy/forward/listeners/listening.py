@@ -30,7 +30,7 @@ class Listening:
     """Prepared, committed and aborted with the forwarder that it belongs to."""
 
     def __init__(
-        self, listen_at: Callable[[Endpoint], Sequence[ListenSocket]], exchange: Exchange, connections: Connections
+        self, listen_at: Callable[[Endpoint, int], Sequence[ListenSocket]], exchange: Exchange, connections: Connections
     ) -> None:
         self._listen_at = listen_at
         self._exchange = exchange
@@ -47,7 +47,7 @@ class Listening:
         if self._committed:
             return
         for endpoint in settings.listen.dns:
-            self._bound += self._listen_at(endpoint)
+            self._bound += self._listen_at(endpoint, 1)
         self._proxies = Networks(settings.listen.proxy_from)
         self._tells_client = settings.upstream.proxy_protocol
 

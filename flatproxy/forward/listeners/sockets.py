@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from attrs import frozen
 
+from flatproxy.config.settings import Endpoint
 from flatproxy.errors import FlatproxyError
 from flatproxy.forward.bounds import RECEIVE_BUFFER
-
-if TYPE_CHECKING:
-    from flatproxy.config.settings import Endpoint
 
 Transport = Literal["udp", "tcp"]
 
@@ -29,15 +27,27 @@ class ListenSocket:
     socket: socket.socket
 
 
-def bind(endpoint: Endpoint) -> tuple[ListenSocket, ...]:
+def bind(endpoint: Endpoint, threads: int = 1) -> tuple[ListenSocket, ...]:
     """Bind UDP and TCP, in this order; port 0 takes one that is free for both.
 
-    `FlatproxyError` says which address is not to be had.
+    `threads`: as many of each, between which the kernel spreads clients (SO_REUSEPORT). `FlatproxyError` says which
+    address is not to be had.
     """
+    first = _bind_pair(endpoint)
+    if threads == 1:
+        return first
+    # The first pair has found that nobody else has the port; shared ones would stand beside another process's.
+    host, port = first[0].socket.getsockname()[:2]
+    for each in first:
+        each.socket.close()
+    return tuple(each for _ in range(threads) for each in _bind_pair(Endpoint(host, port), shared=True))
+
+
+def _bind_pair(endpoint: Endpoint, *, shared: bool = False) -> tuple[ListenSocket, ...]:
     for _ in range(_PORT_ATTEMPTS):
-        tcp = _bound(endpoint.host, endpoint.port, socket.SOCK_STREAM, str(endpoint))
+        tcp = _bound(endpoint.host, endpoint.port, socket.SOCK_STREAM, str(endpoint), shared=shared)
         try:
-            udp = _bound(endpoint.host, tcp.getsockname()[1], socket.SOCK_DGRAM, str(endpoint))
+            udp = _bound(endpoint.host, tcp.getsockname()[1], socket.SOCK_DGRAM, str(endpoint), shared=shared)
         except FlatproxyError:
             tcp.close()
             if endpoint.port:
@@ -48,7 +58,7 @@ def bind(endpoint: Endpoint) -> tuple[ListenSocket, ...]:
     raise FlatproxyError(f"cannot listen on {endpoint}: no port is free for UDP and TCP alike")
 
 
-def _bound(host: str, port: int, kind: socket.SocketKind, text: str) -> socket.socket:
+def _bound(host: str, port: int, kind: socket.SocketKind, text: str, *, shared: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     transport = "TCP" if kind == socket.SOCK_STREAM else "UDP"
     try:
@@ -65,6 +75,8 @@ def _bound(host: str, port: int, kind: socket.SocketKind, text: str) -> socket.s
         else:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((host, port))
     except OSError as error:
         sock.close()

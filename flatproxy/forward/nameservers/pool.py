@@ -13,7 +13,7 @@ from flatproxy.forward.nameservers.stream import StreamUpstream
 from flatproxy.wire.types import CLASS_IN, TYPE_SOA
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container, Mapping
 
     from flatproxy.config import settings
     from flatproxy.config.settings import Endpoint
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from flatproxy.forward.nameservers.stream import Connector
     from flatproxy.forward.packet_loop import Readers
     from flatproxy.forward.query import Outcome
+
+
+def _nothing() -> None:
+    """Tell nobody."""
 
 
 @frozen
@@ -39,6 +43,12 @@ class Nameserver:
     endpoint: Endpoint
     datagram: DatagramUpstream
     stream: StreamUpstream
+    elsewhere: Callable[[], Mapping[str, int]] = dict
+    """What the packet path in C has counted of it, nothing where there is none."""
+
+    def _and(self, own: int, *elsewhere: str) -> int:
+        counts = self.elsewhere()
+        return own + sum(counts.get(name, 0) for name in elsewhere)
 
     @property
     def up(self) -> bool:
@@ -53,22 +63,22 @@ class Nameserver:
     @property
     def pending(self) -> int:
         """UDP queries that wait for its reply."""
-        return self.datagram.pending
+        return self._and(self.datagram.pending, "pending")
 
     @property
     def sent(self) -> int:
         """UDP queries sent to it."""
-        return self.datagram.sent
+        return self._and(self.datagram.sent, "udp_sent")
 
     @property
     def timeouts(self) -> int:
         """UDP queries that it did not answer in time."""
-        return self.datagram.timeouts
+        return self._and(self.datagram.timeouts, "udp_timeouts")
 
     @property
     def mismatched(self) -> int:
         """Messages from it that answered nothing, over either transport."""
-        return self.datagram.mismatched + self.stream.mismatched
+        return self._and(self.datagram.mismatched + self.stream.mismatched, "udp_mismatched", "tcp_mismatched")
 
 
 class Pool:
@@ -77,6 +87,8 @@ class Pool:
     def __init__(self, surroundings: Surroundings, upstream: settings.Upstream, zone: bytes) -> None:
         """Prepare them; `zone` is what probes ask for."""
         self.timeout_s = upstream.timeout_s
+        self.changed: Callable[[], None] = _nothing
+        """Called when another server may be the better one to ask, over either transport."""
         question = zone + TYPE_SOA.to_bytes(2, "big") + CLASS_IN
         self.servers = [self._server(surroundings, endpoint, upstream, question) for endpoint in upstream.servers]
         self.current: DatagramUpstream | None = self.servers[0].datagram
@@ -95,7 +107,7 @@ class Pool:
         )
         stream = StreamUpstream(
             endpoint=endpoint,
-            health=Health(str(endpoint), over_tcp=True),
+            health=Health(str(endpoint), self._choose, over_tcp=True),
             tells_client=upstream.proxy_protocol,
             connector=surroundings.connector,
             timeout_s=upstream.timeout_s,
@@ -110,6 +122,7 @@ class Pool:
 
     def _choose(self) -> None:
         self.current = self.next_after(())
+        self.changed()
 
     def next_after(self, tried: Container[object]) -> DatagramUpstream | None:
         """Return the best server for UDP that was not tried yet, None where there is none."""

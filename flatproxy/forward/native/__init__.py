@@ -1,1 +1,1 @@
-"""The packet path in C: threads without the interpreter's lock that forward, answer and refuse what is plain."""
+"""The packet path in C, what it is told, and what it hands over."""

@@ -78,14 +78,14 @@ class Servers:
     def __new__(
         cls, addresses: tuple[tuple[str, int], ...], *, threads: int, sockets: int, timeout_s: float
     ) -> Servers: ...
-    def order(self, numbers: tuple[int, ...], /) -> None:
-        """Say which are up, by number, in the order in which they are to be asked."""
+    def order(self, udp: tuple[int, ...], tcp: tuple[int, ...], /) -> None:
+        """Say which are up over UDP and over TCP, by number, in the order in which they are to be asked."""
 
     def counts(self) -> list[dict[str, int]]:
         """Return for each what was sent, answered, overdue, mismatched and is under way.
 
-        And two monotonic times in ns, 0 for never: `heard_at`, and `silent_since`, when the newest query that was given
-        up had been sent.
+        And for each transport monotonic times in ns, 0 for never: `udp_heard_at`, `udp_well_at` (with anything but
+        SERVFAIL), and `udp_silent_since`, when the newest query that was given up had been sent.
         """
 
 @final

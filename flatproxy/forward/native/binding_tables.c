@@ -286,27 +286,39 @@ static PyObject *servers_make(PyTypeObject *type, PyObject *args, PyObject *keyw
     return servers ? object_around(type, servers) : PyErr_SetFromErrno(PyExc_OSError);
 }
 
-static PyObject *servers_order(struct object *self, PyObject *order) {
-    struct servers *servers = self->held;
-    uint8_t numbers[MAX_SERVERS];
-    Py_ssize_t count = PyTuple_Check(order) ? PyTuple_Size(order) : -1;
-    if (count < 0 || count > (Py_ssize_t)servers->count)
-        return raise_for(-2, "the order is a tuple of nameservers' numbers"), NULL;
-    for (Py_ssize_t number = 0; number < count; number++) {
+static int take_order(const struct servers *servers, PyObject *order, uint8_t *numbers, unsigned *count) {
+    if (!PyTuple_Check(order) || PyTuple_Size(order) > (Py_ssize_t)servers->count)
+        return raise_for(-2, "an order is a tuple of nameservers' numbers");
+    *count = (unsigned)PyTuple_Size(order);
+    for (unsigned number = 0; number < *count; number++) {
         unsigned long each = PyLong_AsUnsignedLong(PyTuple_GetItem(order, number));
         if (PyErr_Occurred())
-            return NULL;
+            return -1;
         if (each >= servers->count)
-            return raise_for(-2, "no such nameserver"), NULL;
+            return raise_for(-2, "no such nameserver");
         numbers[number] = (uint8_t)each;
     }
-    servers_set_order(servers, numbers, (unsigned)count);
+    return 0;
+}
+
+static PyObject *servers_order(struct object *self, PyObject *args) {
+    struct servers *servers = self->held;
+    PyObject *order[TRANSPORTS];
+    uint8_t numbers[TRANSPORTS][MAX_SERVERS];
+    unsigned count[TRANSPORTS];
+    if (!PyArg_ParseTuple(args, "OO", &order[BY_DATAGRAM], &order[BY_STREAM]))
+        return NULL;
+    for (unsigned transport = 0; transport < TRANSPORTS; transport++)
+        if (take_order(servers, order[transport], numbers[transport], &count[transport]))
+            return NULL;
+    for (unsigned transport = 0; transport < TRANSPORTS; transport++)
+        servers_set_order(servers, (enum transport)transport, numbers[transport], count[transport]);
     Py_RETURN_NONE;
 }
 
 /* Adds one server's count over all threads; times are the latest. */
 static int put_count(PyObject *into, const char *name, const struct servers *servers, size_t offset) {
-    bool is_time = !strcmp(name, "heard_at") || !strcmp(name, "silent_since");
+    bool is_time = strstr(name, "_at") || strstr(name, "_since");
     uint64_t all = 0;
     for (unsigned thread = 0; thread < servers->threads; thread++) {
         uint64_t each = count_of((const _Atomic uint64_t *)((const char *)&servers->part[thread] + offset));
@@ -370,7 +382,7 @@ static PyType_Slot zones_slots[] = {{Py_tp_new, zones_make},
 SPEC(zones_spec, "Zones", zones_slots);
 
 static PyMethodDef servers_methods[] = {
-    METHOD("order", servers_order, METH_O, "Say which are up, in the order in which they are to be asked."),
+    METHOD("order", servers_order, METH_VARARGS, "Say which are up over UDP and over TCP, the best first."),
     METHOD("counts", servers_counts, METH_NOARGS, "Return a dictionary of counts for each."),
     {NULL, NULL, 0, NULL},
 };

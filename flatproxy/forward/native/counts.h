@@ -53,8 +53,12 @@ struct counts {
     X(tcp_timeouts)                                                                                                    \
     X(tcp_mismatched)                                                                                                  \
     X(pending)                                                                                                         \
-    X(heard_at)     /* a message that answers */                                                                       \
-    X(silent_since) /* when the newest query that was given up had been sent */
+    X(udp_heard_at)     /* a message that answers */                                                                   \
+    X(udp_well_at)      /* … with anything but SERVFAIL */                                                             \
+    X(udp_silent_since) /* when the newest query that was given up had been sent */                                    \
+    X(tcp_heard_at)                                                                                                    \
+    X(tcp_well_at)                                                                                                     \
+    X(tcp_silent_since) /* … or the newest connection that failed had been begun */
 
 struct server_counts {
 #define AS_FIELD(name) _Atomic uint64_t name;
@@ -72,6 +76,12 @@ static inline void count_set(_Atomic uint64_t *count, uint64_t value) {
 
 static inline void count(_Atomic uint64_t *one) {
     count_set(one, count_of(one) + 1);
+}
+
+/* Takes note of a time, where it is later than the one before. */
+static inline void count_latest(_Atomic uint64_t *time, int64_t at) {
+    if ((uint64_t)at > count_of(time))
+        count_set(time, (uint64_t)at);
 }
 
 /* Counts a duration in nanoseconds. */

@@ -52,7 +52,7 @@ static void send_query(struct thread *thread, struct query *query, unsigned serv
 static void forward(struct thread *thread, struct listener *listener, const struct client *client, uint8_t *message,
                     size_t size, size_t end) {
     const struct limits *limits = &thread->path->limits;
-    int server = thread->part ? servers_next(thread->part->servers, 0) : -1;
+    int server = thread->part ? servers_next(thread->part->servers, BY_DATAGRAM, 0) : -1;
     struct query *query = NULL;
     if (server < 0) {
         servfail(thread, listener, client, message, size);
@@ -83,13 +83,11 @@ static void unlink_query(struct thread *thread, struct query *query) {
 /* Asks the next server, or says SERVFAIL. */
 static void give_up(struct thread *thread, struct query *query) {
     struct part *part = query->socket->part;
-    _Atomic uint64_t *silent = &part->counts[query->socket->server].silent_since;
-    if ((uint64_t)query->sent_at > count_of(silent))
-        count_set(silent, (uint64_t)query->sent_at);
+    count_latest(&part->counts[query->socket->server].udp_silent_since, query->sent_at);
     unlink_query(thread, query);
     if (part != thread->part)
         query->tried = 0; /* other nameservers are in force since */
-    int server = thread->part ? servers_next(thread->part->servers, query->tried) : -1;
+    int server = thread->part ? servers_next(thread->part->servers, BY_DATAGRAM, query->tried) : -1;
     if (server >= 0 && has_room(thread, (unsigned)server)) {
         uint8_t *copy = scratch_take(thread, query->size);
         memcpy(copy, query_octets(query), query->size);
@@ -277,7 +275,9 @@ void datagrams_read_server(struct thread *thread, struct upstream_socket *socket
             continue;
         }
         count(&counts->udp_answered);
-        count_set(&counts->heard_at, (uint64_t)thread->now);
+        count_latest(&counts->udp_heard_at, thread->now);
+        if ((reply[3] & 0x0F) != RCODE_SERVFAIL)
+            count_latest(&counts->udp_well_at, thread->now);
         deliver(thread, query, reply, size);
     }
 }

@@ -53,6 +53,12 @@ void link_close(struct connection *connection) {
         forget(connection, &connection->asked);
 }
 
+/* Takes note that a server did not answer what was sent to it then; whoever judges health is to look now. */
+static void note_silence(struct thread *thread, struct part *part, unsigned server, int64_t since) {
+    count_latest(&part->counts[server].tcp_silent_since, since);
+    outpost_tell(&thread->path->outpost);
+}
+
 /* Begins to connect to one server; false where that fails at once. */
 static bool connect_to(struct connection *connection, struct part *part, unsigned server) {
     struct thread *thread = connection->thread;
@@ -83,10 +89,11 @@ static void dial(struct connection *connection) {
     if (connection->adoptions != connection->thread->adoptions)
         connection->tried = 0; /* other nameservers are in force since */
     connection->adoptions = connection->thread->adoptions;
-    for (int server; connection->asked && part && (server = servers_next(part->servers, connection->tried)) >= 0;) {
+    for (int server; connection->asked && part && (server = servers_next(part->servers, BY_STREAM, connection->tried)) >= 0;) {
         connection->tried |= 1u << server;
         if (connect_to(connection, part, (unsigned)server))
             return;
+        note_silence(connection->thread, part, (unsigned)server, connection->thread->now);
     }
     connection->tried = 0;
     while (connection->asked && !connection->dead)
@@ -145,7 +152,9 @@ static void came(struct connection *connection, const uint8_t *message, size_t s
         return;
     }
     count(&counts->tcp_answered);
-    count_set(&counts->heard_at, (uint64_t)thread->now);
+    count_latest(&counts->tcp_heard_at, thread->now);
+    if ((message[3] & 0x0F) != RCODE_SERVFAIL)
+        count_latest(&counts->tcp_well_at, thread->now);
     bool goes_on = is_transfer(asked) && !(message[3] & 0x0F);
     if (!goes_on)
         count_latency(&thread->counts, thread->now - asked->sent_at);
@@ -220,6 +229,7 @@ void link_event(struct connection *connection, uint32_t events) {
     socklen_t size = sizeof reason;
     getsockopt(connection->link.watch.fd, SOL_SOCKET, SO_ERROR, &reason, &size);
     if (reason || !(events & EPOLLOUT)) {
+        note_silence(connection->thread, connection->part, connection->server, connection->dialled_at);
         hang_up(connection);
         dial(connection);
     } else {
@@ -252,6 +262,7 @@ void link_sweep(struct connection *connection) {
         return; /* what is overdue may be waiting here */
     int64_t timeout = thread->part->servers->timeout;
     if (connection->link_state == LINK_DIALLED && thread->now - connection->dialled_at > timeout) {
+        note_silence(thread, connection->part, connection->server, connection->dialled_at);
         hang_up(connection);
         dial(connection);
     }
@@ -263,8 +274,10 @@ void link_sweep(struct connection *connection) {
             forget(connection, link);
             connection_mark(connection);
         } else if (!asked->begun && quiet > (is_transfer(asked) ? begins : timeout)) {
-            if (connection->link_state == LINK_OPEN)
+            if (connection->link_state == LINK_OPEN) {
                 count(&connection->part->counts[connection->server].tcp_timeouts);
+                note_silence(thread, connection->part, connection->server, asked->sent_at);
+            }
             fail(connection, link);
         } else {
             link = &asked->next;

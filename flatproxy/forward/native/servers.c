@@ -62,7 +62,8 @@ struct servers *servers_new(const union address *addresses, const socklen_t *siz
     uint8_t in_turn[MAX_SERVERS];
     for (unsigned number = 0; number < count; number++)
         in_turn[number] = (uint8_t)number;
-    servers_set_order(servers, in_turn, count);
+    servers_set_order(servers, BY_DATAGRAM, in_turn, count);
+    servers_set_order(servers, BY_STREAM, in_turn, count);
     for (unsigned thread = 0; thread < threads; thread++)
         if (part_open(&servers->part[thread], servers)) {
             int reason = errno;
@@ -81,15 +82,15 @@ void servers_release(struct servers *servers) {
     free(servers);
 }
 
-void servers_set_order(struct servers *servers, const uint8_t *numbers, unsigned count) {
+void servers_set_order(struct servers *servers, enum transport transport, const uint8_t *numbers, unsigned count) {
     uint64_t order = UINT64_MAX;
     while (count--)
         order = order << ORDER_BITS | numbers[count];
-    atomic_store(&servers->order, order);
+    atomic_store(&servers->order[transport], order);
 }
 
-int servers_next(const struct servers *servers, unsigned tried) {
-    uint64_t order = atomic_load(&servers->order);
+int servers_next(const struct servers *servers, enum transport transport, unsigned tried) {
+    uint64_t order = atomic_load(&servers->order[transport]);
     for (; (order & END_OF_ORDER) != END_OF_ORDER; order >>= ORDER_BITS)
         if (!(tried >> (order & END_OF_ORDER) & 1))
             return (int)(order & END_OF_ORDER);
@@ -97,7 +98,7 @@ int servers_next(const struct servers *servers, unsigned tried) {
 }
 
 bool servers_has_one(const struct servers *servers) {
-    uint64_t order = atomic_load(&servers->order);
+    uint64_t order = atomic_load(&servers->order[BY_DATAGRAM]);
     return (order & END_OF_ORDER) == END_OF_ORDER || (order >> ORDER_BITS & END_OF_ORDER) == END_OF_ORDER;
 }
 

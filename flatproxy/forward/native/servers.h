@@ -10,6 +10,7 @@
 #include "sockets.h"
 #include "watch.h"
 
+enum transport { BY_DATAGRAM, BY_STREAM, TRANSPORTS };
 enum { MAX_SERVERS = 15, QUERIES_A_PORT = 32, RECEIVE_BUFFER = 4 * 1024 * 1024 };
 
 /* One connected UDP socket; its port is the kernel's choice (RFC 5452 section 9.2). */
@@ -32,7 +33,7 @@ struct part {
 
 struct servers {
     _Atomic uint32_t references;
-    _Atomic uint64_t order; /* numbers, four bits each, the first to be asked lowest; 15 ends it */
+    _Atomic uint64_t order[TRANSPORTS]; /* numbers, four bits each, the first to be asked lowest; 15 ends it */
     int64_t timeout;        /* nanoseconds */
     unsigned count, sockets, threads;
     union address address[MAX_SERVERS];
@@ -48,12 +49,12 @@ void servers_release(struct servers *servers);
 /* Closes the sockets of one thread. */
 void part_close(struct part *part);
 
-void servers_set_order(struct servers *servers, const uint8_t *numbers, unsigned count);
+void servers_set_order(struct servers *servers, enum transport transport, const uint8_t *numbers, unsigned count);
 
 /* The best server that is not among those tried, a bit each; -1 where there is none. */
-int servers_next(const struct servers *servers, unsigned tried);
+int servers_next(const struct servers *servers, enum transport transport, unsigned tried);
 
-/* Whether at most one server is up. */
+/* Whether at most one server is up over UDP. */
 bool servers_has_one(const struct servers *servers);
 
 /* A random one of the sockets to a server. */

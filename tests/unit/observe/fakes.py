@@ -77,7 +77,7 @@ def sources() -> Sources:
     rcodes = [0] * 24
     rcodes[0], rcodes[3], rcodes[12] = 90, 7, 1
     return Sources(
-        traffic=Traffic(
+        traffic=lambda: Traffic(
             udp=Verdicts(forwarded=80, flattened=15, refused=2, dropped=3),
             tcp=Verdicts(forwarded=4, flattened=1),
             rcodes=rcodes,
@@ -90,6 +90,7 @@ def sources() -> Sources:
             tcp_refused=8,
             tcp_evicted=9,
         ),
+        packet_path=lambda: "C",
         servers=lambda: [FakeServer(sent=84, pending=1, timeouts=2, mismatched=3)],
         **names_of(FakeStatus(), FakeStatus(rdtype="AAAA", rdatas=("2001:db8::7",))),
         resolve_latency=BucketTable(bounds=(0.1, 1.0), counts=[10, 2, 1], total=2.5),

@@ -89,7 +89,7 @@ def logged() -> Iterator[list[LogEvent]]:
 
 
 def test_metrics_are_what_the_registry_gives() -> None:
-    read = evolve(sources(), traffic=Traffic(malformed=7))
+    read = evolve(sources(), traffic=lambda: Traffic(malformed=7))
     reply = Browser(read).ask("/metrics")
     assert reply.code == 200
     assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"

@@ -53,7 +53,7 @@ def test_rcodes_have_names_where_they_have_one() -> None:
 
 
 def test_common_rcodes_are_there_before_the_first_and_rare_ones_are_not() -> None:
-    read = evolve(sources(), traffic=Traffic())
+    read = evolve(sources(), traffic=Traffic)
     shown = {dict(labels)["rcode"] for name, labels in samples(read) if name == "flatproxy_replies_total"}
     assert shown == {"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "BADVERS"}
 
@@ -87,7 +87,7 @@ def test_whatever_the_traffic_counts_is_exposed() -> None:
         if kept.default == 0:
             traffic = Traffic()
             setattr(traffic, name, 4711)
-            assert 4711 in samples(evolve(sources(), traffic=traffic)).values(), name
+            assert 4711 in samples(evolve(sources(), traffic=lambda traffic=traffic: traffic)).values(), name
 
 
 def test_each_server_has_its_own_series() -> None:
@@ -218,7 +218,8 @@ def test_a_failed_reload() -> None:
 
 def test_build_says_what_runs() -> None:
     labels = families(sources())["flatproxy_build_info"].samples[0].labels
-    assert set(labels) == {"version", "python", "twisted", "dnspython"}
+    assert set(labels) == {"version", "python", "twisted", "dnspython", "packets"}
+    assert labels["packets"] == "C"
     assert labels["version"] == version("flatproxy")
 
 

@@ -227,10 +227,10 @@ def test_any_and_other_types_are_data(stand: Stand) -> None:
 
 def test_without_nameservers_flagged_names_are_still_answered(stand: Stand) -> None:
     standing = stand(timeout_s=0.2, **flagged(fixed(30)))
-    standing.upstream.order(())
+    standing.upstream.order((), ())
     assert standing.ask(QUERY) in rotations(QUERY, 30)
     standing = stand(**flagged((1, 1, 1, -1, False, layout(), None), then_forward=True))
-    standing.upstream.order(())
+    standing.upstream.order((), ())
     assert standing.ask(WITH_OPT) == reply.error_reply(WITH_OPT, reply.SERVFAIL, edns.EDE_NO_REACHABLE_AUTHORITY)
 
 

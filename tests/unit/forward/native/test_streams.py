@@ -46,7 +46,7 @@ def test_queries_pass_with_their_ids_and_replies_in_any_order(stand: Stand) -> N
     assert [read_framed(client), read_framed(client)] == [response(MAIL), response(WWW)]
     counts = standing.path.counts()
     assert (counts["tcp_forwarded"], counts["tcp_connections"], sum(counts["latency"])) == (2, 1, 2)
-    assert standing.upstream.counts()[0]["heard_at"] > 0
+    assert standing.upstream.counts()[0]["tcp_heard_at"] > 0
 
 
 def test_octets_come_one_by_one(stand: Stand) -> None:
@@ -280,7 +280,7 @@ def test_without_nameservers_servfail_comes(stand: Stand) -> None:
     for _ in range(2):
         client.sendall(framed(WWW))
         assert read_framed(client) == reply.error_reply(WWW, reply.SERVFAIL)
-    standing.upstream.order(())
+    standing.upstream.order((), ())
     client.sendall(framed(WWW))
     assert read_framed(client) == reply.error_reply(WWW, reply.SERVFAIL)
 

@@ -1,0 +1,144 @@
+"""What the packet path in C knows, kept in step with the table: who may ask, what is flagged, answers, zones.
+
+It is prepared and committed with the forwarder, and follows the table's feed. It reads the table and changes nothing.
+"""
+
+from __future__ import annotations
+
+from array import array
+from ipaddress import collapse_addresses
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from flatproxy.forward.native.stages import hinfo_stage, stages_of
+from flatproxy.table.changes import Failed, RungChanged, Settled
+from flatproxy.wire import names, types
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flatproxy.config.settings import Access, Network, Rule, Rules, Settings
+    from flatproxy.forward.native import _core
+    from flatproxy.table.answers import TargetAnswer
+    from flatproxy.table.changes import Change
+    from flatproxy.table.table import Table
+    from flatproxy.table.target import Target
+
+    Key = tuple[Rule | int, int]
+
+ZONES_SHARE: Final = 20
+"""All zones are published anew at most for this part of the time: many are found one after the other."""
+
+
+def ranges(networks: Iterable[Network], version: int) -> bytes:
+    """Return first and last addresses of what these networks of one IP version cover, sorted and apart."""
+    of_version: list[Any] = [network for network in networks if network.version == version]
+    merged = collapse_addresses(of_version)
+    return b"".join(network.network_address.packed + network.broadcast_address.packed for network in merged)
+
+
+class Publisher:
+    """Answers by rule and type: they outlive tables, so that a reload leaves those of unchanged rules as they are."""
+
+    def __init__(self, core: Any, table: Table) -> None:  # noqa: ANN401 - the extension
+        self._core = core
+        self._table = table
+        self._answers: dict[Key, _core.Answer] = {}
+        self._prepared: tuple[dict[Key, _core.Answer], _core.Table] | None = None
+        self._of: dict[TargetAnswer, _core.Answer] = {}
+        self._changed: dict[Target, None] = {}
+        self._zones_changed = True
+        self._zones_at = 0.0
+
+    def prepare(self, settings: Settings) -> None:
+        """Make the table of these settings. The cost is that of the names, and half a second for a million of them."""
+        answers: dict[Key, _core.Answer] = {}
+        numbers: dict[int, int] = {}
+        said: list[tuple[bool, tuple[tuple[int, _core.Answer], ...]]] = []
+        for group in settings.flatten.groups:
+            numbers[id(group.rule)] = len(said)
+            said.append((False, tuple(self._typed(group.rule, answers))))
+        self._prepared = answers, self._made(settings.access, settings.flatten, numbers, tuple(said))
+
+    def _typed(self, rule: Rule, answers: dict[Key, _core.Answer]) -> Iterable[tuple[int, _core.Answer]]:
+        """Yield each type that a rule answers, and with what."""
+        keys: list[Key] = [(rule, types.number_of(text)) for text in rule.types]
+        if rule.any == "hinfo":
+            keys.append((rule.max_ttl_s, types.TYPE_ANY))
+        for key in keys:
+            if key not in answers:
+                answers[key] = self._answers.get(key) or self._core.Answer()
+            yield key[1], answers[key]
+
+    def _made(self, access: Access, flatten: Rules, numbers: dict[int, int], rules: tuple[Any, ...]) -> _core.Table:
+        ipv4, ipv6 = ranges(access.query, 4), ranges(access.query, 6)
+        table: _core.Table = self._core.Table(
+            names=b"".join(flatten),
+            rule_numbers=array("I", (numbers[id(rule)] for rule in flatten.values())),
+            rules=rules,
+            zones=None if names.ROOT in access.zones else b"".join(dict.fromkeys(access.zones)),
+            ipv4=ipv4,
+            ipv6=ipv6,
+            everyone=(ipv4, ipv6) == (bytes(4) + b"\xff" * 4, bytes(16) + b"\xff" * 16),
+        )
+        return table
+
+    def abort(self) -> None:
+        """Forget what was prepared."""
+        self._prepared = None
+
+    def commit(self, path: _core.Path) -> None:
+        """Publish it; the table has adopted the same rules by now."""
+        assert self._prepared is not None, "nothing was prepared"
+        (answers, table), self._prepared = self._prepared, None
+        before, self._answers = self._answers, answers
+        self._of = {answer: answers[answer.rule, answer.target.rdtype] for answer in self._table.answers}
+        now = monotonic()
+        for answer, said in self._of.items():
+            if before.get((answer.rule, answer.target.rdtype)) is not said:
+                self._say(answer, now)
+        for (rule, rdtype), said in answers.items():
+            if isinstance(rule, int) and (rule, rdtype) not in before:
+                said.say((hinfo_stage(rule),), False)  # noqa: FBT003 - the extension takes it by place
+        path.publish(table)
+        self._zones_changed, self._zones_at = True, 0.0
+        self.follow(path)
+
+    def __call__(self, change: Change) -> None:
+        """Take note of a change in the table; `follow` tells the path."""
+        match change:
+            case Settled(target=target) | Failed(target=target):
+                self._changed[target] = None
+            case RungChanged(answer=answer):
+                self._changed[answer.target] = None
+            case _:
+                self._zones_changed = True
+
+    def follow(self, path: _core.Path) -> None:
+        """Tell the path what has changed since."""
+        now = monotonic()
+        changed, self._changed = self._changed, {}
+        for target in changed:
+            for answer in target.answers:
+                self._say(answer, now)
+        if self._zones_changed and now >= self._zones_at:
+            self._zones_changed = False
+            path.publish(self._zones())
+            self._zones_at = monotonic() + ZONES_SHARE * (monotonic() - now)
+
+    def _say(self, answer: TargetAnswer, now: float) -> None:
+        said = self._of.get(answer)
+        if said is None:
+            return
+        if answer.target.is_cold(now):
+            said.unsay()
+        else:
+            said.say(stages_of(answer), not answer.rule.fallback)
+
+    def _zones(self) -> _core.Zones:
+        zones, core = self._table.zones, self._core
+        signs = {False: core.DNSSEC_NONE, True: core.DNSSEC_FORWARD}
+        apexes = list(zones.apexes)
+        facts = tuple((signs[zones.is_signed(apex)], zones.soa(apex) or b"") for apex in apexes)
+        made: _core.Zones = core.Zones(b"".join(apexes), facts)
+        return made

@@ -1,0 +1,56 @@
+"""What an answer says from now on, as the packet path in C takes it: the rungs of the ladder, each with its end.
+
+No packet and no socket: it turns what `table/ladder.py` says of an answer into octets.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from flatproxy.table.ladder import fresh_until, lifetime_s, stale_until
+from flatproxy.wire import edns, records, types
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flatproxy.forward.native._core import Layout, Stage
+    from flatproxy.table.answers import TargetAnswer
+
+SECOND: Final = 10**9
+FOR_EVER: Final = 2**62
+NO_ERROR: Final = -1
+_NOTHING: Final[Layout] = (b"", 0, 0, 0, 0)
+
+
+def layout(rdtype: int, rdatas: Sequence[bytes]) -> Layout:
+    """Return the records of an RRset; those of different sizes keep their order."""
+    made = [records.record(records.QNAME, rdtype, 0, rdata) for rdata in rdatas]
+    if not made:
+        return _NOTHING
+    rotating = len(made) if len({len(each) for each in made}) == 1 else 0
+    return b"".join(made), len(made), 0, rotating, len(made[0]) if rotating else 0
+
+
+def stages_of(answer: TargetAnswer) -> tuple[Stage, ...]:
+    """Return fresh, stale and fallback as far as there are any; whatever is over by now does no harm."""
+    resolution, rule, rdtype = answer.target.resolution, answer.rule, answer.target.rdtype
+    found: list[Stage] = []
+    if resolution is not None:
+        said, denies = layout(rdtype, resolution.rdatas), not resolution.rdatas
+        lifetime = lifetime_s(resolution.ttl_s, rule)
+        runs_out = int((resolution.resolved_at + lifetime) * SECOND)
+        fresh = int(fresh_until(resolution, rule) * SECOND)
+        # A set that may be cached at all is not sent with TTL 0 in its last second.
+        found.append((fresh, runs_out, min(lifetime, 1), NO_ERROR, denies, said, None))
+        if rule.stale_for_s:
+            gone = int(stale_until(resolution, rule) * SECOND)
+            found.append((gone, 0, rule.stale_ttl_s, edns.EDE_STALE, denies, said, None))
+    if rule.fallback:
+        rdatas = types.address_rdatas(rdtype, rule.fallback)
+        found.append((FOR_EVER, 0, rule.stale_ttl_s, NO_ERROR, not rdatas, layout(rdtype, rdatas), None))
+    return tuple(found)
+
+
+def hinfo_stage(ttl_s: int) -> Stage:
+    """Return what ANY is answered with (RFC 8482 section 4.2)."""
+    return FOR_EVER, 0, ttl_s, NO_ERROR, False, (records.hinfo(ttl_s), 1, 0, 0, 0), None
