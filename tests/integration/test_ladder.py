@@ -97,7 +97,7 @@ def test_down_the_ladder_and_up_again(nsd: Nsd, resolver: FakeInternet, start: S
         assert (_address(reply), reply.answer[0].ttl, _errors(reply)) == (_FIRST, _STALE_TTL, [_STALE])
         assert proxy.ask(dns.message.make_query("example.com", "A")).edns == -1  # who knows no EDNS gets no OPT
         assert proxy.metrics().value("stale_left_seconds", name="example.com", type="A") <= 2
-        assert proxy.metrics().value("names", rung="stale") >= 1
+        until(lambda: proxy.metrics().value("names", rung="stale") >= 1, "it is counted")
 
         _until_rung(proxy, "example.com", "fallback")
         _until_rung(proxy, "flat.example.net", "upstream")

@@ -57,7 +57,7 @@ class PacketPath:
     exchange: Exchange
     table: Table
     listen_at: Callable[[Endpoint, int], Sequence[ListenSocket]]
-    endpoints: list[Endpoint] = field(factory=list)
+    _endpoints: list[Endpoint] = field(factory=list)
     _path: _core.Path | None = None
     _publisher: Publisher = field(init=False)
     _handover: Handover = field(init=False)
@@ -84,7 +84,8 @@ class PacketPath:
     def _open(self, settings: Settings, shares: Descriptors) -> None:
         """Make the path, which does not run yet, and bind every listen address."""
         try:
-            self._path = path = self.choice.core.Path(
+            # Nothing else may hold it: it gives back what it has when it is forgotten.
+            self._path = self.choice.core.Path(
                 self.choice.threads,
                 pending=bounds.PENDING,
                 pending_share=bounds.PENDING_SHARE,
@@ -96,11 +97,11 @@ class PacketPath:
                 stalled_s=bounds.STALLED_S,
             )
             for endpoint in settings.listen.dns:
-                self._listen(path, self.listen_at(endpoint, self.choice.threads))
+                self._listen(self.listen_at(endpoint, self.choice.threads))
         except OSError as error:
             raise FlatproxyError(f"cannot set up the packet threads: {error.strerror}") from None
 
-    def _listen(self, path: _core.Path, bound: Sequence[ListenSocket]) -> None:
+    def _listen(self, bound: Sequence[ListenSocket]) -> None:
         """Give each thread its socket of each transport; where there are fewer than threads they share one."""
         for transport in ("udp", "tcp"):
             sockets = [each.socket for each in bound if each.transport == transport]
@@ -108,10 +109,12 @@ class PacketPath:
             for thread in range(self.choice.threads):
                 sock = sockets[thread % len(sockets)]
                 sock.setblocking(False)  # noqa: FBT003 - the socket module's signature
-                path.listen(os.dup(sock.fileno()), thread=thread, tcp=transport == "tcp", wildcard=host in _WILDCARDS)
+                self._running.listen(
+                    os.dup(sock.fileno()), thread=thread, tcp=transport == "tcp", wildcard=host in _WILDCARDS
+                )
             for sock in sockets:
                 sock.close()
-        self.endpoints.append(Endpoint(host, port))
+        self._endpoints.append(Endpoint(host, port))
 
     def abort(self) -> None:
         """Give back what was prepared."""
@@ -119,7 +122,7 @@ class PacketPath:
         self._publisher.abort()
         if self._servers is None:  # never committed
             self._path = None
-            self.endpoints.clear()
+            self._endpoints.clear()
 
     def commit(self) -> None:
         """Go over to what was prepared; the first time the threads begin."""
@@ -133,12 +136,19 @@ class PacketPath:
             self.exchange.limits = PathLimits(path) if wanted else None
         begins = self._servers is None
         if prepared.servers is not None:
+            if self._servers is not None:
+                self._servers.retire()
             self._servers = prepared.servers
             self._servers.publish(path)
         if begins:
             self.table.feed.subscribe(self._publisher)
             path.start()
             asyncio.get_running_loop().add_reader(path.fileno(), self.take)
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """The addresses that are read from, in the configuration's order."""
+        return self._endpoints if self._servers is not None else []
 
     @property
     def _running(self) -> _core.Path:
@@ -180,7 +190,8 @@ class PacketPath:
 
     def drain(self) -> None:
         """Take nothing new."""
-        self._running.drain()
+        if self._path is not None:
+            self._path.drain()
 
     @property
     def busy(self) -> bool:
@@ -193,3 +204,7 @@ class PacketPath:
             asyncio.get_running_loop().remove_reader(self._path.fileno())
             self._path.stop()
             self._path = None
+            self.exchange.limits = None
+            if self._servers is not None:
+                self._servers.retire()
+                self._servers = None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import define
 
 from flatproxy.errors import FlatproxyError
+from flatproxy.forward.native.stages import SECOND
 from flatproxy.wire.reply import SERVFAIL
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from flatproxy.forward.native.choice import Choice
 
 MOST: Final = 15
-SECOND: Final = 1e9
 _WELL: Final = bytes(12)
 _UNWELL: Final = bytes((0, 0, 0, SERVFAIL)) + bytes(8)
 
@@ -61,6 +61,12 @@ class PathServers:
         self.order()
         path.publish(self._servers)
 
+    def retire(self) -> None:
+        """Leave the pool alone: others are in force, or none."""
+        self.pool.changed = _nothing
+        for server in self.pool.servers:
+            server.elsewhere = dict
+
     def judge(self) -> None:
         """Tell health what was heard and what was not."""
         for server, counts in zip(self.pool.servers, self._servers.counts(), strict=True):
@@ -82,6 +88,10 @@ class PathServers:
         return tuple(
             sorted(up, key=lambda number: (servers[number].stream.health.rank, servers[number].datagram.health.rank))
         )
+
+
+def _nothing() -> None:
+    """Tell nobody."""
 
 
 def _note(health: Health, counts: Mapping[str, int], transport: str) -> None:

@@ -96,7 +96,7 @@ size_t udp_limit(const uint8_t *message, size_t size, size_t end) {
 bool reply_answers(const uint8_t *reply, size_t reply_size, const uint8_t *query, size_t end) {
     if (reply_size < HEADER || !(reply[2] & FLAG_QR))
         return false;
-    if (!read16(reply + 4))
+    if (!read16(reply + 4) || reply_size == HEADER) /* NSD cuts an error behind its header, and leaves QDCOUNT */
         return reply[3] & 0x0F && !read16(reply + 6);
     if (reply_size < end)
         return false;

@@ -7,7 +7,7 @@ import pytest
 from attrs import define, field
 
 from flatproxy.flatten.zone_probes import FIRST_RATE, INTERVAL_S, PROBES_AT_ONCE, RATE, SILENCES, ZoneProbes, zone_of
-from flatproxy.table.changes import Change, Feed
+from flatproxy.table.changes import Change, Feed, SignedChanged
 from flatproxy.table.zones import Zones
 from flatproxy.wire import names
 from tests.unit.flatten.walking import Answers, response
@@ -33,9 +33,13 @@ class World:
     now: float = 0.0
 
     def __attrs_post_init__(self) -> None:
-        self.feed.subscribe(self.changes.append)
+        self.feed.subscribe(self._note)
         self.zones = Zones(self.feed)
         self.probes = ZoneProbes(self.nameserver, self.zones)
+
+    def _note(self, change: Change) -> None:
+        if isinstance(change, SignedChanged):
+            self.changes.append(change)
 
     def cover(self, *flagged: bytes) -> None:
         self.flagged = flagged
