@@ -114,6 +114,8 @@ class Forwarder:
         self._listening.abort()
         if self._path is not None:
             self._path.abort()
+        if self._settings is None:
+            self._choice, self._path = Choice(None), None
 
     def commit(self) -> None:
         """Go over to what was prepared: what is under way ends as it began, what comes is judged by the new."""
