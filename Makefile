@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types imports check conformance fuzz soak pins dist-check faults native sanitize fuzz-native \
+.PHONY: demo test test-python lint types imports check conformance conformance-python fuzz soak pins dist-check faults native sanitize fuzz-native \
 	clean
 
 $(VENV)/.installed: pyproject.toml setup.py
@@ -18,6 +18,12 @@ demo: $(VENV)/.installed
 PROCESSES ?= 6
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope --no-loadscope-reorder --durations=10
+
+# The same tests of what a client sees, with the packet path in Python.
+test-python: $(VENV)/.installed
+	FLATPROXY_NATIVE=0 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope --no-loadscope-reorder \
+		$(addprefix tests/integration/test_, exchange.py flattening.py ladder.py landing.py reload.py rates.py end.py \
+		limits_of_connections.py limits_of_datagrams.py several_nameservers.py transports.py privileges.py)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -57,6 +63,9 @@ fuzz-native: $(VENV)/.installed
 # A line for each numbered requirement, and how many hold; needs the programs that tests/conformance/README.md names.
 conformance: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/conformance --quiet --override-ini addopts='--strict-markers --strict-config'
+
+conformance-python:
+	FLATPROXY_NATIVE=0 $(MAKE) conformance
 
 # The newest versions that pyproject.toml allows, with the hashes of all their files, for deployment.
 pins: $(VENV)/.installed

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from time import monotonic
 from typing import TYPE_CHECKING
 
+import dns.message
 import pytest
 
 from tests.support import dnsio
 from tests.support.configuration import configuration
 from tests.support.load import Load
+from tests.support.ports import free_port
 from tests.support.waiting import until
 
 from .losses import FLAGGED, FLATTEN, PLAIN, replies
@@ -58,6 +61,31 @@ def test_sigterm_under_load(nsd: Nsd, resolver: FakeInternet, start: Start, coun
     lost, failed = count("SIGTERM", load)
     assert failed == 0
     assert lost <= 6, "at most two for each of three clients, all sent to a port that was closing"
+
+
+def test_a_fault_in_the_packet_threads(
+    nsd: Nsd, resolver: FakeInternet, start: Start, count: Count, note_took: Took
+) -> None:
+    """SIGSEGV ends the process; as its supervisor does, the test starts it again at once, on the same address."""
+    config = configuration(
+        upstream=[nsd.address], resolver=[resolver.address], flatten=FLATTEN, dns=[f"127.0.0.1:{free_port()}"]
+    )
+    proxy = start(config)
+    with Load(proxy.address, [FLAGGED, PLAIN]) as load:
+        replies(load, 50)
+        proxy.expected_to_end = True
+        proxy.send(signal.SIGSEGV)
+        began = monotonic()
+        assert proxy.wait() == -signal.SIGSEGV
+        proxy.start(ready=False)
+        assert proxy.ask(dns.message.make_query(*PLAIN)).answer
+        took_s = monotonic() - began
+        until(lambda: len(load.replies()) >= 150, "it answers again", 20)
+    note_took("SIGSEGV to the first answer", took_s)
+    _lost, failed = count("SIGSEGV, and started again", load)
+    assert failed == 0
+    ended = max(asked.at + asked.took_s for asked in load.lost)
+    assert all(asked.reply is not None for asked in load.asked if asked.at > ended), "all is well afterwards"
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
