@@ -7,7 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from bench import verdicts
-from bench.verdicts import FIGURES, MEMORY_BYTES, MIB, START_S, TARGETS, Result, figure, ratio
+from bench.verdicts import BEFORE_TARGETS, FIGURES, MEMORY_BYTES, MIB, START_S, TARGETS, Result, Target, figure, ratio
 from bench.works import FLATPROXY
 
 if TYPE_CHECKING:
@@ -22,24 +22,40 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def judged(result: Result, targets: Iterable[Target]) -> list[tuple[str, ...]]:
+    """Return a row for each target: what was measured, and whether that is met."""
+    rows: list[tuple[str, ...]] = []
+    for target in targets:
+        bound = "" if target.bound is None else f"{'≤' if target.less_is_better else '≥'} {target.bound:.2f} {TIMES}"
+        row = (f"{target.work}: {FIGURES[target.figure]}", target.server, target.against, bound)
+        got = ratio(result, target)
+        if got is None:
+            rows.append((*row, "not measured", "", ""))
+        else:
+            spread = f"{got.least:.2f} to {got.most:.2f}"
+            rows.append((*row, f"{got.value:.2f} {TIMES}", spread, _VERDICT[target.met(got.value)]))
+    return rows
+
+
+_JUDGED = ("work", "server", "against", "target", "measured", "single rounds", "")
+
+
+def before(result: Result) -> str:
+    """Return the table of what flatproxy needs beside one of before."""
+    return _table(_JUDGED, judged(result, BEFORE_TARGETS))
+
+
 def targets(result: Result) -> str:
     """Return the table of targets and what was measured."""
-    rows = []
-    for target in TARGETS:
-        got = ratio(result, target)
-        bound = "" if target.bound is None else f"{'≤' if target.lower_is_better else '≥'} {target.bound:.2f} {TIMES}"
-        spread = f"{got.least:.2f} to {got.most:.2f}"
-        verdict = _VERDICT[target.met(got.value)]
-        work = f"{target.work}: {FIGURES[target.figure]}"
-        rows.append((work, target.against, bound, f"{got.value:.2f} {TIMES}", spread, verdict))
+    rows = judged(result, TARGETS)
     start = median(result["start_s"][FLATPROXY])
     starts = f"{min(result['start_s'][FLATPROXY])} to {max(result['start_s'][FLATPROXY])} s"
-    rows.append(("start to first flattened answer", "", f"≤ {START_S:g} s", f"{start:.2f} s", starts,
+    rows.append(("start to first flattened answer", FLATPROXY, "", f"≤ {START_S:g} s", f"{start:.2f} s", starts,
                  _VERDICT[start <= START_S]))  # fmt: skip
     memory = result["rss_idle_bytes"][FLATPROXY]
-    rows.append(("resident memory, idle", "", f"≤ {MEMORY_BYTES // MIB} MiB", f"{memory / MIB:.0f} MiB", "",
+    rows.append(("resident memory, idle", FLATPROXY, "", f"≤ {MEMORY_BYTES // MIB} MiB", f"{memory / MIB:.0f} MiB", "",
                  _VERDICT[memory <= MEMORY_BYTES]))  # fmt: skip
-    return _table(("work", "against", "target", "measured", "single rounds", ""), rows)
+    return _table(_JUDGED, rows)
 
 
 def figures(result: Result) -> str:
