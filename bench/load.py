@@ -61,10 +61,8 @@ def dnsperf(server: Server, queries: Path, seconds: float, extra: Sequence[str] 
 
 def crowd(server: Server, queries: Path, seconds: float, transport: str, sources: int = 250) -> Load:
     """Load a server from many addresses, or ("tcp") with a connection for each query, and return the figures."""
-    program = queries.parent / "crowd"
-    if not program.exists():
-        compiled("crowd", queries.parent)
-    return _made([str(program), transport, str(server.port), str(seconds), str(sources), str(queries)], seconds)
+    program = compiled("crowd", queries.parent)
+    return _made([program, transport, str(server.port), str(seconds), str(sources), str(queries)], seconds)
 
 
 def _made(command: list[str], seconds: float) -> Load:

@@ -174,6 +174,7 @@ def measure(size: Size) -> dict[str, Any]:
             watching.result()
             return {
                 "targets": size.targets,
+                "ttl_s": size.ttl,
                 "rss_bytes": rss_bytes,
                 **judged(size, phases, watch.seen, resolver.seconds()),
             }

@@ -38,7 +38,7 @@ class Plan:
 PLANS: Final = {
     "full": Plan(name="full", rounds=5, seconds=2.5, starts=5, many=1_000_000),
     "quick": Plan(name="quick", rounds=3, seconds=1, starts=3, many=100_000),
-    "tiny": Plan(name="tiny", rounds=1, seconds=0.2, starts=1, many=2000),
+    "tiny": Plan(name="tiny", rounds=1, seconds=0.1, starts=1, many=2000),
 }
 
 

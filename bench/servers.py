@@ -49,10 +49,11 @@ HAS_THREADS: Final = "threads" in fields_dict(settings.Listen)
 
 
 def compiled(program: str, folder: Path) -> str:
-    """Compile one of the programs in C of the bench, and return its path."""
-    path = folder / program
-    source = Path(__file__).parent / f"{program}.c"
-    subprocess.run(["gcc", "-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-o", path, source], check=True)
+    """Compile one of the programs in C of the bench, unless the folder has it, and return its path."""
+    path = folder / f"{program}.compiled"
+    if not path.exists():
+        source = Path(__file__).parent / f"{program}.c"
+        subprocess.run(["gcc", "-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-o", path, source], check=True)
     return str(path)
 
 

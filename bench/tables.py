@@ -137,6 +137,38 @@ def reloads(result: dict[str, Any]) -> str:
     return _table(("names", "reload", "queries lost", "median", "p99", "p99.9", "p99.9 without a reload"), rows)
 
 
+def refresh(result: dict[str, Any]) -> str:
+    """Return what each phase brought, and below it what is said of several."""
+    rows = []
+    for name, each in result["phases"].items():
+        kinds = (f"{share:.1%}" for share in each["samples"].values())
+        seen = (
+            f"{each[load]['median_ms']:.2f} / {each[load]['p99_ms']:.1f} ms, {each[load]['lost']} lost"
+            for load in ("forwarded", "hot")
+        )
+        asked = (f"{each['asked']:,.0f}", f"{each['asked_most']:,}")
+        rows.append((name, f"{each['seconds']:.0f} s", *asked, f"{each['cpu_share']:.0%}", *kinds, *seen))
+    head = ("phase", "long", "questions a second", "at most", "CPU", "fresh", "stale", "cold")
+    moments = {
+        "every target resolved once after a cold start": "all_asked_s",
+        "99 % of the answers fresh": "converged_s",
+        "after the outage the hot names resolved": "hot_again_s",
+        "every target": "all_again_s",
+        "99 % fresh": "fresh_again_s",
+    }
+    told = "; ".join(f"{text}: {_after(result[key])}" for text, key in moments.items())
+    return (
+        _table((*head, "forwarded, median / p99", "hot, median / p99"), rows)
+        + f"\n\n{result['targets']:,} targets of two types, TTL {result['ttl_s']} s, "
+        f"{result['rss_bytes'] / MIB:.0f} MiB. {told}. The most questions a second after the outage: "
+        f"{result['herd']:.2f} {TIMES} the median while all was well."
+    )
+
+
+def _after(seconds: float | None) -> str:
+    return "never" if seconds is None else f"after {seconds:.1f} s"
+
+
 def safety(result: dict[str, Any]) -> str:
     """Return each case beside the plain one of its group, the last one before it whose name begins with that word."""
     rows = []
@@ -159,6 +191,8 @@ def circumstances(result: dict[str, Any]) -> str:
         f"{machine['system']}. {told}; commit {versions['commit']}. {result['start']['at']} to {result['end']['at']}; "
         f"load average (1/5/15 minutes) at the start and the end: {load}."
     )
+    if not result.get("native", True):
+        text += " No native packet path was built: both flavours of flatproxy are the same program."
     if "works" in result:
         text += f" {result['rounds']} rounds of {result['seconds']:g} s."
         lost = ", ".join(f"{name} {count}" for name, count in verdicts.lost(result).items())
