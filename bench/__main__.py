@@ -40,7 +40,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             return rounds.measure(plan, Path(folder), lambda line: print(line, flush=True))
 
-    name = "before" if arguments.before else arguments.plan
+    name = arguments.plan if not arguments.before else {"full": "before"}.get(plan.name, f"before-{plan.name}")
     record(arguments.output or RESULTS / f"{name}.json", measure)
     return 0
 
