@@ -153,9 +153,9 @@ def refresh(result: dict[str, Any]) -> str:
     return (
         _table((*head, "forwarded, median / p99", "hot, median / p99"), rows)
         + f"\n\n{result['targets']:,} targets of two types, TTL {result['ttl_s']} s, "
-        f"{result['rss_bytes'] / MIB:.0f} MiB. From a cold start every target had been resolved {after['all_asked_s']}, "
-        f"and 99 % of the answers were fresh {after['converged_s']}. After the outage the hot targets had been resolved "
-        f"{after['hot_again_s']}, every target {after['all_again_s']}, and 99 % of the answers were fresh "
+        f"{result['rss_bytes'] / MIB:.0f} MiB. From a cold start every target was resolved {after['all_asked_s']}, "
+        f"and 99 % of the answers fresh {after['converged_s']}. After the outage the hot targets were resolved "
+        f"{after['hot_again_s']}, every target {after['all_again_s']}, and 99 % of the answers fresh "
         f"{after['fresh_again_s']}; the most questions a second were {result['herd']:.2f} {TIMES} the median of before."
     )
 
