@@ -5,7 +5,6 @@ Names are in wire form and lower case (`bytes`, RFC 1035 section 3.1), durations
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -108,14 +107,19 @@ class Rules(dict[bytes, Rule]):
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The names by their rules; worked out once, which takes a while."""
-        counts = Counter(map(id, self.values()))
         first: dict[int, tuple[Rule, bytes]] = {}
+        counts: dict[int, int] = {}
         others: dict[int, list[bytes]] = {}
-        for name, rule in self.items():
-            if id(rule) not in first:
-                first[id(rule)] = rule, name
-            elif len(more := others.setdefault(id(rule), [])) < NAMES_KEPT:
-                more.append(name)
+        for name, rule in self.items():  # a loop, not `Counter`: no other thread could run while that counts a million
+            key = id(rule)
+            if key not in counts:
+                first[key], counts[key] = (rule, name), 1
+                continue
+            counts[key] += 1
+            if counts[key] == 2:
+                others[key] = [name]
+            elif counts[key] <= NAMES_KEPT + 1:
+                others[key].append(name)
         return tuple(Group(rule, name, tuple(others.get(key, ())), counts[key]) for key, (rule, name) in first.items())
 
 

@@ -180,3 +180,10 @@ class PacketLoop(asyncio.SelectorEventLoop):
         """Take something to do later: how long to wait is to be worked out anew."""
         self.packets.asked = True
         return super().call_at(*args, **kwargs)
+
+
+def packets() -> Readers:
+    """Return where packet sockets are registered, for the loop that runs."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, PacketLoop), "another loop reads no packets"
+    return loop.packets

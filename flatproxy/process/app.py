@@ -22,10 +22,10 @@ from flatproxy.table.table import Table
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from flatproxy.config.settings import Endpoint, Settings
-    from flatproxy.forward.listeners.sockets import Sockets
+    from flatproxy.forward.listeners.sockets import ListenSocket
     from flatproxy.observe.sources import Reload
     from flatproxy.table.status import NameStatus
 
@@ -42,10 +42,9 @@ class App:
         self,
         reactor: Any,  # noqa: ANN401 - many interfaces
         record: Reload,
-        listen_at: Callable[[Endpoint], Sockets] = bind,
+        listen_at: Callable[[Endpoint], Sequence[ListenSocket]] = bind,
     ) -> None:
-        self.settings: Settings | None = None
-        """What is in force; None before the start."""
+        self._settings: Settings | None = None
         self._record = record
         self._table = Table()
         self._table.feed.subscribe(ChangeLog())
@@ -67,7 +66,7 @@ class App:
         `bound` is called once all sockets are there, before anything is read or written.
         """
         phases.change((self._flattener, self._forwarder, self._http), settings, bound)
-        self.settings = settings
+        self._settings = settings
         self._flattener.start()
         self._ticker.start(TICK_S, now=False)
         http = str(self.http) if self.http else None
@@ -85,8 +84,8 @@ class App:
         """Go over to new settings; a `FlatproxyError` has changed nothing."""
         before = self.settings
         phases.change((self._flattener, self._forwarder), settings)
-        self.settings = settings
-        if before is not None and (settings.listen, settings.state) != (before.listen, before.state):
+        self._settings = settings
+        if (settings.listen, settings.state) != (before.listen, before.state):
             log.warn("[listen] and [state] changed: these take effect after a restart", event="restart_needed")
 
     def _sources(self) -> Sources:
@@ -102,6 +101,12 @@ class App:
             signed_zones=lambda: map(names.to_text, self._table.zones.signed),
             reload=lambda: self._record,
         )
+
+    @property
+    def settings(self) -> Settings:
+        """What is in force, from the start on."""
+        assert self._settings is not None, "not started"
+        return self._settings
 
     @property
     def listening(self) -> list[Endpoint]:

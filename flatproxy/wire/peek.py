@@ -42,6 +42,12 @@ def question_end(message: bytes) -> int:
     return end if end <= len(message) and offset < HEADER + MAX_NAME else 0
 
 
+def question_of(message: bytes, end: int) -> bytes:
+    """Return the first question with its name in lower case (RFC 4343); empty where `end` is 0: it is not plain."""
+    # Type and class are numbers: HTTPS is 65, which is the letter A.
+    return message[HEADER : end - 4].lower() + message[end - 4 : end] if end else b""
+
+
 def carries_only_opt(message: bytes, end: int) -> bool:
     """Tell whether nothing follows the question but, perhaps, what begins as an OPT record at the root."""
     counts = message[6:12]
@@ -101,13 +107,13 @@ def answers(reply: bytes, question: bytes) -> bool:
     """Tell whether `reply` answers the query with this lower-cased first question (RFC 5452 section 9.1).
 
     The ID is the caller's to match. A reply without a question counts where it is an error without a record, as
-    servers send it to what they cannot read.
+    servers send it to what they cannot read. NSD cuts such a reply behind its header, and leaves QDCOUNT as it was.
     """
     if len(reply) < HEADER or not reply[2] & QR:
         return False
-    if reply[4:6] == b"\0\0":
+    if reply[4:6] == b"\0\0" or len(reply) == HEADER:
         return reply[3] & 0x0F != 0 and reply[6:8] == b"\0\0"
-    return reply[HEADER : HEADER + len(question)].lower() == question
+    return not question or question_of(reply[: HEADER + len(question)], HEADER + len(question)) == question
 
 
 def first_answer_type(reply: bytes, end: int) -> int:

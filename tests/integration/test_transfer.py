@@ -163,3 +163,20 @@ def test_refused_where_not_on_the_list(closed: Proxy, rdtype: str, *, tcp: bool,
     assert reply[:2] == wire[:2]
     assert reply[3] & 0x0F == dns.rcode.REFUSED
     assert closed.metrics().value("queries_total", transport=transport, verdict="refused") == before + 1
+
+
+@pytest.mark.parametrize("keyring", [None, KEYRING], ids=["unsigned", "signed"])
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+def test_ixfr_without_an_soa_gets_the_nameservers_own_error(
+    nameserver: Nameserver, proxy: Proxy, *, tcp: bool, keyring: object
+) -> None:
+    """RFC 1995 section 3 requires one. NSD sends a header that promises a question, and no question."""
+    query = dns.message.make_query("example.com", "IXFR", id=4711)
+    if keyring is not None:
+        query.use_tsig(KEYRING, KEY_NAME)
+    exchange = raw.tcp if tcp else raw.udp
+    direct, through = (exchange(address, query.to_wire()) for address in (nameserver.address, proxy.address))
+    assert direct is not None
+    assert through is not None
+    assert through[:4] == direct[:4]
+    assert len(through) == len(direct)

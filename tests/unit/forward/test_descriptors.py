@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatproxy.forward.bounds import share_descriptors
+from flatproxy.forward.descriptors import share_descriptors
 
 
 @given(st.integers(1, 20), st.integers(48, 20_000))

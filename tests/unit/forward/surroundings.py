@@ -1,4 +1,4 @@
-"""Stand-ins for what surrounds the road: a nameserver that remembers, an answer that says what it is told."""
+"""Stand-ins for what surrounds the exchange: clients and nameservers that remember, answers that are made up."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import define, field
 
-from flatproxy.counts import Traffic
-from flatproxy.forward.access import Networks, octets_of
-from flatproxy.forward.exchange import Road
+from flatproxy.counts import Traffic, Verdicts
+from flatproxy.forward.access import Networks
+from flatproxy.forward.exchange import Exchange
 from flatproxy.forward.policy import Policy
+from flatproxy.forward.socket_addresses import octets_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from ipaddress import IPv4Network
 
-    from flatproxy.forward.nameservers.pool import Upstreams
-    from flatproxy.forward.pending import Query
+    from flatproxy.forward.nameservers.pool import Pool
+    from flatproxy.forward.query import Link, Query
+    from flatproxy.forward.rate_limits import RateLimits
     from flatproxy.table.answers import Answer
 
 ZONE = b"\7example\3com\0"
@@ -47,8 +49,6 @@ class Servers:
 
     servers: list[Server] = field(factory=lambda: [Server()])
     down: bool = False
-    tells_client: bool = False
-    timeout_s: float = 2.0
 
     @property
     def current(self) -> Server | None:
@@ -82,11 +82,10 @@ class Fixed:
         return True
 
 
-def policy(servers: Servers | None = None, **more: Any) -> Policy:
+def policy(**more: Any) -> Policy:
     """Return a policy that serves example.com to everybody, and nothing else to anybody."""
     nobody: Sequence[IPv4Network] = ()
     return Policy(
-        upstreams=cast("Upstreams", servers or Servers()),
         **{
             "zones": frozenset({ZONE}),
             "query": everyone(),
@@ -103,23 +102,62 @@ def everyone() -> Networks:
 
 
 @define(eq=False)
+class Sent:
+    """A listener that keeps what it is to send, or that cannot send anything. `link` makes it a stream."""
+
+    datagrams: bool = True
+    link: Link | None = None
+    verdicts: Verdicts = field(factory=Verdicts)
+    waiting: int = 0
+    gone: bool = False
+    unreachable: bool = False
+    replies: list[tuple[bytes, Any]] = field(factory=list)
+
+    def send(self, reply: bytes, back: Any) -> None:
+        if self.unreachable:
+            raise OSError
+        self.replies.append((reply, back))
+
+    def proxy_header(self, back: Any) -> bytes:
+        return b"PROXY " + str(back).encode()
+
+
+@define(eq=False)
+class Kept:
+    """A stream's link that keeps what it is sent."""
+
+    sent: list[Query] = field(factory=list)
+
+    def send(self, query: Query) -> None:
+        self.sent.append(query)
+
+
+@define(eq=False)
 class Way:
-    """A road with its nameservers, and what the clients got."""
+    """An exchange with its nameservers, and one listener."""
 
     servers: Servers
-    road: Road
-    got: list[tuple[bytes, Any]] = field(factory=list)
+    exchange: Exchange
+    listener: Sent = field(factory=Sent)
 
     @classmethod
     def with_table(
-        cls, table: Mapping[bytes, Answer] | None = None, servers: Servers | None = None, **more: Any
+        cls,
+        table: Mapping[bytes, Answer] | None = None,
+        servers: Servers | None = None,
+        limits: RateLimits | None = None,
+        **more: Any,
     ) -> Way:
-        way = cls(servers or Servers(), Road(Traffic()))
-        way.road.policy = policy(way.servers, table=table or {}, **more)
+        way = cls(servers or Servers(), Exchange(Traffic()))
+        way.exchange.nameservers = cast("Pool", way.servers)
+        way.exchange.policy = policy(table=table or {}, **more)
+        way.exchange.limits = limits
         return way
 
-    def send(self, reply: bytes, client: Any) -> None:
-        self.got.append((reply, client))
+    @property
+    def got(self) -> list[bytes]:
+        """What the client has got."""
+        return [reply for reply, _back in self.listener.replies]
 
     def ask(self, message: bytes, host: str = "192.0.2.7", now: float = 100.0) -> None:
-        self.road.query(message, octets_of(host), self.send, (host, 4000), now)
+        self.exchange.receive(message, octets_of(host), self.listener, (host, 4000), now)
