@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import evolve
 
-from bench import rounds, servers
+from bench import rounds, servers, surroundings
 from bench.comparison import RESULTS, record
 from bench.works import WORKS, beside_before
 
@@ -38,7 +38,8 @@ def main() -> int:
 
     def measure() -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            return rounds.measure(plan, Path(folder), lambda line: print(line, flush=True))
+            found = rounds.measure(plan, Path(folder), lambda line: print(line, flush=True))
+        return found | ({"before": surroundings.commit(arguments.before)} if arguments.before else {})
 
     name = arguments.plan if not arguments.before else {"full": "before"}.get(plan.name, f"before-{plan.name}")
     record(arguments.output or RESULTS / f"{name}.json", measure)

@@ -186,6 +186,8 @@ def circumstances(result: dict[str, Any]) -> str:
         f"{machine['system']}. {told}; commit {versions['commit']}. {result['start']['at']} to {result['end']['at']}; "
         f"load average (1/5/15 minutes) at the start and the end: {load}."
     )
+    if "before" in result:
+        text += f" Before is commit {result['before']}."
     if not result.get("native", True):
         text += " No native packet path was built: both flavours of flatproxy are the same program."
     if "works" in result:
