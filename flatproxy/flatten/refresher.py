@@ -84,7 +84,7 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Refresher:
     """The schedule of the table's targets. `clock` returns monotonic seconds, `wall` Unix time.
 

@@ -47,7 +47,7 @@ class Answer(Protocol):
         """Have `ready` called when the answer is known or has failed; False where waiting is no use."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class TargetAnswer:
     """What one rule answers for one type with what its target is. `names` counts the flagged names that share it."""
 

@@ -41,7 +41,7 @@ class Adopted(NamedTuple):
     gone: list[Target]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Table:
     """It keeps nothing for each name but looks at the rules, which must not change. Equal rules share answers.
 
