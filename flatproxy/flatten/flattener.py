@@ -93,7 +93,7 @@ class Flattener:
         self._refresher.upstream = self._zone_probes.upstream = prepared.upstream
         self._refresher.scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
         now = monotonic()
-        adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s)
+        adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s, self._serve_packets)
         self._refresher.follow(adopted, now)
         self._zone_probes.cover(settings.flatten)
 
