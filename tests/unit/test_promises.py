@@ -86,7 +86,7 @@ class TestIds:
         sent: list[tuple[bytes, Query]] = []
         for client_id, question in asked:
             message = client_id + b"\1\0\0\1\0\0\0\0\0\0" + wire_question(question)
-            query: Query = (message, message[12:].lower(), lambda *_: None, ("", 0), 0.0, (), False)
+            query: Query = (message, peek.question_of(message, len(message)), lambda *_: None, ("", 0), 0.0, (), False)
             sent.append((pending.admit(query) + message[2:], query))
         assert len({datagram[:2] for datagram, _query in sent}) == len(sent)
         for datagram, query in reversed(sent):
