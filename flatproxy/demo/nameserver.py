@@ -51,11 +51,11 @@ def _dkim() -> str:
     return " ".join(f'"{value[at : at + _STRING]}"' for at in range(0, len(value), _STRING))
 
 
-class Nameserver:
+class DemoNameserver:
     """What the nameserver knows."""
 
     def __init__(self) -> None:
-        self._zone = zones.parse(f"{_TEXT}mail._domainkey IN TXT {_dkim()}\n", f"{APEX}.")
+        self._zone = zones.zone_of_text(f"{_TEXT}mail._domainkey IN TXT {_dkim()}\n", f"{APEX}.")
 
     def answer(self, query: dns.message.Message, response: dns.message.Message) -> None:
         """Answer with authority; REFUSED where the name is not in the zone, or all of it is asked for."""

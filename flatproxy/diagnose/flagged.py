@@ -84,12 +84,16 @@ def hints(response: dns.message.Message) -> list[str]:
 
 @define
 class FlaggedNames:
-    """The probes at the flagged names, and what they found. `endpoints` are the nameservers that answer."""
+    """The probes at the flagged names, and what they found. `endpoints` are the nameservers that answer.
+
+    `apexes` has the apex of each name's zone, where the nameserver said which it is.
+    """
 
     settings: Settings
     asking: Asking
     endpoints: list[Endpoint]
     found: list[Finding] = field(factory=list)
+    apexes: dict[bytes, bytes] = field(factory=dict)
     _keys: Keys = field(init=False)
     _signed: set[bytes] = field(factory=set)
     _patience: Patience = field(factory=Patience)
@@ -142,6 +146,8 @@ class FlaggedNames:
         if finding is not None:
             self.found.append(finding)
         zone = zone_of(response)
+        if zone is not None:
+            self.apexes[name] = zone.apex
         if zone is not None and (finding is None or response.rcode() == dns.rcode.NXDOMAIN):
             await self._look_for_keys(name, zone.apex)
         if finding is not None:

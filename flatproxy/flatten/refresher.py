@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-CONCURRENT = 64
+RESOLUTIONS_AT_ONCE = 64
 """Resolutions under way at once."""
 BEGIN_RATE = 500.0
 """Resolutions begun in a second: about a third of a core."""
@@ -138,7 +138,7 @@ class Refresher:
 
     @property
     def _may_begin(self) -> bool:
-        return len(self._running) < CONCURRENT and self._pace.has_token
+        return len(self._running) < RESOLUTIONS_AT_ONCE and self._pace.has_token
 
     def _begin_one(self, now: float) -> bool:
         """Begin a resolution; False where none is due or as many are under way as may be."""

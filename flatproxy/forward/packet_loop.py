@@ -63,6 +63,9 @@ class Readers(Protocol):
     def remove(self, readable: Readable) -> None:
         """Stop doing so; to be called before the descriptor is closed."""
 
+    def serve(self) -> None:
+        """Serve the packets that are there now."""
+
 
 class PacketSelector(selectors.DefaultSelector):
     """Registers asyncio's descriptors as ever, and packet sockets beside them."""
@@ -190,3 +193,10 @@ class PacketLoop(asyncio.SelectorEventLoop):
         """Take something to do later: how long to wait is to be worked out anew."""
         self.packets.asked = True
         return super().call_at(*args, **kwargs)
+
+
+def packets() -> Readers:
+    """Return where packet sockets are registered, for the loop that runs."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, PacketLoop), "another loop reads no packets"
+    return loop.packets

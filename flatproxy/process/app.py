@@ -22,10 +22,10 @@ from flatproxy.table.table import Table
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from flatproxy.config.settings import Endpoint, Settings
-    from flatproxy.forward.listeners.sockets import Sockets
+    from flatproxy.forward.listeners.sockets import ListenSocket
     from flatproxy.observe.sources import Reload
     from flatproxy.table.status import NameStatus
 
@@ -42,7 +42,7 @@ class App:
         self,
         reactor: Any,  # noqa: ANN401 - many interfaces
         record: Reload,
-        listen_at: Callable[[Endpoint], Sockets] = bind,
+        listen_at: Callable[[Endpoint], Sequence[ListenSocket]] = bind,
     ) -> None:
         self._settings: Settings | None = None
         self._record = record
@@ -93,7 +93,9 @@ class App:
         return Sources(
             traffic=forwarder.traffic,
             servers=lambda: forwarder.servers,
+            names_by_rung=lambda: {rung.name.lower(): count for rung, count in self._table.tally.names.items()},
             statuses=self.statuses,
+            not_fresh=lambda now: status.not_fresh(self._table, now),
             resolve_latency=flattener.latency,
             addresses_cut=lambda: self._table.tally.left_out,
             state_errors=lambda: flattener.state_errors,

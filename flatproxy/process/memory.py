@@ -21,8 +21,8 @@ LARGE = 128 * 1024
 """Octets of a block that is mapped on its own."""
 _M_MMAP_THRESHOLD = -3  # mallopt(3)
 
-DISCARDED = 1_000
-"""Names given back before a rest: some tenths of a millisecond."""
+DISCARDED = 5_000
+"""Names given back before a rest: about half a millisecond."""
 _REST_S = 0.001
 _ONLY_HERE = 2
 """What `sys.getrefcount` says of an object that one local variable holds."""

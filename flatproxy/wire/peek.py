@@ -43,10 +43,8 @@ def question_end(message: bytes) -> int:
 
 
 def question_of(message: bytes, end: int) -> bytes:
-    """Return the first question, its name in lower case; empty where `end` is 0.
-
-    Type and class stay as they are: type 65 (HTTPS) is an `A` in ASCII, which in lower case would be type 97.
-    """
+    """Return the first question with its name in lower case (RFC 4343); empty where `end` is 0: it is not plain."""
+    # Type and class are numbers: HTTPS is 65, which is the letter A.
     return message[HEADER : end - 4].lower() + message[end - 4 : end] if end else b""
 
 
@@ -106,17 +104,16 @@ def _last_record(message: bytes) -> tuple[int, int]:
 
 
 def answers(reply: bytes, question: bytes) -> bool:
-    """Tell whether `reply` answers the query with this first question, see `question_of` (RFC 5452 section 9.1).
+    """Tell whether `reply` answers the query with this lower-cased first question (RFC 5452 section 9.1).
 
     The ID is the caller's to match. A reply without a question counts where it is an error without a record, as
-    servers send it to what they cannot read.
+    servers send it to what they cannot read. NSD cuts such a reply behind its header, and leaves QDCOUNT as it was.
     """
     if len(reply) < HEADER or not reply[2] & QR:
         return False
-    if reply[4:6] == b"\0\0":
+    if reply[4:6] == b"\0\0" or len(reply) == HEADER:
         return reply[3] & 0x0F != 0 and reply[6:8] == b"\0\0"
-    end = HEADER + len(question)
-    return reply[HEADER:end] == question or question_of(reply, end) == question
+    return not question or question_of(reply[: HEADER + len(question)], HEADER + len(question)) == question
 
 
 def first_answer_type(reply: bytes, end: int) -> int:

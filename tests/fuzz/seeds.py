@@ -74,7 +74,7 @@ def main() -> None:
     for name in ("verdict", "framing", "landings", "chain", "configuration", "state", "proxy_header"):
         (CORPUS / name).mkdir(parents=True, exist_ok=True)
     queries, responses = _queries(), _responses()
-    header = proxy.header(("192.0.2.1", 4000), ("192.0.2.53", 53), udp=True)
+    header = proxy.header(b"\xc0\0\2\1\x0f\xa0", b"\xc0\0\2\x35\0\x35", udp=True)
     inputs = {
         "verdict": queries,
         "framing": [b"\3" + b"".join(len(query).to_bytes(2, "big") + query for query in queries)],

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import dns.message
 import dns.rcode
 
-from .harness.configuration import configuration
-from .harness.load import Load
-from .harness.ports import parse
-from .harness.proxy import Proxy
-from .harness.waiting import until
+from tests.support.configuration import configuration
+from tests.support.load import Load
+from tests.support.ports import parse
+from tests.support.proxy import Proxy
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from .harness.internet import FakeInternet
-    from .harness.nsd import Nsd
+    from tests.support.internet import FakeInternet
+    from tests.support.nsd import Nsd
 
 Start = Callable[..., Proxy]
 
@@ -57,7 +57,7 @@ def test_reloading_under_load_loses_nothing(nsd: Nsd, internet: FakeInternet, st
         for rdata in reply.answer[0]
     }
     assert of_apex == {"203.0.113.1", "203.0.113.2"}, "never the placeholder, not even just after a change"
-    assert max(asked.took_s for asked in load.asked) < 1
+    assert max(asked.took_s for asked in load.asked) < 2, "nobody waited for the resolver's timeout"
     assert _address(proxy, "flat.example.net") == "203.0.113.1"
     assert proxy.metrics().value("config_reload_success") == 1
 
@@ -105,7 +105,7 @@ def test_a_target_that_goes_and_comes_back_in_the_middle_of_its_resolution(
             until(lambda asked=asked: internet.asked["slow.test", "A"] > asked, "its query")  # type: ignore[misc]
             proxy.reload(without)
             proxy.reload(with_it)
-            until(lambda: _address(proxy) == "203.0.113.4", "its address", 5)
+            until(lambda: _address(proxy) == "203.0.113.4", "its address")
             proxy.reload(without)
     finally:
         internet.late_s = 0.0
@@ -118,7 +118,7 @@ def test_a_bad_file_keeps_the_old_configuration(nsd: Nsd, internet: FakeInternet
     for bad in (
         "not toml at all [",
         good.replace("[access]", "[acess]"),
-        good.replace('timeout = "1s"', "timeout = 1"),
+        good.replace('timeout = "2s"', "timeout = 2", 1),
         good.replace('"one.test"', '"example.com"'),
         "",
     ):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import dns.flags
 import dns.message
@@ -20,14 +19,14 @@ from twisted.protocols.basic import Int16StringReceiver
 
 from flatproxy.config.settings import Rule
 from flatproxy.errors import ChainError, ChainLoop, WireError
-from flatproxy.flatten.chain import MAX_HOPS, Chain
+from flatproxy.flatten.chain import Chain
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.forward.pending import Pending, random_ids
+from flatproxy.forward.query import Query, query_from
 from flatproxy.table.ladder import Resolution, Rung, step
 from flatproxy.wire import edns, names, peek, proxy
-
-if TYPE_CHECKING:
-    from flatproxy.forward.pending import Query
+from flatproxy.wire.landing import MAX_HOPS
+from tests.unit.forward.surroundings import Sent
 
 labels = st.binary(min_size=1, max_size=20)
 qnames = st.lists(labels, max_size=8).map(lambda parts: dns.name.Name([*parts, b""]))
@@ -86,13 +85,13 @@ class TestIds:
         sent: list[tuple[bytes, Query]] = []
         for client_id, question in asked:
             message = client_id + b"\1\0\0\1\0\0\0\0\0\0" + wire_question(question)
-            query: Query = (message, peek.question_of(message, len(message)), lambda *_: None, ("", 0), 0.0, (), False)
+            query = query_from(message, peek.question_of(message, len(message)), b"", Sent(), None, 0.0)
             sent.append((pending.admit(query) + message[2:], query))
         assert len({datagram[:2] for datagram, _query in sent}) == len(sent)
         for datagram, query in reversed(sent):
             reply = datagram[:2] + b"\x85" + datagram[3:]
             assert pending.match(reply) is query
-            assert query[0][:2] + reply[2:] == query[0][:2] + b"\x85" + query[0][3:]
+            assert query.message[:2] + reply[2:] == query.message[:2] + b"\x85" + query.message[3:]
             assert pending.match(reply) is None
         assert len(pending) == 0
 

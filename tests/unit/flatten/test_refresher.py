@@ -225,6 +225,7 @@ class TestManyTargets:
             assert len(pieces) == self.COUNT
             assert slices == pytest.approx(self.COUNT * self.PIECE_S / SLICE_S, rel=0.1)
             assert world.table.tally.cold == {}
+            await world.refresher.stop()
 
         asyncio.run(script())
 
@@ -243,6 +244,7 @@ class TestManyTargets:
                 world.now += 0.05
                 world.refresher.tick(world.now)
             assert (pieces, world.refresher._going_on) == ([], None)
+            await world.refresher.stop()
 
         asyncio.run(script())
 

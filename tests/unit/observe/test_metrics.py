@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from importlib.metadata import version
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +28,8 @@ from .fakes import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from flatproxy.observe.sources import Sources
 
 
@@ -244,3 +247,30 @@ def test_registering_reads_no_source() -> None:
         raise AssertionError("read too early")
 
     register(CollectorRegistry(), evolve(sources(), servers=unready), now=lambda: 0.0)
+
+
+def test_above_the_limit_nobody_walks_over_all_names() -> None:
+    """A scrape of a million names costs what it shows."""
+    taken: list[str] = []
+
+    def not_fresh(_now: float) -> Iterator[FakeStatus]:
+        for number in count():
+            taken.append(f"{number}.example.com")
+            yield FakeStatus(name=taken[-1], rung="stale")
+
+    def statuses(_now: float) -> list[FakeStatus]:
+        raise AssertionError("all names were asked for")
+
+    read = evolve(
+        sources(),
+        names_by_rung=lambda: {"fresh": 0, "stale": 10**6, "fallback": 0, "upstream": 0},
+        statuses=statuses,
+        not_fresh=not_fresh,
+    )
+    assert value(read, "flatproxy_names", rung="stale") == 10**6
+    assert len(taken) == DETAIL_LIMIT
+
+
+def test_signed_zones_are_bounded_too() -> None:
+    read = evolve(sources(), signed_zones=lambda: (f"{number}.example.com" for number in count()))
+    assert len(families(read)["flatproxy_zone_signed"].samples) == DETAIL_LIMIT
