@@ -37,11 +37,13 @@ log = Logger()
 
 RESOLUTIONS_AT_ONCE = 64
 """Resolutions under way at once."""
-BEGIN_RATE = 1_000.0
-"""Resolutions begun in a second: more would take most of a core."""
+BEGIN_RATE = 500.0
+"""Resolutions begun in a second: about a third of a core."""
 BEGUN_AT_ONCE = 2
 """Resolutions begun in one turn of the loop: their pieces run in a row in the next one."""
 SLICE_S = 0.002
+REST = 3.0
+"""After a slice nothing is done for so many times as long as it took."""
 MIN_INTERVAL_S = 1.0
 MARGIN_S = 4.0
 """Before the TTL ends: room for two attempts with the default timeout of 1.8 s."""
@@ -118,7 +120,7 @@ class Refresher:
             self._go_on(now)
 
     def _go_on(self, now: float) -> None:
-        """Do a slice of what is due. Where that was not all, do the next one after a rest as long as this one took."""
+        """Do a slice of what is due. Where that was not all, do the next one after a rest."""
         self._going_on = None
         self._pace.refill(now)
         began, begun = self.clock(), 0
@@ -131,7 +133,7 @@ class Refresher:
             if self.clock() - began >= SLICE_S:
                 break
         if self.table.is_due(now) or (self._may_begin and self._due.has_due(now)):
-            rest_s = self.clock() - began
+            rest_s = REST * (self.clock() - began)
             self._going_on = asyncio.get_running_loop().call_later(rest_s, lambda: self._go_on(self.clock()))
 
     @property
