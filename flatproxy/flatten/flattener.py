@@ -95,7 +95,7 @@ class Flattener:
         now = monotonic()
         adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s, self._serve_packets)
         self._refresher.follow(adopted, now)
-        self._zone_probes.cover(settings.flatten)
+        self._zone_probes.cover(settings.flatten, settings.flatten.added)
 
     def start(self) -> None:
         """Take what the state file knows."""
