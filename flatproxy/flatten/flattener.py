@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from flatproxy.flatten.refresher import Refresher
+from flatproxy.flatten.resolvers.datagrams import DatagramClient
 from flatproxy.flatten.resolvers.plain import Servers, expand
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.stores.sqlite import SqliteStore
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from flatproxy.config.settings import Settings
     from flatproxy.counts import BucketTable
+    from flatproxy.flatten.resolvers.datagrams import Readers
     from flatproxy.flatten.stores.store import Store
     from flatproxy.table.changes import Change
     from flatproxy.table.table import Table
@@ -42,10 +44,11 @@ class _Prepared:
 class Flattener:
     """From `start` to `stop`; `parts` yields what is to be done many times a second.
 
-    `serve_packets` is called between two pieces of work: packets come first.
+    `serve_packets` is called between two pieces of work: packets come first. `readers` read the sockets to resolvers;
+    without them, each resolution is a task with sockets of its own.
     """
 
-    def __init__(self, table: Table, serve_packets: Callable[[], None]) -> None:
+    def __init__(self, table: Table, serve_packets: Callable[[], None], readers: Readers | None = None) -> None:
         self._table = table
         self._serve_packets = serve_packets
         self._settings: Settings | None = None
@@ -61,6 +64,8 @@ class Flattener:
             clock=monotonic,
             serve_packets=serve_packets,
         )
+        if readers is not None:
+            self._refresher.client = DatagramClient(readers, self._refresher.wake)
 
     def prepare(self, settings: Settings) -> None:
         """Find out who resolves; `FlatproxyError` where that cannot be read. The first store stays."""

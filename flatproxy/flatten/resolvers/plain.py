@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     import dns.name
 
 PAYLOAD = 1232
-_FINAL = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
+FINAL = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
+"""What a server says that knows; of others, the next one is asked."""
 
 
 def system_resolvers() -> list[Endpoint]:
@@ -156,24 +157,38 @@ class Servers:
         self.rest()
         if not self.recursion:
             query.flags &= ~dns.flags.RD
-        asked = f"{name.to_text(omit_final_dot=True)} {rdtype.name}"
-        if not self.endpoints:
-            raise ChainBroken(f"{asked}: there is no server to ask")
         other: dns.message.Message | None = None
         failures: list[FlatproxyError] = []
-        share = self.timeout_s / len(self.endpoints)
         for endpoint in self.endpoints:
             try:
-                response = await exchange(query, endpoint, share, header=self.header, rest=self.rest)
+                response = await exchange(query, endpoint, self.share_s, header=self.header, rest=self.rest)
             except (UpstreamTimeout, ChainError) as error:
                 failures.append(error)
                 continue
             self.asked = endpoint
-            if response.rcode() in _FINAL:
+            if response.rcode() in FINAL:
                 return response
             other = response
+        return self.last_resort(name, rdtype, other, failures)
+
+    @property
+    def share_s(self) -> float:
+        """The part of the time that one server has."""
+        return self.timeout_s / max(len(self.endpoints), 1)
+
+    def last_resort(
+        self,
+        name: dns.name.Name,
+        rdtype: dns.rdatatype.RdataType,
+        other: dns.message.Message | None,
+        failures: Sequence[FlatproxyError],
+    ) -> dns.message.Message:
+        """Return the last other answer where no server said yes or no; raises as `ask` where there is none."""
         if other is not None:
             return other
+        asked = f"{name.to_text(omit_final_dot=True)} {rdtype.name}"
+        if not self.endpoints:
+            raise ChainBroken(f"{asked}: there is no server to ask")
         if any(isinstance(failure, ChainError) for failure in failures):
             raise ChainBroken(f"{asked}: {'; '.join(map(str, failures))}")
         raise UpstreamTimeout(f"{asked}: no answer within {self.timeout_s:g} s")
