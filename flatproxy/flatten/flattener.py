@@ -14,10 +14,9 @@ from flatproxy.flatten.refresher import Refresher
 from flatproxy.flatten.resolvers.datagrams import DatagramClient
 from flatproxy.flatten.resolvers.plain import Servers, expand
 from flatproxy.flatten.scope import ConfiguredScope
+from flatproxy.flatten.stores.saving import Saving
 from flatproxy.flatten.stores.sqlite import SqliteStore
-from flatproxy.flatten.stores.store import Row
 from flatproxy.flatten.zone_probes import ZoneProbes
-from flatproxy.table.changes import Settled
 from flatproxy.wire import proxy
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from flatproxy.counts import BucketTable
     from flatproxy.flatten.resolvers.datagrams import Readers
     from flatproxy.flatten.stores.store import Store
-    from flatproxy.table.changes import Change
     from flatproxy.table.table import Table
 
 
@@ -54,6 +52,7 @@ class Flattener:
         self._settings: Settings | None = None
         self._prepared: _Prepared | None = None
         self._store: Store | None = None
+        self._saving: Saving | None = None
         nobody = Servers((), 0.0, recursion=False)
         self._zone_probes = ZoneProbes(nobody, table.zones, rest=serve_packets)
         self._refresher = Refresher(
@@ -100,6 +99,8 @@ class Flattener:
         now = monotonic()
         adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s)
         self._refresher.follow(adopted, now)
+        if self._saving is not None:
+            self._saving.forget(adopted.gone)
         self._zone_probes.cover(settings.flatten)
 
     def start(self) -> None:
@@ -110,11 +111,8 @@ class Flattener:
                 target = self._table.targets.get((row.target, row.rdtype))
                 if target is not None:
                     target.restore(row.resolution(now, wall), now)
-            self._table.feed.subscribe(self._save)
-
-    def _save(self, change: Change) -> None:
-        if isinstance(change, Settled) and self._store is not None:
-            self._store.save(Row.of(change.target, time()))
+            self._saving = Saving(self._store, time)
+            self._table.feed.subscribe(self._saving)
 
     def parts(self, now: float) -> Iterator[Callable[[], None]]:
         """Yield what is to be done now."""
