@@ -6,7 +6,7 @@ asked for again over TCP) it leaves to whoever drives it, by `is_cut`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import dns.exception
 import dns.flags
@@ -29,13 +29,22 @@ if TYPE_CHECKING:
 
     from flatproxy.flatten.chain import Found, Scope
     from flatproxy.flatten.reply_memo import Memo
-    from flatproxy.flatten.resolvers.datagrams import DatagramClient
     from flatproxy.table.target import Target
 
 _COUNTS = b"\0\1\0\0\0\0\0\1"
 _RD, _NO_RD = b"\1\0" + _COUNTS, b"\0\0" + _COUNTS
 _UNREADABLE = (dns.rcode.FORMERR, dns.rcode.SERVFAIL, dns.rcode.NOTIMP, dns.rcode.REFUSED)
 _OPT = b"\0\0\x29" + PAYLOAD.to_bytes(2, "big") + bytes(6)
+
+
+class Client(Protocol):
+    """Who sends queries, and has their replies arrive."""
+
+    def send(self, query: Query, now: float) -> None:
+        """Ask; what comes of it arrives later."""
+
+    def put_back(self, query: Query) -> None:
+        """Go on waiting: what arrived turned out to be no reply."""
 
 
 @define(eq=False)
@@ -48,7 +57,7 @@ class Walk:
     _resolvers: Servers
     _upstream: Servers
     _scope: Scope
-    _client: DatagramClient
+    _client: Client
     _rest: Callable[[], None]
     _chain: Chain | None = None
     is_cut: bool = False

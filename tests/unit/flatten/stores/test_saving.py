@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -36,7 +36,7 @@ class World:
         self.saving = Saving(self.rows, lambda: self.wall)
         table.feed.subscribe(self.saving)
 
-    def saved(self, wall: float, **changes: object) -> bool:
+    def saved(self, wall: float, **changes: Any) -> bool:
         """Tell whether a resolution at this time is saved."""
         self.wall, before = wall, len(self.rows.saved)
         self.target.settle(attrs.evolve(FOUND, **changes), "addresses", wall)
