@@ -171,7 +171,7 @@ class Refresher:
                     self.serve_packets()
         self._is_at_work = False
         if not is_all or self._is_more_due(now):
-            rest_s = (self.clock() - began) * REST
+            rest_s = min(self.clock() - began, SLICE_S) * REST
             self._going_on = asyncio.get_running_loop().call_later(rest_s, lambda: self._go_on(self.clock()))
 
     def _is_more_due(self, now: float) -> bool:
