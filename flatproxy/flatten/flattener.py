@@ -97,11 +97,11 @@ class Flattener:
         self._refresher.upstream = self._zone_probes.upstream = prepared.upstream
         self._refresher.scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
         now = monotonic()
-        adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s)
+        adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s, self._serve_packets)
         self._refresher.follow(adopted, now)
         if self._saving is not None:
             self._saving.forget(adopted.gone)
-        self._zone_probes.cover(settings.flatten)
+        self._zone_probes.cover(settings.flatten, settings.flatten.added)
 
     def start(self) -> None:
         """Take what the state file knows."""

@@ -29,6 +29,7 @@ from flatproxy.flatten.resolvers.plain import Servers
 from flatproxy.flatten.schedule import Schedule
 from flatproxy.flatten.token_bucket import TokenBucket
 from flatproxy.flatten.walk import Walk
+from flatproxy.table.agenda import NEVER
 from flatproxy.table.ladder import Resolution, lifetime_s
 from flatproxy.wire import names
 
@@ -43,19 +44,25 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-CONCURRENT = 64
-"""Tasks under way at once."""
-WALKS = 4_000
+TASKS_AT_ONCE = 64
+"""Resolutions by tasks under way at once."""
+WALKS_AT_ONCE = 4_000
 """Walks under way at once: those of a second, where the first of two servers is silent."""
-BEGIN_RATE = 1_000.0
-"""Resolutions begun in a second whose replies must be parsed: more would take most of a core."""
+BEGIN_RATE = 500.0
+"""Resolutions by tasks begun in a second: about a third of a core."""
+NEW_RATE = 1_000.0
+"""Walks begun in a second whose reply must be parsed: about a third of a core."""
 WALK_RATE = 5_000.0
 """Walks begun in a second: a hundred thousand targets of two types and a TTL of 60 s need 3,900."""
 BEGUN_AT_ONCE = 2
 """Tasks begun in one turn of the loop: their pieces run in a row in the next one."""
 SLICE_S = 0.002
-REST = 0.5
-"""How long to rest after a slice, in slices: the other tasks of the loop have their turn."""
+SOON_S = 0.05
+"""What is due later than that is left to the next tick."""
+REST = 3.0
+"""After a slice nothing is done for so many times as long as it took: the tasks that it began have their turn."""
+WALK_REST = 0.5
+"""The same where walks need no such turn; a slice counts as no longer than it should be."""
 MIN_INTERVAL_S = 1.0
 MARGIN_S = 4.0
 """Before the TTL ends: room for two attempts with the default timeout of 1.8 s."""
@@ -100,7 +107,7 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Refresher:
     """The schedule of the table's targets. `clock` returns monotonic seconds, `wall` Unix time.
 
@@ -124,11 +131,14 @@ class Refresher:
     _cut: deque[Walk] = field(factory=deque)
     """Walks whose question is to be asked over TCP."""
     _memos: dict[Target, Memo] = field(factory=dict)
-    _going_on: asyncio.Handle | None = None
-    _is_at_work: bool = False
+    _going_on: asyncio.TimerHandle | None = None
+    _is_awake: bool = False
+    """Whether replies that arrive will be taken without being told."""
     _tasks_left: int = 0
     """How many tasks may still be begun in this slice."""
+    _rest_until: float = float("-inf")
     _pace: TokenBucket = field(factory=lambda: TokenBucket(BEGIN_RATE))
+    _new_pace: TokenBucket = field(factory=lambda: TokenBucket(NEW_RATE))
     _walk_pace: TokenBucket = field(factory=lambda: TokenBucket(WALK_RATE))
 
     def __attrs_post_init__(self) -> None:
@@ -146,20 +156,40 @@ class Refresher:
         """Begin what is due, and have the table take note of the time; for `SLICE_S` at most."""
         if self.client is not None:
             self.client.expire(now)
-        if self._going_on is None:
+        if now >= self._rest_until:
             self._go_on(now)
 
     def wake(self) -> None:
-        """Take replies that have arrived, soon."""
-        if self._going_on is None and not self._is_at_work:
-            self._going_on = asyncio.get_running_loop().call_soon(lambda: self._go_on(self.clock()))
+        """Take replies that have arrived, after the rest."""
+        if self._is_awake:
+            return
+        self._is_awake = True
+        if self._going_on is not None:
+            self._going_on.cancel()
+        self._go_on_in(max(self._rest_until - self.clock(), 0.0))
 
     def _go_on(self, now: float) -> None:
-        """Do a slice of what is due. Where that was not all, do the next one after a rest."""
-        self._going_on, self._is_at_work = None, True
-        self._pace.refill(now)
-        self._walk_pace.refill(now)
-        began, self._tasks_left = self.clock(), BEGUN_AT_ONCE
+        """Do a slice of what is due. Do the next one after a rest, or on time where it is due soon."""
+        if self._going_on is not None:
+            self._going_on.cancel()
+            self._going_on = None
+        self._is_awake = True
+        for bucket in (self._pace, self._new_pace, self._walk_pace):
+            bucket.refill(now)
+        began = self.clock()
+        self._work(now, began)
+        ended = self.clock()
+        took_s = ended - began
+        rest_s = WALK_REST * min(took_s, SLICE_S) if self.client is not None else REST * took_s
+        self._rest_until = ended + rest_s
+        self._is_awake = self.client is not None and bool(self.client.arrived)
+        wait_s = 0.0 if self._is_awake else min(self.table.soonest, self._soonest) - now
+        if wait_s < SOON_S:
+            self._go_on_in(max(wait_s, rest_s))
+
+    def _work(self, now: float, began: float) -> None:
+        """Do what is due until that is all, or the slice is over."""
+        self._tasks_left = BEGUN_AT_ONCE
         # One of each in turn: none of them may hold up another.
         pieces = (self._hear_one, self._begin_one, self._begin_cut_one, self.table.advance)
         is_all = False
@@ -169,27 +199,30 @@ class Refresher:
                 if piece(now):
                     is_all = False
                     self.serve_packets()
-        self._is_at_work = False
-        if not is_all or self._is_more_due(now):
-            rest_s = min(self.clock() - began, SLICE_S) * REST
-            self._going_on = asyncio.get_running_loop().call_later(rest_s, lambda: self._go_on(self.clock()))
 
-    def _is_more_due(self, now: float) -> bool:
-        arrived = self.client is not None and self.client.arrived
-        may_begin = self._may_begin and self._due.has_due(now, new=self._pace.has_token)
-        return bool(arrived) or may_begin or self.table.is_due(now)
+    def _go_on_in(self, wait_s: float) -> None:
+        self._going_on = asyncio.get_running_loop().call_later(wait_s, lambda: self._go_on(self.clock()))
+
+    @property
+    def _soonest(self) -> float:
+        """When the next resolution may begin that is due."""
+        return self._due.soonest(new=self._may_begin_new) if self._may_begin else NEVER
+
+    @property
+    def _may_begin_new(self) -> bool:
+        return (self._new_pace if self.client is not None else self._pace).has_token
 
     @property
     def _may_begin(self) -> bool:
         if self.client is not None:
-            return self._walks < WALKS and self._walk_pace.has_token
-        return len(self._running) < CONCURRENT and self._pace.has_token
+            return self._walks < WALKS_AT_ONCE and self._walk_pace.has_token
+        return len(self._running) < TASKS_AT_ONCE and self._pace.has_token
 
     def _begin_one(self, now: float) -> bool:
         """Begin a resolution; False where none is due or as many are under way as may be."""
         if not self._may_begin or (self.client is None and not self._tasks_left):
             return False
-        target = self._due.next_due(now, new=self._pace.has_token)
+        target = self._due.next_due(now, new=self._may_begin_new)
         if target is None:
             return False
         if self.client is not None:
@@ -203,7 +236,7 @@ class Refresher:
         memo = self._memos.get(target)
         self._walk_pace.take()
         if memo is None:
-            self._pace.take()
+            self._new_pace.take()
         assert isinstance(self.resolvers, Servers)
         assert isinstance(self.upstream, Servers)
         now = self.clock()
@@ -248,7 +281,7 @@ class Refresher:
 
     def _begin_cut_one(self, now: float) -> bool:  # noqa: ARG002 - as the other pieces
         """Begin a task that goes on with a walk whose question needs TCP; False where there is none, or no room."""
-        if not self._cut or not self._tasks_left or len(self._running) >= CONCURRENT:
+        if not self._cut or not self._tasks_left or len(self._running) >= TASKS_AT_ONCE:
             return False
         walk = self._cut.popleft()
         self._begin_task(walk.target, walk.began, walk.chain)
@@ -291,6 +324,8 @@ class Refresher:
 
     async def stop(self) -> None:
         """End what is under way."""
+        if self._going_on is not None:
+            self._going_on.cancel()
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()

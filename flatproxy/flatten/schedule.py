@@ -57,11 +57,9 @@ class Schedule:
             del self._places[target]
         return target
 
-    def has_due(self, now: float, *, new: bool = True) -> bool:
-        """Tell whether `next_due` may find one."""
-        return (
-            bool(self.wanted)
-            or self._asked.has_due(now)
-            or self._known.has_due(now)
-            or (new and self._new.has_due(now))
-        )
+    def soonest(self, *, new: bool = True) -> float:
+        """Return when the next one is due at the soonest, `NEVER` where there is none."""
+        if self.wanted:
+            return float("-inf")
+        agendas = (self._asked, self._known, self._new) if new else (self._asked, self._known)
+        return min(agenda.soonest for agenda in agendas)

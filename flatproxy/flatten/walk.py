@@ -20,8 +20,8 @@ from flatproxy.errors import FlatproxyError
 from flatproxy.flatten.chain import Ask, Chain
 from flatproxy.flatten.reply_memo import learn
 from flatproxy.flatten.resolvers.datagrams import Query
-from flatproxy.flatten.resolvers.plain import FINAL, PAYLOAD, Servers
-from flatproxy.wire import names
+from flatproxy.flatten.resolvers.plain import FINAL, Servers
+from flatproxy.wire import edns, names
 from flatproxy.wire.types import CLASS_IN
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _COUNTS = b"\0\1\0\0\0\0\0\1"
 _RD, _NO_RD = b"\1\0" + _COUNTS, b"\0\0" + _COUNTS
 _UNREADABLE = (dns.rcode.FORMERR, dns.rcode.SERVFAIL, dns.rcode.NOTIMP, dns.rcode.REFUSED)
-_OPT = b"\0\0\x29" + PAYLOAD.to_bytes(2, "big") + bytes(6)
+_OPT = b"\0\0\x29" + edns.MAX_UDP_SIZE.to_bytes(2, "big") + bytes(6)
 
 
 class Client(Protocol):

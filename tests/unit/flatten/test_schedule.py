@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from flatproxy.config.settings import Rule
 from flatproxy.flatten.schedule import Schedule
+from flatproxy.table.agenda import NEVER
 from flatproxy.table.ladder import Resolution
 from flatproxy.table.table import Table
 
@@ -45,9 +46,9 @@ def test_nothing_comes_before_it_is_due_unless_a_query_waits() -> None:
     (target,) = targets(table, "one")
     schedule = Schedule(table.wanted)
     schedule.set(target, 5.0)
-    assert (taken(schedule, 4.9), schedule.has_due(4.9)) == ([], False)
+    assert (taken(schedule, 4.9), schedule.soonest()) == ([], 5.0)
     assert target.wait(0.5, lambda: None)
-    assert schedule.has_due(4.9)
+    assert schedule.soonest() < 0.5
     assert taken(schedule, 4.9) == ["one"]
 
 
@@ -59,7 +60,7 @@ def test_new_ones_wait_for_their_own_rate_and_hold_up_nobody() -> None:
     schedule.set(new, 1.0)
     schedule.set(known, 2.0)
     assert taken(schedule, 3.0, new=False) == ["known"]
-    assert (schedule.has_due(3.0, new=False), schedule.has_due(3.0)) == (False, True)
+    assert (schedule.soonest(new=False), schedule.soonest()) == (NEVER, 1.0)
 
 
 def test_a_target_is_in_one_place_and_can_be_taken_out() -> None:

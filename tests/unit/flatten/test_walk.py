@@ -22,7 +22,7 @@ from flatproxy.errors import ChainBroken, FlatproxyError, UpstreamTimeout
 from flatproxy.flatten.chain import Chain
 from flatproxy.flatten.refresher import drive
 from flatproxy.flatten.reply_memo import _records
-from flatproxy.flatten.resolvers.plain import PAYLOAD, Servers
+from flatproxy.flatten.resolvers.plain import Servers
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.walk import Walk
 from flatproxy.table.table import Table
@@ -99,7 +99,7 @@ class Scripted:
     async def ask(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
         other, failures = None, []
         for endpoint in self.servers.endpoints:
-            query = dns.message.make_query(name, rdtype, use_edns=0, payload=PAYLOAD, id=0x1234)
+            query = dns.message.make_query(name, rdtype, use_edns=0, payload=1232, id=0x1234)
             said = self.script(endpoint, query)
             if isinstance(said, FlatproxyError):
                 failures.append(said)
@@ -240,7 +240,7 @@ def test_whatever_octets_change_both_ways_find_the_same(
         octets[place] = at.draw(st.integers(0, 255))
         return bytes(octets)
 
-    octets = changed(FIRST, dns.message.make_query("a.test", "A", use_edns=0, payload=PAYLOAD, id=0x1234))
+    octets = changed(FIRST, dns.message.make_query("a.test", "A", use_edns=0, payload=1232, id=0x1234))
     found = memo.found(octets)
     if found is not None:
         assert found == by_dnspython(lambda _endpoint, _query: octets)
@@ -281,7 +281,7 @@ def test_another_reply_is_walked_and_takes_the_place_of_the_first(other: Callabl
     walk = quick(learned(GOOD))
     assert walked(walk, other) == by_dnspython(other)
     assert walk.memo is not None
-    query = dns.message.make_query("a.test", "A", use_edns=0, payload=PAYLOAD, id=7)
+    query = dns.message.make_query("a.test", "A", use_edns=0, payload=1232, id=7)
     assert walk.memo.found(other(FIRST, query)) == by_dnspython(other)
 
 
@@ -314,7 +314,7 @@ def test_the_query_is_dnspythons() -> None:
     client = walk._client
     assert isinstance(client, Client)
     query = client.asked[0]
-    made = dns.message.make_query("a.test", "A", use_edns=0, payload=PAYLOAD, id=0x1234)
+    made = dns.message.make_query("a.test", "A", use_edns=0, payload=1232, id=0x1234)
     assert query.message_id + query.message == made.to_wire()
     assert query.timeout_s == 0.9
 
