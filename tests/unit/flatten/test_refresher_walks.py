@@ -338,13 +338,14 @@ def test_being_woken_often_is_being_woken_once() -> None:
     async def script(world: World) -> None:
         world.client.says = lambda _message: None
         world.tick(1000.0)
+        failed = asyncio.Event()
+        world.table.feed.subscribe(lambda _change: failed.set())
         world.client.give_up()
         world.refresher.wake()
         first = world.refresher._going_on
         world.refresher.wake()
         assert world.refresher._going_on is first
-        while world.refresher._going_on is first:
-            await asyncio.sleep(0)
+        await failed.wait()
         assert world.target().failures == 1
 
     run(script)
