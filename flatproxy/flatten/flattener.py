@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from flatproxy.config.settings import Settings
     from flatproxy.counts import BucketTable
-    from flatproxy.flatten.resolvers.datagrams import Readers
+    from flatproxy.flatten.resolvers.datagrams import PortReaders
     from flatproxy.flatten.stores.store import Store
     from flatproxy.table.table import Table
 
@@ -46,7 +46,7 @@ class Flattener:
     without them, each resolution is a task with sockets of its own.
     """
 
-    def __init__(self, table: Table, serve_packets: Callable[[], None], readers: Readers | None = None) -> None:
+    def __init__(self, table: Table, serve_packets: Callable[[], None], readers: PortReaders | None = None) -> None:
         self._table = table
         self._serve_packets = serve_packets
         self._settings: Settings | None = None

@@ -6,8 +6,8 @@ anybody asks for it, and after a failure with growing pauses (RFC 9520 section 3
 Packets come first: between two pieces of work, each a fraction of a millisecond, those that wait are served. What is
 left after `SLICE_S` goes on in a later turn of the loop. So the number of targets does not matter to a query.
 
-Two ways lead to the same result. With a `client`, a resolution is a `Walk` over plain UDP, two pieces of work, and a
-task is made only for what needs TCP. Without one, each resolution is a task.
+Two ways lead to the same result. With a `client`, a resolution is a `TargetWalk` over plain UDP, two pieces of work,
+and a task is made only for what needs TCP. Without one, each resolution is a task.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from flatproxy.flatten.chain import Chain
 from flatproxy.flatten.resolvers.plain import Servers
 from flatproxy.flatten.schedule import Schedule
 from flatproxy.flatten.token_bucket import TokenBucket
-from flatproxy.flatten.walk import Walk
+from flatproxy.flatten.walk import TargetWalk
 from flatproxy.table.agenda import NEVER
 from flatproxy.table.ladder import Resolution, lifetime_s
 from flatproxy.wire import names
@@ -128,7 +128,7 @@ class Refresher:
     """When to resolve each target next; it is not there while it is being resolved."""
     _running: dict[Target, asyncio.Task[None]] = field(factory=dict)
     _walks: int = 0
-    _cut: deque[Walk] = field(factory=deque)
+    _cut: deque[TargetWalk] = field(factory=deque)
     """Walks whose question is to be asked over TCP."""
     _memos: dict[Target, Memo] = field(factory=dict)
     _going_on: asyncio.TimerHandle | None = None
@@ -240,7 +240,7 @@ class Refresher:
         assert isinstance(self.resolvers, Servers)
         assert isinstance(self.upstream, Servers)
         now = self.clock()
-        walk = Walk(target, now, memo, self.resolvers, self.upstream, self.scope, client, self.serve_packets)
+        walk = TargetWalk(target, now, memo, self.resolvers, self.upstream, self.scope, client, self.serve_packets)
         self._walks += 1
         self._step(walk, lambda: walk.begin(now))
 
@@ -249,11 +249,11 @@ class Refresher:
         if self.client is None or not self.client.arrived:
             return False
         query, result = self.client.arrived.popleft()
-        walk: Walk = query.asker
+        walk: TargetWalk = query.asker
         self._step(walk, lambda: walk.hear(query, result, now))
         return True
 
-    def _step(self, walk: Walk, step: Callable[[], Found | None]) -> None:
+    def _step(self, walk: TargetWalk, step: Callable[[], Found | None]) -> None:
         """Have a walk do a step, and put down the result where it was the last one."""
         try:
             found = step()
@@ -271,7 +271,7 @@ class Refresher:
                 self._end(walk)
                 self._cut.append(walk)
 
-    def _end(self, walk: Walk) -> None:
+    def _end(self, walk: TargetWalk) -> None:
         """Let go of a walk, and keep what it has learned of the reply."""
         self._walks -= 1
         if walk.memo is None:

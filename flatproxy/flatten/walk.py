@@ -19,7 +19,7 @@ from attrs import define, field
 from flatproxy.errors import FlatproxyError
 from flatproxy.flatten.chain import Ask, Chain
 from flatproxy.flatten.reply_memo import learn
-from flatproxy.flatten.resolvers.datagrams import Query
+from flatproxy.flatten.resolvers.datagrams import Inquiry
 from flatproxy.flatten.resolvers.plain import FINAL, Servers
 from flatproxy.wire import edns, names
 from flatproxy.wire.types import CLASS_IN
@@ -37,18 +37,18 @@ _UNREADABLE = (dns.rcode.FORMERR, dns.rcode.SERVFAIL, dns.rcode.NOTIMP, dns.rcod
 _OPT = b"\0\0\x29" + edns.MAX_UDP_SIZE.to_bytes(2, "big") + bytes(6)
 
 
-class Client(Protocol):
+class Sender(Protocol):
     """Who sends queries, and has their replies arrive."""
 
-    def send(self, query: Query, now: float) -> None:
+    def send(self, query: Inquiry, now: float) -> None:
         """Ask; what comes of it arrives later."""
 
-    def put_back(self, query: Query) -> None:
+    def put_back(self, query: Inquiry) -> None:
         """Go on waiting: what arrived turned out to be no reply."""
 
 
 @define(eq=False)
-class Walk:
+class TargetWalk:
     """The way from a target to its records. `rest` is called between two pieces of work."""
 
     target: Target
@@ -57,7 +57,7 @@ class Walk:
     _resolvers: Servers
     _upstream: Servers
     _scope: Scope
-    _client: Client
+    _client: Sender
     _rest: Callable[[], None]
     _chain: Chain | None = None
     is_cut: bool = False
@@ -113,10 +113,10 @@ class Walk:
             )
         message = (_RD if servers.recursion else _NO_RD) + self._question + _OPT
         endpoint = servers.endpoints[self._number]
-        self._client.send(Query(self, endpoint, servers.header, message, self._question, servers.share_s), now)
+        self._client.send(Inquiry(self, endpoint, servers.header, message, self._question, servers.share_s), now)
         return None
 
-    def hear(self, query: Query, result: bytes | FlatproxyError, now: float) -> Found | None:
+    def hear(self, query: Inquiry, result: bytes | FlatproxyError, now: float) -> Found | None:
         """Take what came of a query; return what was found, None while it goes on. Raises as a chain and as `ask`."""
         if isinstance(result, FlatproxyError):
             self._failures.append(result)

@@ -38,23 +38,13 @@ _MAX_DATAGRAM = 65_535
 _RANDOM_OCTETS = 3 * 2048
 
 
-class Readable(Protocol):
-    """A socket that the loop reads."""
-
-    def fileno(self) -> int:
-        """Return the descriptor."""
-
-    def read(self, now: float) -> None:
-        """Read what has come."""
-
-
-class Readers(Protocol):
+class PortReaders(Protocol):
     """The loop's side: who reads sockets."""
 
-    def add(self, readable: Readable) -> None:
+    def add(self, readable: Port) -> None:
         """Have `read` called whenever there is something to read."""
 
-    def remove(self, readable: Readable) -> None:
+    def remove(self, readable: Port) -> None:
         """Stop doing so; to be called before the descriptor is closed."""
 
 
@@ -67,7 +57,7 @@ def _draws() -> Iterator[tuple[bytes, int]]:
 
 
 @define(eq=False)
-class Query:
+class Inquiry:
     """One question to one server. `message` lacks its ID; `question` is lower case, in wire form."""
 
     asker: Any
@@ -97,7 +87,7 @@ class Port:
         except OSError:
             self.sock.close()
             raise
-        self.pending: dict[bytes, Query] = {}
+        self.pending: dict[bytes, Inquiry] = {}
         self._client = client
         self._descriptor = self.sock.fileno()
         self._left = PORT_QUERIES
@@ -111,7 +101,7 @@ class Port:
         """Tell whether it may be used for another query."""
         return self._left > 0 and now < self._until
 
-    def put(self, query: Query, message_id: bytes) -> None:
+    def put(self, query: Inquiry, message_id: bytes) -> None:
         """Send a query under this ID, which is free; `OSError` as send(2)."""
         self._left -= 1
         self.pending[message_id] = query
@@ -144,19 +134,19 @@ class Port:
 class DatagramClient:
     """Every socket of this path. `wake` is called when something has arrived."""
 
-    readers: Readers
+    readers: PortReaders
     wake: Callable[[], None]
-    arrived: deque[tuple[Query, bytes | FlatproxyError]] = field(factory=deque)
+    arrived: deque[tuple[Inquiry, bytes | FlatproxyError]] = field(factory=deque)
     """Queries that are over, each with its reply or why there is none."""
     mismatched: int = 0
     """Datagrams that answer no query."""
     _slots: dict[Endpoint, list[Port | None]] = field(factory=dict)
     _open: set[Port] = field(factory=set)
-    _deadlines: list[tuple[float, int, Query]] = field(factory=list)
+    _deadlines: list[tuple[float, int, Inquiry]] = field(factory=list)
     _numbers: Iterator[int] = field(factory=count)
     _draws: Iterator[tuple[bytes, int]] = field(factory=_draws)
 
-    def send(self, query: Query, now: float) -> None:
+    def send(self, query: Inquiry, now: float) -> None:
         """Ask; what comes of it arrives later, within the query's `timeout_s`."""
         slots = self._slots.get(query.endpoint)
         if slots is None:
@@ -202,7 +192,7 @@ class DatagramClient:
             self.readers.remove(port)
             port.sock.close()
 
-    def heard(self, query: Query | None, reply: bytes) -> None:
+    def heard(self, query: Inquiry | None, reply: bytes) -> None:
         """Take a datagram that came with the ID of this query."""
         if query is None or not answers(reply, query.question):
             self.mismatched += 1
@@ -211,12 +201,12 @@ class DatagramClient:
         del query.port.pending[query.message_id]
         self._end(query, reply)
 
-    def _end(self, query: Query, result: bytes | FlatproxyError) -> None:
+    def _end(self, query: Inquiry, result: bytes | FlatproxyError) -> None:
         query.is_over = True
         self.arrived.append((query, result))
         self.wake()
 
-    def put_back(self, query: Query) -> None:
+    def put_back(self, query: Inquiry) -> None:
         """Go on waiting: what arrived turned out to be no reply. Its time runs on."""
         port = query.port
         if port is not None and port in self._open and query.message_id not in port.pending:
@@ -263,6 +253,6 @@ class DatagramClient:
         self.arrived.clear()
 
 
-def _broken(query: Query, error: OSError) -> ChainBroken:
+def _broken(query: Inquiry, error: OSError) -> ChainBroken:
     reason = os.strerror(error.errno).lower() if error.errno else str(error)
     return ChainBroken(f"{query.endpoint}: {reason}")

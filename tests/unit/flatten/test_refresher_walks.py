@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import dns.name
     import dns.rdatatype
 
-    from flatproxy.flatten.resolvers.datagrams import Query
+    from flatproxy.flatten.resolvers.datagrams import Inquiry
     from flatproxy.table.changes import Change
     from flatproxy.table.target import Target
 
@@ -47,12 +47,12 @@ class Client:
     """Says to each query at once what it was told to say; silent where that is None, until `expire`."""
 
     says: Callable[[dns.message.Message], bytes | FlatproxyError | None]
-    arrived: deque[tuple[Query, bytes | FlatproxyError]] = field(factory=deque)
-    silent: list[Query] = field(factory=list)
+    arrived: deque[tuple[Inquiry, bytes | FlatproxyError]] = field(factory=deque)
+    silent: list[Inquiry] = field(factory=list)
     asked: list[str] = field(factory=list)
     closed: bool = False
 
-    def send(self, query: Query, now: float) -> None:  # noqa: ARG002 - as the real one
+    def send(self, query: Inquiry, now: float) -> None:  # noqa: ARG002 - as the real one
         message = dns.message.from_wire(b"\0\7" + query.message)
         self.asked.append(message.question[0].name.to_text(omit_final_dot=True))
         said = self.says(message)
@@ -61,7 +61,7 @@ class Client:
         else:
             self.arrived.append((query, said))
 
-    def put_back(self, query: Query) -> None:
+    def put_back(self, query: Inquiry) -> None:
         self.silent.append(query)
 
     def expire(self, now: float) -> None:

@@ -24,7 +24,7 @@ from flatproxy.flatten.refresher import drive
 from flatproxy.flatten.reply_memo import _records
 from flatproxy.flatten.resolvers.plain import Servers
 from flatproxy.flatten.scope import ConfiguredScope
-from flatproxy.flatten.walk import Walk
+from flatproxy.flatten.walk import TargetWalk
 from flatproxy.table.table import Table
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from flatproxy.flatten.chain import Found, Scope
     from flatproxy.flatten.reply_memo import Memo
-    from flatproxy.flatten.resolvers.datagrams import Query
+    from flatproxy.flatten.resolvers.datagrams import Inquiry
     from flatproxy.table.target import Target
 
 FIRST, SECOND, BEHIND = Endpoint("192.0.2.1", 53), Endpoint("192.0.2.2", 53), Endpoint("192.0.2.3", 53)
@@ -56,22 +56,22 @@ def target_of(name: bytes = TARGET, rdtype: int = 1) -> Target:
 class Client:
     """Stands for the sockets: what was asked waits for the test to say what comes."""
 
-    asked: deque[Query] = field(factory=deque)
-    back: list[Query] = field(factory=list)
+    asked: deque[Inquiry] = field(factory=deque)
+    back: list[Inquiry] = field(factory=list)
 
-    def send(self, query: Query, now: float) -> None:  # noqa: ARG002 - as the real one
+    def send(self, query: Inquiry, now: float) -> None:  # noqa: ARG002 - as the real one
         query.message_id = b"\x12\x34"
         self.asked.append(query)
 
-    def put_back(self, query: Query) -> None:
+    def put_back(self, query: Inquiry) -> None:
         self.back.append(query)
 
 
-def quick(memo: Memo | None = None, scope: Scope = SCOPE) -> Walk:
-    return Walk(target_of(), 0.0, memo, RESOLVERS, UPSTREAM, scope, Client(), lambda: None)
+def quick(memo: Memo | None = None, scope: Scope = SCOPE) -> TargetWalk:
+    return TargetWalk(target_of(), 0.0, memo, RESOLVERS, UPSTREAM, scope, Client(), lambda: None)
 
 
-def walked(walk: Walk, script: Callable[..., bytes | FlatproxyError]) -> Found | str | None:
+def walked(walk: TargetWalk, script: Callable[..., bytes | FlatproxyError]) -> Found | str | None:
     """Return what a walk found, an error's text, or None where it is cut or waits for ever."""
     client = walk._client
     assert isinstance(client, Client)
@@ -359,7 +359,7 @@ def test_errors_are_in_the_words_of_ask() -> None:
 
 
 def test_without_a_server_it_says_so_at_once() -> None:
-    walk = Walk(target_of(), 0.0, None, Servers((), 1.8, recursion=True), UPSTREAM, SCOPE, Client(), lambda: None)
+    walk = TargetWalk(target_of(), 0.0, None, Servers((), 1.8, recursion=True), UPSTREAM, SCOPE, Client(), lambda: None)
     assert walked(walk, GOOD) == "ChainBroken: a.test A: there is no server to ask"
 
 

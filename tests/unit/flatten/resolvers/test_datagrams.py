@@ -12,12 +12,12 @@ from attrs import define, field
 
 from flatproxy.config.settings import Endpoint
 from flatproxy.errors import ChainBroken, UpstreamTimeout
-from flatproxy.flatten.resolvers.datagrams import PORT_LIFE_S, PORT_QUERIES, PORTS, DatagramClient, Query
+from flatproxy.flatten.resolvers.datagrams import PORT_LIFE_S, PORT_QUERIES, PORTS, DatagramClient, Inquiry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flatproxy.flatten.resolvers.datagrams import Readable
+    from flatproxy.flatten.resolvers.datagrams import Port
 
 QUESTION = b"\2lb\4test\0\0\1\0\1"
 REST = b"\1\0\0\1\0\0\0\0\0\0" + QUESTION
@@ -28,12 +28,12 @@ LONG_S = 10.0
 class Sockets:
     """What the loop would read."""
 
-    readables: set[Readable] = field(factory=set)
+    readables: set[Port] = field(factory=set)
 
-    def add(self, readable: Readable) -> None:
+    def add(self, readable: Port) -> None:
         self.readables.add(readable)
 
-    def remove(self, readable: Readable) -> None:
+    def remove(self, readable: Port) -> None:
         assert readable.fileno() >= 0
         self.readables.remove(readable)
 
@@ -59,10 +59,10 @@ class World:
     def wake(self) -> None:
         self.woken += 1
 
-    def query(self, timeout_s: float = 1.8, header: bytes = b"") -> Query:
-        return Query(self, Endpoint(*self.server.getsockname()), header, REST, QUESTION, timeout_s)
+    def query(self, timeout_s: float = 1.8, header: bytes = b"") -> Inquiry:
+        return Inquiry(self, Endpoint(*self.server.getsockname()), header, REST, QUESTION, timeout_s)
 
-    def asked(self, now: float = 0.0, timeout_s: float = 1.8) -> tuple[Query, bytes, tuple[str, int]]:
+    def asked(self, now: float = 0.0, timeout_s: float = 1.8) -> tuple[Inquiry, bytes, tuple[str, int]]:
         """Return a query that was sent, what the server received, and from where."""
         query = self.query(timeout_s)
         self.client.send(query, now)
@@ -224,7 +224,7 @@ def test_nobody_there_is_known_at_once() -> None:
     with world() as made:
         endpoint = Endpoint(*made.server.getsockname())
         made.server.close()
-        made.client.send(Query(None, endpoint, b"", REST, QUESTION, 1.8), 0.0)
+        made.client.send(Inquiry(None, endpoint, b"", REST, QUESTION, 1.8), 0.0)
         made.sockets.read()
         ((_query, error),) = made.client.arrived
         assert isinstance(error, ChainBroken)
@@ -234,7 +234,7 @@ def test_nobody_there_is_known_at_once() -> None:
 def test_a_server_that_cannot_be_reached_is_known_at_once() -> None:
     with world() as made:
         broadcast = Endpoint("255.255.255.255", 53)
-        made.client.send(Query(None, broadcast, b"", REST, QUESTION, 1.8), 0.0)
+        made.client.send(Inquiry(None, broadcast, b"", REST, QUESTION, 1.8), 0.0)
         ((query, error),) = made.client.arrived
         assert isinstance(error, ChainBroken)
         assert str(error).startswith("255.255.255.255:53: ")
