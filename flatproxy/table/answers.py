@@ -47,7 +47,7 @@ class Answer(Protocol):
         """Have `ready` called when the answer is known or has failed; False where waiting is no use."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class TargetAnswer:
     """What one rule answers for one type with what its target is. `names` counts the flagged names that share it."""
 
@@ -59,9 +59,11 @@ class TargetAnswer:
     """The names after the first one, as many as `Group` keeps."""
     said: Rung | None = None
     """The rung that was published last."""
+    given_elsewhere: Callable[[], bool] | None = None
+    """Tells whether a packet thread has given it since the last call; None where there is no such thread."""
     _rung: Rung | None = None
     """The rung that is counted."""
-    _turn: int = field(factory=lambda: random.randrange(1 << 16))
+    _turn: int = field(factory=lambda: int(random.random() * 65_536))
     _until: float = float("-inf")
     _source: Resolution | None = None
     _step: Step | None = None
@@ -81,6 +83,13 @@ class TargetAnswer:
     def rung(self) -> Rung | None:
         """The rung at the last look, None before the first."""
         return self._rung
+
+    @property
+    def turns(self) -> int:
+        """A number that grows between two looks where it was given meanwhile."""
+        if self.given_elsewhere is not None:
+            self._turn += self.given_elsewhere()
+        return self._turn
 
     def step(self, now: float) -> Step:
         """Return rung, rdatas and TTL at `now`."""

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     import dns.name
 
-_FINAL = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
+FINAL = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
+"""What a server says that knows; of others, the next one is asked."""
 
 
 def system_resolvers() -> list[Endpoint]:
@@ -92,7 +93,9 @@ async def exchange(
     except TimeoutError:
         raise UpstreamTimeout(f"{endpoint}: no answer within {timeout_s:g} s") from None
     except (OSError, EOFError, dns.exception.DNSException) as error:
-        raise ChainBroken(f"{endpoint}: {_reason(error)}") from None
+        reason = _reason(error)
+        _forget_frames(error)
+        raise ChainBroken(f"{endpoint}: {reason}") from None
 
 
 async def _connected(endpoint: Endpoint, kind: socket.SocketKind) -> Any:  # noqa: ANN401 - a socket of either kind
@@ -126,6 +129,13 @@ async def _over_tcp(query: dns.message.Message, endpoint: Endpoint, header: byte
         return await dns.asyncquery.tcp(query, endpoint.host, sock=sock, ignore_trailing=True)
 
 
+def _forget_frames(error: BaseException | None) -> None:
+    """Break the circles of dnspython's frames with what was raised in them: each would wait for the collector."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno).lower()
@@ -156,24 +166,39 @@ class Servers:
         self.rest()
         if not self.recursion:
             query.flags &= ~dns.flags.RD
+        other: dns.message.Message | None = None
+        failures: list[FlatproxyError] = []
+        for endpoint in self.endpoints:
+            try:
+                response = await exchange(query, endpoint, self.share_s, header=self.header, rest=self.rest)
+            except (UpstreamTimeout, ChainError) as error:
+                # With its frames it would hold this one, and be held by it, until the collector finds both.
+                failures.append(error.with_traceback(None))
+                continue
+            self.asked = endpoint
+            if response.rcode() in FINAL:
+                return response
+            other = response
+        return self.last_resort(name, rdtype, other, failures)
+
+    @property
+    def share_s(self) -> float:
+        """The part of the time that one server has."""
+        return self.timeout_s / max(len(self.endpoints), 1)
+
+    def last_resort(
+        self,
+        name: dns.name.Name,
+        rdtype: dns.rdatatype.RdataType,
+        other: dns.message.Message | None,
+        failures: Sequence[FlatproxyError],
+    ) -> dns.message.Message:
+        """Return the last other answer where no server said yes or no; raises as `ask` where there is none."""
+        if other is not None:
+            return other
         asked = f"{name.to_text(omit_final_dot=True)} {rdtype.name}"
         if not self.endpoints:
             raise ChainBroken(f"{asked}: there is no server to ask")
-        other: dns.message.Message | None = None
-        failures: list[FlatproxyError] = []
-        share = self.timeout_s / len(self.endpoints)
-        for endpoint in self.endpoints:
-            try:
-                response = await exchange(query, endpoint, share, header=self.header, rest=self.rest)
-            except (UpstreamTimeout, ChainError) as error:
-                failures.append(error)
-                continue
-            self.asked = endpoint
-            if response.rcode() in _FINAL:
-                return response
-            other = response
-        if other is not None:
-            return other
         if any(isinstance(failure, ChainError) for failure in failures):
             raise ChainBroken(f"{asked}: {'; '.join(map(str, failures))}")
         raise UpstreamTimeout(f"{asked}: no answer within {self.timeout_s:g} s")

@@ -36,6 +36,9 @@ class Answer:
         Raises `ValueError` where records do not add up.
         """
 
+    def was_asked(self) -> bool:
+        """Tell whether a packet thread has given it since the last call."""
+
     def unsay(self) -> None:
         """Have every query for it handed over."""
 

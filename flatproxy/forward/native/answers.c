@@ -17,6 +17,7 @@ struct answer *answer_new(void) {
     struct answer *answer = malloc(sizeof *answer);
     if (answer) {
         atomic_init(&answer->references, 1);
+        atomic_init(&answer->asked, false);
         atomic_init(&answer->form, NULL);
     }
     return answer;

@@ -40,6 +40,7 @@ struct form {
 
 struct answer {
     _Atomic uint32_t references;
+    _Atomic bool asked; /* since somebody wanted to know */
     _Atomic(struct form *) form; /* NULL: hand over */
 };
 

@@ -81,6 +81,12 @@ static PyObject *answer_say(struct object *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+static PyObject *answer_was_asked(struct object *self, PyObject *nothing) {
+    (void)nothing;
+    struct answer *answer = self->held;
+    return PyBool_FromLong(atomic_exchange(&answer->asked, false));
+}
+
 static PyObject *answer_unsay(struct object *self, PyObject *nothing) {
     (void)nothing;
     answer_set(self->held, NULL);
@@ -354,6 +360,7 @@ static PyObject *servers_counts(struct object *self, PyObject *nothing) {
 
 static PyMethodDef answer_methods[] = {
     METHOD("say", answer_say, METH_VARARGS, "Put stages in place, and whether to forward once they are over."),
+    METHOD("was_asked", answer_was_asked, METH_NOARGS, "Tell whether a packet thread gave it since the last call."),
     METHOD("unsay", answer_unsay, METH_NOARGS, "Have every query for it handed over."),
     {NULL, NULL, 0, NULL},
 };

@@ -80,6 +80,8 @@ enum outcome answer_query(const struct judgement *judgement, const struct policy
     const struct stage *stage = form ? stage_at(form, now) : NULL;
     if (!stage)
         return form && form->then == THEN_FORWARD ? SAYS_NOTHING : TO_HAND_OVER;
+    if (!atomic_load_explicit(&judgement->answer->asked, memory_order_relaxed)) /* seldom written: many read its line */
+        atomic_store_explicit(&judgement->answer->asked, true, memory_order_relaxed);
     size_t end = judgement->question.end;
     if (edns_version(message, size, end)) {
         *made = bad_version_make(out, message, end);

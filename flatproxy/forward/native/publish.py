@@ -95,6 +95,7 @@ class Publisher:
         self._of = {answer: answers[answer.rule, answer.target.rdtype] for answer in self._table.answers}
         now = monotonic()
         for answer, said in self._of.items():
+            answer.given_elsewhere = said.was_asked
             if before.get((answer.rule, answer.target.rdtype)) is not said:
                 self._say(answer, now)
         for (rule, rdtype), said in answers.items():

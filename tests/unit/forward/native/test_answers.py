@@ -381,3 +381,12 @@ def test_many_names_share_one_answer(stand: Stand) -> None:
         message = query(text, id=6)
         client.send(message)
         assert client.recv(65535) in rotations(message, 30)
+
+
+def test_an_answer_knows_that_it_was_asked(stand: Stand) -> None:
+    answer = saying()
+    standing = stand(flagged={"example.com": {1: answer}})
+    assert not answer.was_asked()
+    standing.ask(query("example.com"))
+    assert answer.was_asked()
+    assert not answer.was_asked()

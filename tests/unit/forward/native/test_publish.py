@@ -33,12 +33,17 @@ class _Said:
     """An answer that remembers what it was told."""
 
     told: list[Any] = field(factory=list)
+    asked: bool = False
 
     def say(self, stages: tuple[Any, ...], then_forward: bool) -> None:
         self.told.append((stages, then_forward))
 
     def unsay(self) -> None:
         self.told.append(None)
+
+    def was_asked(self) -> bool:
+        asked, self.asked = self.asked, False
+        return asked
 
 
 @define(eq=False)
@@ -112,6 +117,16 @@ def test_a_target_that_settles_is_told_and_one_that_is_cold_is_handed_over(stand
     stand.follow()
     assert len(answer.told[-1][0]) == 2
     assert answer.told[-1][1] is True
+
+
+def test_a_target_whose_answer_a_thread_gave_was_asked(stand: _Stand) -> None:
+    answer = stand.said(stand.take(SETTINGS))
+    target = stand.table.targets[TARGET, 1]
+    target.was_asked()
+    assert not target.was_asked()
+    answer.asked = True
+    assert target.was_asked()
+    assert not target.was_asked()
 
 
 def test_a_target_that_fails_goes_to_the_nameserver(stand: _Stand) -> None:
