@@ -16,7 +16,7 @@ enum verdict { VERDICT_DROP, VERDICT_REFUSE, VERDICT_FORWARD, VERDICT_ANSWER, VE
 struct judgement {
     enum verdict verdict;
     bool plain; /* `question` was read */
-    const struct answer *answer;
+    struct answer *answer;
     struct question question;
 };
 
