@@ -39,35 +39,39 @@ class State(StrEnum):
 
 @frozen(kw_only=True)
 class KeyState:
-    """A key's state, since when, and for how long caches may hold a DNSKEY RRset without the key."""
+    """A key's state and since when, 0 where nobody has looked yet.
+
+    `held_until` is when caches have forgotten the DNSKEY RRsets without the key, `ttl_s` the TTL at the last look.
+    """
 
     state: State = State.ABSENT
     since: float = 0.0
-    wait_s: int = 0
+    held_until: float = 0.0
+    ttl_s: int = 0
 
     def next(self, *, there: bool, ttl_s: int, now: float) -> KeyState:
-        """Return the state after a look at the DNSKEY RRset, in which the key was or was not.
-
-        The wait is for the highest TTL that was seen: also for that of the last RRset without the key, since it is that
-        one which caches hold.
-        """
-        if not there:
-            since = self.since if self.state is State.ABSENT else now
-            return KeyState(state=State.ABSENT, since=since, wait_s=ttl_s)
+        """Return the state after a look at the DNSKEY RRset, in which the key was or was not."""
+        since, held_until = self.since, self.held_until
+        if now < since:  # the clock was set back
+            since, held_until = now, now + self.ttl_s
         if self.state is State.ABSENT:
-            return KeyState(state=State.WAITING, since=now, wait_s=max(self.wait_s, ttl_s))
+            # Until just now the nameserver may have answered what it answered at the last look.
+            held_until = max(held_until, now + self.ttl_s)
+        if not there:
+            since = since if self.state is State.ABSENT and since else now
+            return KeyState(since=since, held_until=held_until, ttl_s=ttl_s)
         if self.state is State.ACTIVE:
-            return self
-        waited = evolve(self, since=min(self.since, now), wait_s=max(self.wait_s, ttl_s))
-        if waited.left_s(now) > 0:
-            return waited
-        return KeyState(state=State.ACTIVE, since=now, wait_s=waited.wait_s)
+            return evolve(self, since=since)
+        if self.state is State.ABSENT:
+            since = now
+        held_until = max(held_until, since + ttl_s)
+        if self.state is State.WAITING and now >= held_until:
+            return KeyState(state=State.ACTIVE, since=now, held_until=held_until, ttl_s=ttl_s)
+        return KeyState(state=State.WAITING, since=since, held_until=held_until, ttl_s=ttl_s)
 
     def left_s(self, now: float) -> float:
         """Return how long a waiting key has still to wait, 0 for any other."""
-        if self.state is not State.WAITING:
-            return 0.0
-        return max(self.since + self.wait_s - now, 0.0)
+        return max(self.held_until - now, 0.0) if self.state is State.WAITING else 0.0
 
 
 @frozen
@@ -88,7 +92,8 @@ class Row:
     tag: int
     state: str
     since: float
-    wait_s: int
+    held_until: float
+    ttl_s: int
     off: str = ""
 
 
@@ -151,7 +156,8 @@ class ZoneKeys:
                 tag=tag,
                 state=kept.state.value,
                 since=kept.since,
-                wait_s=kept.wait_s,
+                held_until=kept.held_until,
+                ttl_s=kept.ttl_s,
                 off=self.off,
             )
             for (algorithm, tag), kept in self._states.items()
@@ -162,8 +168,9 @@ class ZoneKeys:
         ours = {(key.algorithm, key.tag) for key in self.keys}
         for row in rows:
             if row.zone == self.zone and (row.algorithm, row.tag) in ours and row.state in set(State):
-                kept = KeyState(state=State(row.state), since=row.since, wait_s=row.wait_s)
-                self._states[row.algorithm, row.tag] = kept
+                self._states[row.algorithm, row.tag] = KeyState(
+                    state=State(row.state), since=row.since, held_until=row.held_until, ttl_s=row.ttl_s
+                )
                 self.off = row.off
 
 
