@@ -16,7 +16,9 @@ from dns.rdtypes.ANY.NSEC import NSEC
 from dns.rdtypes.ANY.NSEC import Bitmap as NsecBitmap
 from dns.rdtypes.ANY.NSEC3 import NSEC3
 
+from flatproxy.errors import WireError
 from flatproxy.signing.rrsig import Signatures, sign
+from flatproxy.wire.peek import MAX_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,6 +50,8 @@ def deny(
     The TTL is the lower one of the SOA record's TTL and its MINIMUM field (RFC 9077). Raises `WireError` where the
     owner is not in the keys' zone, or so long that no label fits in front of it.
     """
+    if len(_FIRST_BELOW) + len(owner) > MAX_NAME:
+        raise WireError("no name fits between this one and its successor")
     types = sorted({*there, TYPE_NSEC, TYPE_RRSIG}.difference(absent))
     bitmap = io.BytesIO()
     NsecBitmap.from_rdtypes([dns.rdatatype.RdataType.make(rdtype) for rdtype in types]).to_wire(bitmap)
