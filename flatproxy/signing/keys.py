@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 from typing import TYPE_CHECKING
 
@@ -140,6 +141,16 @@ def read(base: Path, zone: bytes, place: str = "") -> Key:
     return _key(zone, dnskey, private)
 
 
+def is_shared(status: os.stat_result) -> bool:
+    """Tell whether other users than the owner can use a file.
+
+    Root's own with a right of its group to read is not one: systemd gives a service its credentials so, with an access
+    list that names the service's user and shows as that right.
+    """
+    rights = status.st_mode & 0o077
+    return rights != 0 and not (rights == 0o040 and status.st_uid == status.st_gid == 0)
+
+
 @frozen
 class _Pair:
     """The two files at `stem`, and how errors speak of them."""
@@ -160,9 +171,9 @@ class _Pair:
     def _read(self, suffix: str, *, secret: bool) -> str:
         try:
             with open(self.stem + suffix, encoding="ascii", errors="replace") as file:  # noqa: PTH123 - a stem has dots
-                mode = os.fstat(file.fileno()).st_mode & 0o777
-                if secret and mode & 0o077 and sys.platform != "win32":
-                    reason = f"other users can use this file (its mode is {mode:04o})"
+                status = os.fstat(file.fileno())
+                if secret and is_shared(status) and sys.platform != "win32":
+                    reason = f"other users can use this file (its mode is {stat.S_IMODE(status.st_mode):04o})"
                     raise self._wrong(suffix, reason, f"the same, after: chmod 600 {self.stem}{suffix}")
                 return file.read(1 << 16)
         except OSError as error:

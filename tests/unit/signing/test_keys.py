@@ -83,9 +83,25 @@ class TestRead:
         read = keys.read(pair(tmp_path, BIND_KEY.replace("256 3", "257 3"), BIND_PRIVATE), ZONE)
         assert read.is_ksk
 
-    @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o610, 0o601, 0o666])
+    @pytest.mark.parametrize("mode", [0o660, 0o604, 0o620, 0o610, 0o601, 0o666])
     def test_a_private_file_that_others_can_use_is_refused(self, mode: int, tmp_path: Path) -> None:
         assert f"mode is {mode:04o}" in refused(pair(tmp_path, BIND_KEY, BIND_PRIVATE, mode))
+
+    @pytest.mark.parametrize(
+        ("mode", "uid", "gid", "shared"),
+        [
+            (0o600, 1000, 1000, False),
+            (0o400, 1000, 1000, False),
+            (0o440, 0, 0, False),
+            (0o440, 0, 1000, True),
+            (0o440, 1000, 0, True),
+            (0o460, 0, 0, True),
+            (0o444, 0, 0, True),
+        ],
+    )
+    def test_a_credential_of_systemds_is_nobody_elses(self, mode: int, uid: int, gid: int, shared: bool) -> None:
+        status = os.stat_result((stat.S_IFREG | mode, 0, 0, 1, uid, gid, 0, 0, 0, 0))
+        assert keys.is_shared(status) is shared
 
     def test_no_file(self, tmp_path: Path) -> None:
         assert refused(tmp_path / "Kexample.com.+013+00001") == ".key: no such file or directory"
