@@ -1,4 +1,4 @@
-"""The signed word that a name exists and a type does not: one NSEC at the name itself (compact denial, RFC 9824).
+"""What says that a name exists and a type does not: one NSEC at the name itself (compact denial, RFC 9824).
 
 What exists there is the nameserver's to say; `types_there` reads it from its own denial.
 """
@@ -11,21 +11,17 @@ from typing import TYPE_CHECKING
 import dns.dnssec
 import dns.name
 import dns.rdatatype
-from attrs import frozen
 from dns.rdtypes.ANY.NSEC import NSEC
 from dns.rdtypes.ANY.NSEC import Bitmap as NsecBitmap
 from dns.rdtypes.ANY.NSEC3 import NSEC3
 
 from flatproxy.errors import WireError
-from flatproxy.signing.rrsig import Signatures, sign
 from flatproxy.wire.peek import MAX_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     import dns.message
-
-    from flatproxy.signing.keys import Key
 
 TYPE_NSEC = 47
 TYPE_RRSIG = 46
@@ -34,29 +30,18 @@ _FIRST_BELOW = b"\1\0"
 """The label of one zero octet: no name sorts between a name and this label in front of it (RFC 4034 section 6.1)."""
 
 
-@frozen
-class Denial:
-    """The rdata of the NSEC record at the name, and its signatures."""
+def nsec(owner: bytes, there: Iterable[int], absent: Iterable[int]) -> bytes:
+    """Return the rdata of the NSEC that says: of the types `there`, those in `absent` do not exist at the owner.
 
-    rdata: bytes
-    signatures: Signatures
-
-
-def deny(
-    keys: Sequence[Key], owner: bytes, there: Iterable[int], absent: Iterable[int], ttl_s: int, *, now: float
-) -> Denial:
-    """Return the signed NSEC that says: of the types `there`, those in `absent` do not exist at the owner (wire form).
-
-    The TTL is the lower one of the SOA record's TTL and its MINIMUM field (RFC 9077). Raises `WireError` where the
-    owner is not in the keys' zone, or so long that no label fits in front of it.
+    The owner is in wire form. The record's TTL is the lower one of the SOA record's TTL and its MINIMUM field
+    (RFC 9077). Raises `WireError` where the owner is so long that no label fits in front of it.
     """
     if len(_FIRST_BELOW) + len(owner) > MAX_NAME:
         raise WireError("no name fits between this one and its successor")
     types = sorted({*there, TYPE_NSEC, TYPE_RRSIG}.difference(absent))
     bitmap = io.BytesIO()
     NsecBitmap.from_rdtypes([dns.rdatatype.RdataType.make(rdtype) for rdtype in types]).to_wire(bitmap)
-    rdata = _FIRST_BELOW + owner + bitmap.getvalue()
-    return Denial(rdata, sign(keys, owner, TYPE_NSEC, ttl_s, [rdata], now=now))
+    return _FIRST_BELOW + owner + bitmap.getvalue()
 
 
 def types_there(denial: dns.message.Message, name: dns.name.Name) -> frozenset[int] | None:

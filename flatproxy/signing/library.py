@@ -1,6 +1,6 @@
 """Whether the signing library is there: dnspython's `dns.dnssec` on cryptography, the extra `flatproxy[dnssec]`.
 
-This module must be importable without it. `keys`, `keygen`, `rrsig` and `denial` may be imported after `require`.
+This module must be importable without it. Import the others of this package after `require`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import dns.rdatatype
 import pytest
 from dns.exception import ValidationFailure
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flatproxy.errors import WireError
@@ -53,6 +53,7 @@ def parsed(wire: bytes) -> RRSIG:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
+@settings(deadline=None)  # the keys are made meanwhile
 @given(owner=owners, records=rrsets, ttl_s=st.integers(0, 2**31 - 1), now=times.filter(lambda now: now > BACKDATED_S))
 def test_what_is_signed_validates(
     algorithm: str, owner: bytes, records: tuple[int, list[bytes]], ttl_s: int, now: float
@@ -62,6 +63,7 @@ def test_what_is_signed_validates(
     validate(rrset(owner, rdtype, ttl_s, rdatas), made.rdatas, [key(algorithm)], now)
 
 
+@settings(deadline=None)  # the keys are made meanwhile
 @given(owners, st.integers(0, 300))
 def test_a_lower_ttl_and_another_letter_case_validate_too(owner: bytes, lower: int) -> None:
     made = sign([key()], owner, A, 300, [b"\xc0\0\2\1", b"\xc0\0\2\2"], now=NOW)
