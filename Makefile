@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types imports check conformance fuzz soak pins faults clean
+.PHONY: demo test lint types imports check conformance fuzz soak pins dist-check faults clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -13,8 +13,10 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed
 	$(BIN)/flatproxy demo
 
+# More processes than cores: most tests wait. A module stays in one of them, which starts its nameservers once.
+PROCESSES ?= 6
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope --no-loadscope-reorder --durations=10
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -49,6 +51,17 @@ pins: $(VENV)/.installed
 		--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 		--output-file requirements.txt pyproject.toml
 
+# What is published: an sdist, a wheel made of it, and that wheel alone in a fresh environment.
+dist-check: $(VENV)/.installed
+	rm -rf dist build/fresh
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'build>=1.2' 'twine>=6.1'
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m zipfile --list dist/*.whl | grep -q flatproxy/py.typed
+	$(PYTHON) -m venv build/fresh
+	build/fresh/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	build/fresh/bin/flatproxy demo --once
+
 # Side by side with dnsdist and PowerDNS: about twelve minutes; two for the quick one, which keeps no committed results.
 $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
@@ -58,7 +71,6 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.growth
 	$(BIN)/python -m bench.safety
-	$(BIN)/python -m bench.workers
 	$(BIN)/python -m bench.report
 
 bench-quick: $(VENV)/.installed
@@ -71,4 +83,4 @@ faults: $(VENV)/.installed
 check: lint types imports test
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -20,9 +20,7 @@ def main() -> None:
     parser.add_argument("--no-plots", action="store_true", help="tables only: the plots need the extra 'bench'")
     arguments = parser.parse_args()
     result = json.loads((RESULTS / "full.json").read_text())
-    growth, safety, workers = (
-        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("growth", "safety", "workers")
-    )
+    growth, safety = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("growth", "safety"))
     blocks = {
         "circumstances": tables.circumstances(result),
         "targets": tables.targets(result),
@@ -31,7 +29,6 @@ def main() -> None:
         "growth": tables.growth(growth) + "\n\n" + tables.circumstances(growth),
         "reloads": tables.reloads(growth),
         "safety": tables.safety(safety),
-        "workers": tables.workers(workers),
     }
     DOCUMENT.write_text(tables.filled(DOCUMENT.read_text(), blocks))
     if not arguments.no_plots:

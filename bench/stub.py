@@ -7,8 +7,8 @@ import select
 import socket
 import sys
 
-from flatproxy.forward.clients import ADDRESS
-from flatproxy.forward.datagrams import datagrams
+from flatproxy.forward.batches import datagrams
+from flatproxy.forward.socket_addresses import ADDRESS
 
 
 def main() -> None:

@@ -133,17 +133,6 @@ def safety(result: dict[str, Any]) -> str:
     return _table(("case", "q/s", "of plain", "CPU a query", "of plain", "memory before → after"), rows)
 
 
-def workers(result: dict[str, Any]) -> str:
-    """Return what one and two packet processes do."""
-    rows = []
-    for work, counts in result["works"].items():
-        one = counts["1"]
-        for count, figures in counts.items():
-            ratios = [f"{figures[figure] / one[figure]:.2f} {TIMES}" for figure in ("qps", "cpu_us")]
-            rows.append((work, count, f"{figures['qps']:,.0f}", ratios[0], f"{figures['cpu_us']:.1f} µs", ratios[1]))
-    return _table(("work", "workers", "q/s", "of one", "CPU a query", "of one"), rows)
-
-
 def circumstances(result: dict[str, Any]) -> str:
     """Return where and when it was measured."""
     machine, versions = result["machine"], result["versions"]

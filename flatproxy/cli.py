@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flatproxy.config.load import load
 from flatproxy.errors import ConfigError, FlatproxyError
+from flatproxy.process.loading import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,16 +68,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run_demo(once=options.once)
     if options.command == "keygen":
         return _keygen(options.zone, options.algorithm, options.out)
+    if options.command == "run":
+        return _run(options.config, options.log_format, options.user)
     try:
-        settings = load(options.config)
+        settings = load_settings(options.config)
     except ConfigError as error:
         if options.command == "check" and options.json:
             _print_json(_problems(error))
         else:
             print(error, file=sys.stderr)
         return WRONG
-    if options.command == "run":
-        return _run(settings, options.config, options.log_format, options.user)
     try:
         if options.command == "check":
             return _check(settings, options.config, as_json=options.json)
@@ -111,16 +111,14 @@ def _keygen(written: str, algorithm: str, directory: Path) -> int:
     return FINE
 
 
-def _run(settings: Settings, path: Path, log_format: str, user_name: str | None) -> int:
+def _run(path: Path, log_format: str, user_name: str | None) -> int:
     """Run until SIGTERM or SIGINT."""
-    from flatproxy import privileges
-    from flatproxy.run import run
+    from flatproxy.process.run import run
 
     try:
-        user = privileges.find(user_name) if user_name is not None else None
-        run(settings, path, "json" if log_format == "json" else "text", user)
+        run(path, "json" if log_format == "json" else "text", user_name)
     except ConfigError as error:
-        print(f"flatproxy: {error}", file=sys.stderr)
+        print(error if error.file else f"flatproxy: {error}", file=sys.stderr)
         return WRONG
     except FlatproxyError as error:
         print(f"flatproxy: {error}", file=sys.stderr)
@@ -130,8 +128,8 @@ def _run(settings: Settings, path: Path, log_format: str, user_name: str | None)
 
 def _check(settings: Settings, path: Path, *, as_json: bool) -> int:
     """Probe what the configuration names."""
-    from flatproxy.inspect.check import check
-    from flatproxy.inspect.check_text import render
+    from flatproxy.diagnose.check import check
+    from flatproxy.diagnose.check_text import render
 
     if len(settings.flatten) > MANY and sys.stderr.isatty():
         print(f"asking about {len(settings.flatten)} flagged names, which takes a while", file=sys.stderr)
@@ -147,8 +145,8 @@ def _explain(settings: Settings, written: str, *, as_json: bool) -> int:
     """Say what becomes of one name."""
     from flatproxy.config.names import flagged_name
     from flatproxy.config.problems import Refusal
-    from flatproxy.inspect.explain import explain
-    from flatproxy.inspect.explain_text import render
+    from flatproxy.diagnose.explain import explain
+    from flatproxy.diagnose.explain_text import render
 
     try:
         name = flagged_name(written)
@@ -165,7 +163,7 @@ def _explain(settings: Settings, written: str, *, as_json: bool) -> int:
 
 def _problems(error: ConfigError) -> dict[str, object]:
     """Return what is wrong in the file as `check --json` prints its findings."""
-    from flatproxy.inspect.findings import error as finding
+    from flatproxy.diagnose.findings import error as finding
 
     found = [finding(problem.key, problem.value, problem.reason, problem.write) for problem in error.problems]
     return {"ok": False, "findings": [each.as_json() for each in found], "targets": []}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 # From a warm cache on the same host to the longest timeout that makes sense.
 LATENCY_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -59,13 +59,3 @@ class Traffic:
     tcp_refused: int = 0
     overloaded: int = 0
     limited: int = 0
-
-
-@frozen(kw_only=True)
-class Worker:
-    """What one packet process has done: its number from 1 on, whether it serves, queries taken, processor seconds."""
-
-    number: int
-    serving: bool
-    queries: int
-    cpu_s: float

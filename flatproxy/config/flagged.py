@@ -8,43 +8,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field
-from cattrs.errors import BaseValidationError
 
 from flatproxy.config import names
-from flatproxy.config.clashes import PLACEHOLDER, fallback_clashes, read_rule, ttl_clashes, without_wrong
-from flatproxy.config.problems import (
-    INCLUDE,
-    TABLE_KEYS,
-    Refusal,
-    join,
-    keys_of,
-    kind_of,
-    problem,
-    problems_of,
-    quoted,
-    toml_text,
-    unknown_key,
-)
+from flatproxy.config.clashes import ANY_TARGET, fallback_clashes, ttl_clashes, without_wrong
+from flatproxy.config.problems import Refusal, join, kind_of, problem, quoted, toml_text
 from flatproxy.config.settings import Rule, Rules
-from flatproxy.config.turns import rest_at
+from flatproxy.config.tables import INCLUDE, RULE, TABLE_KEYS, unknown_key
+from flatproxy.config.toml import content_of
 from flatproxy.errors import Problem
+from flatproxy.wire.names import enclosing
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
     from flatproxy.config.include import Included
 
-_RULE_KEYS = frozenset(keys_of(Rule))
 _EXAMPLE_TABLE = '[flatten."example.com"]\ntarget = "lb.example.net"'
 _EXAMPLE_LINE = "example.com lb.example.net"
 _MOST_WRONG_LINES = 100
 _OWN_TARGET = Refusal("the name is its own target", "another name, whose addresses are the answer")
+RESTS = 200
 _MOST_LABELS = 127  # 255 octets hold no more
 
 
 @define
 class Flagged:
     """The flagged names as they are read, and what is wrong with them."""
+
+    _rest: Callable[[], object]
+    """Called after every `RESTS` names."""
 
     rules: Rules = field(factory=Rules)
     """The rule of each name. Of use only where there are no problems."""
@@ -66,27 +58,44 @@ class Flagged:
     _seen: dict[Hashable, Rule] = field(factory=dict)
     """The rule of each table content that was right, so that equal tables are read once."""
 
+    _known: dict[bytes, bytes] = field(factory=dict)
+    """The names of the settings in force that were not read yet. Read again, they are the same objects: a reload that
+    made a million names anew would leave as many holes in memory as it frees."""
+
     _interned: dict[Rule, Rule] = field(factory=dict)
+
+    @classmethod
+    def after(cls, before: Rules, rest: Callable[[], object]) -> Flagged:
+        """Return one that takes from the rules in force what is equal."""
+        made = cls(rest)
+        made._known.update((name, name) for name in before)
+        made._interned.update((group.rule, group.rule) for group in before.groups)
+        return made
 
     def read_defaults(self, raw: Mapping[str, object]) -> None:
         """Take `[defaults]`. It comes before the names; a wrong key is reported here and not under each of them."""
         known = TABLE_KEYS["defaults"]
         self.problems.extend(unknown_key("defaults", key, raw[key], known) for key in raw if key not in known)
         self._defaults = {key: value for key, value in raw.items() if key in known}
-        try:
-            rule = read_rule({**PLACEHOLDER, **self._defaults})
-        except BaseValidationError as error:
-            self.problems.extend(problems_of(error, raw, "defaults"))
+        rule = RULE.read({**ANY_TARGET, **self._defaults}, "defaults", self.problems)
+        if rule is None:
             self._defaults = without_wrong(self._defaults)
-            rule = read_rule({**PLACEHOLDER, **self._defaults})
+            rule = self._read_right({})
         self.problems.extend(ttl_clashes(rule, self._defaults, "defaults"))
+
+    def _read_right(self, table: Mapping[str, object]) -> Rule:
+        """Return the rule of keys that are known to be right, over the defaults."""
+        rule = RULE.read({**ANY_TARGET, **self._defaults, **table}, "", [])
+        assert rule is not None
+        return rule
 
     def read_names(self, raw: Mapping[str, object], zones: tuple[bytes, ...]) -> None:
         """Take `[flatten]`. Each name must be in one of the zones."""
         inside = frozenset(zones)
         for number, (name, table) in enumerate(raw.items()):
-            rest_at(number)
-            content = _content(table)
+            if number % RESTS == 0:
+                self._rest()
+            content = content_of(table)
             rule = self._seen.get(content) if content is not None else None
             if rule is None:
                 own = self._undivided(name, table)
@@ -122,7 +131,8 @@ class Flagged:
         """Take lines of name and target. What they cost counts: there may be a million."""
         wrong = 0
         for number, line in other.lines():
-            rest_at(number)
+            if number % RESTS == 0:
+                self._rest()
             columns = line.partition("#")[0].split()
             if not columns:
                 continue
@@ -146,15 +156,16 @@ class Flagged:
         wire = names.flagged_name(name)
         if wire in self._first:
             raise self._twice(wire)
-        if not _is_inside(wire, zones):
+        if enclosing(wire, zones) is None:
             raise _outside(name)
         rule = self._targets.get(target)
         if rule is None:
             names.target(target)  # raises what is wrong with it
-            made = read_rule({**self._defaults, "target": target})
+            made = self._read_right({"target": target})
             rule = self._targets[target] = self._interned.setdefault(made, made)
         if rule.target == wire:
             raise _OWN_TARGET
+        wire = self._known.pop(wire, wire)
         self._first[wire] = self._file
         self.rules[wire] = rule
 
@@ -169,17 +180,14 @@ class Flagged:
                 write = f"{INCLUDE} = {toml_text(table)} at the top of the file, before the first table"
             self.problems.append(problem(path, table, Refusal(what, write)))
             return None
-        try:
-            rule = read_rule({**self._defaults, **table})
-            wrong = False
-        except BaseValidationError as error:
+        known = len(self.problems)
+        rule = RULE.read({**self._defaults, **table}, path, self.problems)
+        if rule is None:
             # What is right is looked at all the same, so that nothing is found only the next time.
-            self.problems.extend(problems_of(error, table, path))
-            rule = read_rule({**PLACEHOLDER, **self._defaults, **without_wrong(table)})
-            wrong = True
-        clashes = [*ttl_clashes(rule, table, path), *fallback_clashes(rule, table, path)]
-        self.problems.extend(clashes)
-        return None if wrong or clashes else self._interned.setdefault(rule, rule)
+            rule = self._read_right(without_wrong(table))
+        self.problems += ttl_clashes(rule, table, path)
+        self.problems += fallback_clashes(rule, table, path)
+        return None if len(self.problems) > known else self._interned.setdefault(rule, rule)
 
     def _place(
         self, name: str, table: object, rule: Rule | None, zones: frozenset[bytes], raw: Mapping[str, object]
@@ -194,9 +202,11 @@ class Flagged:
         if wire in self._first:
             wrong = self._twice(wire, raw)
             self._refuse(name, wrong.reason, wrong.write)
-        elif not _is_inside(wire, zones):
+        elif enclosing(wire, zones) is None:
             wrong = _outside(name)
             self._refuse(name, wrong.reason, wrong.write)
+        else:
+            wire = self._known.pop(wire, wire)
         self._first.setdefault(wire, self._file)
         if (rule.target if rule else _target(table)) == wire:
             key = f"{join('flatten', name)}.target"
@@ -229,25 +239,13 @@ class Flagged:
         """Return the table without the tables that unquoted dots in a name have made; None where nothing is left."""
         if not isinstance(table, dict):
             return table
-        rest = {key: value for key, value in table.items() if key in _RULE_KEYS or not isinstance(value, dict)}
+        rest = {key: value for key, value in table.items() if key in RULE.keys or not isinstance(value, dict)}
         if len(rest) == len(table):
             return table
         for whole in _divided_names(name, {key: value for key, value in table.items() if key not in rest}):
             reason = "a name with dots needs quotes, or TOML reads a table in a table"
             self._refuse(name, reason, f"[flatten.{quoted(whole)}]")
         return rest or None
-
-
-def _content(table: object) -> Hashable | None:
-    """Return a key that only equal tables share; None for one that cannot be right."""
-    if type(table) is not dict:
-        return None
-    content = tuple((key, tuple(value) if type(value) is list else value) for key, value in table.items())
-    try:
-        hash(content)
-    except TypeError:
-        return None
-    return content
 
 
 def _is_written(name: str, wire: bytes) -> bool:
@@ -276,18 +274,8 @@ def _divided_names(name: str, tables: Mapping[str, object]) -> Iterator[str]:
     while waiting:
         name, value, labels = waiting.pop()
         inner = value.items() if isinstance(value, dict) else ()
-        deeper = [(key, item) for key, item in inner if key not in _RULE_KEYS and isinstance(item, dict)]
+        deeper = [(key, item) for key, item in inner if key not in RULE.keys and isinstance(item, dict)]
         if labels == _MOST_LABELS or len(deeper) < len(inner) or not deeper:
             yield name
         if labels < _MOST_LABELS:
             waiting.extend((f"{name}.{key}", item, labels + 1) for key, item in reversed(deeper))
-
-
-def _is_inside(wire: bytes, zones: frozenset[bytes]) -> bool:
-    """Return whether a name or one of its ancestors is among the zones."""
-    offset = 0
-    while wire[offset:] not in zones:
-        if not wire[offset]:
-            return False
-        offset += wire[offset] + 1
-    return True

@@ -5,26 +5,30 @@ It looks at no other file than that one and those that it includes, at no networ
 
 from __future__ import annotations
 
-import gc
 import hashlib
-from contextlib import contextmanager
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, TypeVar
-
-from attrs import evolve
+from typing import TYPE_CHECKING, Any
 
 from flatproxy.config.addresses import server
 from flatproxy.config.flagged import Flagged
-from flatproxy.config.include import included, read, read_include, toml_of
-from flatproxy.config.names import ROOT
-from flatproxy.config.problems import INCLUDE, TABLE_KEYS, Refusal, kind_of, problem, problems_of, quoted, unknown_key
-from flatproxy.config.settings import Access, Endpoint, Limits, Listen, Resolver, Rules, Settings, State, Upstream
-from flatproxy.config.tables import read_listen_dns, read_listen_http, read_zones, structure
-from flatproxy.config.turns import giving_way
+from flatproxy.config.include import included, read_file, read_include, toml_of
+from flatproxy.config.problems import Refusal, kind_of, problem, problems_of, quoted
+from flatproxy.config.settings import Endpoint, Rules, Settings
+from flatproxy.config.tables import (
+    EXAMPLES,
+    INCLUDE,
+    TABLE_KEYS,
+    TABLES,
+    read_listen_dns,
+    read_listen_http,
+    read_zones,
+    unknown_key,
+)
 from flatproxy.errors import ConfigError, Problem
+from flatproxy.wire.names import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from flatproxy.config.include import Included
@@ -32,63 +36,58 @@ if TYPE_CHECKING:
 
     Tables = Mapping[str, dict[str, object]]
 
-T = TypeVar("T")
 
-_EXAMPLES = {
-    "listen": '[listen]\ndns = ["0.0.0.0:53", "[::]:53"]',
-    "upstream": '[upstream]\nservers = ["192.0.2.53:53"]  # the existing nameserver',
-    "access": '[access]\nzones = ["example.com"]  # the zones of the nameserver; ["."] for every name',
-    "resolver": '[resolver]\nservers = ["system"]',
-    "defaults": '[defaults]\nmax_ttl = "300s"',
-    "flatten": '[flatten."example.com"]\ntarget = "lb.example.net"',
-    "limits": "[limits]\nresponses_per_second = 50",
-    "state": '[state]\npath = "/var/lib/flatproxy/answers.sqlite"',
-}
+def _no_rest() -> None:
+    """Go on at once."""
 
 
-def load(path: Path) -> Settings:
-    """Return the settings in a file and in those that it includes; `ConfigError` with every problem in them."""
-    with _without_collection(), giving_way():
-        try:
-            data = read(path)
-            raw = toml_of(data)[1]
-        except Refusal as refusal:
-            problem = Problem(reason=refusal.reason, write=refusal.write)
-            raise ConfigError(problems=(problem,), file=str(path)) from None
-        problems: list[Problem] = []
-        digest = hashlib.sha256(data)
-        others = []
-        for other, content in included(path, raw, problems):
-            digest.update(content)
-            others.append(other)
-        settings = to_settings(raw, file=str(path), digest=digest.hexdigest(), others=others, problems=problems)
-        from_tables = bool(raw.get("flatten")) or any(other.tables for other in others)
-        del raw, others
-        if from_tables:
-            settings = _compacted(settings)
-        _ = settings.flatten.groups  # here, where nobody waits for it
-        return settings
+def load(path: Path, rest: Callable[[], object] = _no_rest, before: Rules | None = None) -> Settings:
+    """Return the settings in a file and in those that it includes; `ConfigError` with every problem in them.
+
+    `rest` is called again and again while many names are read, about once a millisecond. What is equal in the rules
+    `before`, those of the settings in force, is taken from there.
+    """
+    try:
+        data = read_file(path)
+        raw = toml_of(data)[1]
+    except Refusal as refusal:
+        problem = Problem(reason=refusal.reason, write=refusal.write)
+        raise ConfigError(problems=(problem,), file=str(path)) from None
+    problems: list[Problem] = []
+    digest = hashlib.sha256(data)
+    others = []
+    for other, content in included(path, raw, problems):
+        digest.update(content)
+        others.append(other)
+    flagged = Flagged.after(before if before is not None else Rules(), rest)
+    settings = to_settings(
+        raw, file=str(path), digest=digest.hexdigest(), others=others, problems=problems, flagged=flagged
+    )
+    from_tables = bool(raw.get("flatten")) or any(other.tables for other in others)
+    del raw, others, flagged
+    if from_tables:
+        _move_names(settings.flatten, before if before is not None else {})
+    _ = settings.flatten.groups  # here, where nobody waits for it
+    return settings
 
 
-def _compacted(settings: Settings) -> Settings:
-    """Return the settings with new copies of the names.
+def _move_names(rules: Rules, known: Mapping[bytes, object]) -> None:
+    """Make the names anew that are not known, one beside the other.
 
     They were made between what TOML had, which is gone: the few that are left in each piece of memory would keep all of
-    it from being given back.
+    it from being given back. Copies made while they are there would only fill the holes between them, so the octets of
+    all wait in one block meanwhile.
     """
-    return evolve(settings, flatten=Rules((bytes(bytearray(name)), rule) for name, rule in settings.flatten.items()))
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Keep the garbage collector away: with many names it walks all of them over and over, and there are no cycles."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+    kept = [name if name in known else None for name in rules]
+    lengths = bytes([len(name) for name in rules])  # at most 255 octets each
+    octets = b"".join(rules)
+    values = list(rules.values())
+    rules.clear()
+    start = 0
+    for name, length, rule in zip(kept, lengths, values, strict=True):
+        end = start + length
+        rules[octets[start:end] if name is None else name] = rule
+        start = end
 
 
 def to_settings(
@@ -98,21 +97,20 @@ def to_settings(
     digest: str = "",
     others: Sequence[Included] = (),
     problems: Sequence[Problem] = (),
+    flagged: Flagged | None = None,
 ) -> Settings:
     """Return the settings in what `tomllib` has read, and the flagged names in the `others` that are included.
 
+    `flagged` reads the flagged names.
     Raises `ConfigError` with every problem, those that are known already first; it names `file`.
     """
     problems = list(problems)
     tables = _tables(raw, problems)
-    listen = _part(Listen, "listen", tables, problems)
-    upstream = _part(Upstream, "upstream", tables, problems)
-    access = _part(Access, "access", tables, problems)
-    resolver = _part(Resolver, "resolver", tables, problems) or Resolver()
-    limits = _part(Limits, "limits", tables, problems) or Limits()
-    state = _part(State, "state", tables, problems)
-
-    flagged = Flagged()
+    parts: dict[str, Any] = {
+        name: table.read(tables[name], name, problems) for name, table in TABLES.items() if name in tables
+    }
+    if flagged is None:
+        flagged = Flagged.after(Rules(), _no_rest)
     flagged.read_defaults(tables.get("defaults", {}))
     zones = _zones(tables)
     flagged.read_names(tables.get("flatten", {}), zones)
@@ -121,18 +119,9 @@ def to_settings(
     problems += flagged.problems
     problems += _own_nameserver(tables)
     problems += _http_on_dns(tables)
-    if problems or listen is None or upstream is None or access is None:
+    if problems:
         raise ConfigError(problems=tuple(problems), file=file)
-    return Settings(
-        listen=listen,
-        upstream=upstream,
-        access=access,
-        resolver=resolver,
-        flatten=flagged.rules,
-        limits=limits,
-        state=state,
-        digest=digest,
-    )
+    return Settings(**parts, flatten=flagged.rules, digest=digest)
 
 
 def _tables(raw: Mapping[str, object], problems: list[Problem]) -> dict[str, dict[str, object]]:
@@ -146,10 +135,10 @@ def _tables(raw: Mapping[str, object], problems: list[Problem]) -> dict[str, dic
         elif isinstance(value, dict):
             tables[name] = value
         else:
-            refusal = Refusal(f"a table is needed, not {kind_of(value)}", _EXAMPLES[name])
+            refusal = Refusal(f"a table is needed, not {kind_of(value)}", EXAMPLES[name])
             problems.append(problem(name, value, refusal))
     problems.extend(
-        Problem(key=name, reason="this table is required", write=_EXAMPLES[name])
+        Problem(key=name, reason="this table is required", write=EXAMPLES[name])
         for name in ("listen", "upstream", "access")
         if name not in raw
     )
@@ -159,19 +148,15 @@ def _tables(raw: Mapping[str, object], problems: list[Problem]) -> dict[str, dic
 def _wrong_include(value: object) -> Iterator[Problem]:
     try:
         read_include(value)
-    except (Refusal, ExceptionGroup) as error:
-        yield from problems_of(error, value, INCLUDE)
-
-
-def _part(table: type[T], name: str, tables: Tables, problems: list[Problem]) -> T | None:
-    return structure(table, tables[name], name, problems) if name in tables else None
+    except Refusal as refusal:
+        yield from problems_of(refusal, value, INCLUDE)
 
 
 def _zones(tables: Tables) -> tuple[bytes, ...]:
     """Return the served zones; where they are wrong, which is reported already, every name passes for served."""
     try:
         return read_zones(tables["access"]["zones"])
-    except (KeyError, ValueError, ExceptionGroup):
+    except (KeyError, Refusal):
         return (ROOT,)
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from ipaddress import ip_address
 
 import dns.exception
 import dns.name
 
 from flatproxy.config.problems import Refusal, kind_of, quoted
-
-ROOT = b"\0"
+from flatproxy.wire.names import ROOT
 
 # Most names: they need no parser, which counts with a hundred thousand of them. The last label starts with a letter, so
 # that no address is among them.
@@ -64,7 +62,6 @@ def _name(value: object, example: str) -> bytes:
     return _wire(value)
 
 
-@lru_cache(maxsize=4096)  # the targets of many flagged names are few
 def _wire(text: str) -> bytes:
     """Return the lower-case wire form of an ASCII name (RFC 1035 sections 3.1 and 5.1, RFC 4343 section 3)."""
     if len(text) <= _LONGEST_PLAIN and _PLAIN.fullmatch(text):

@@ -5,16 +5,15 @@ Names are in wire form and lower case (`bytes`, RFC 1035 section 3.1), durations
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from pathlib import Path  # noqa: TC003 - cattrs reads the annotations when it runs
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from attrs import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 
 Network = IPv4Network | IPv6Network
@@ -37,13 +36,11 @@ class Listen:
     """`[listen]`: UDP and TCP on each of `dns`; `http` None switches the HTTP side off.
 
     PROXY protocol headers (version 2) are believed from, and then required of, the networks of `proxy_from`.
-    `workers` processes take the packets; 1 is the process that does everything else as well.
     """
 
     dns: tuple[Endpoint, ...]
     http: Endpoint | None = None
     proxy_from: tuple[Network, ...] = ()
-    workers: int = 1
 
 
 @frozen(kw_only=True)
@@ -82,7 +79,7 @@ class Rule:
     """One `[flatten."NAME"]` with `[defaults]` merged in. Equal rules are one object, whatever their number."""
 
     target: bytes
-    types: frozenset[Literal["A", "AAAA"]] = frozenset({"A", "AAAA"})
+    types: frozenset[str] = frozenset({"A", "AAAA"})
     max_ttl_s: int = 300
     min_ttl_s: int = 0
     stale_for_s: int = 86400
@@ -91,18 +88,37 @@ class Rule:
     fallback: tuple[Address, ...] = ()
 
 
+NAMES_KEPT = 999
+"""Names of a group beside the first one that can be shown without a look at all names."""
+
+
+class Group(NamedTuple):
+    """A rule object, the first of its names, up to `NAMES_KEPT` others, and how many there are in all."""
+
+    rule: Rule
+    first: bytes
+    others: tuple[bytes, ...]
+    size: int
+
+
 class Rules(dict[bytes, Rule]):
     """The rule of each flagged name. It must not change once it is part of the settings."""
 
     @cached_property
-    def groups(self) -> tuple[tuple[Rule, bytes, int], ...]:
-        """Each rule object with the first of its names and their number; worked out once, which takes a while."""
-        counts = Counter(map(id, self.values()))
-        first: dict[int, tuple[Rule, bytes, int]] = {}
-        for name, rule in self.items():
-            if id(rule) not in first:
-                first[id(rule)] = rule, name, counts[id(rule)]
-        return tuple(first.values())
+    def groups(self) -> tuple[Group, ...]:
+        """The names by their rules; worked out once, which takes a while."""
+        first: dict[int, tuple[Rule, bytes]] = {}
+        others: dict[int, list[bytes]] = {}
+        sizes: dict[int, int] = {}
+        for name, rule in self.items():  # a loop, not `Counter`: no other thread could run while that counts a million
+            key = id(rule)
+            if key not in sizes:
+                first[key], sizes[key] = (rule, name), 1
+                continue
+            sizes[key] += 1
+            if len(more := others.setdefault(key, [])) < NAMES_KEPT:
+                more.append(name)
+        return tuple(Group(rule, name, tuple(others.get(key, ())), sizes[key]) for key, (rule, name) in first.items())
 
 
 def _as_rules(rules: Mapping[bytes, Rule]) -> Rules:

@@ -13,9 +13,7 @@ from math import ceil
 from pathlib import Path
 from typing import TypeVar
 
-from cattrs.errors import IterableValidationError, IterableValidationNote
-
-from flatproxy.config.problems import Refusal, kind_of, quoted
+from flatproxy.config.problems import ItemRefusals, Refusal, kind_of, quoted
 from flatproxy.config.settings import Endpoint
 
 T = TypeVar("T")
@@ -51,7 +49,7 @@ def flag(value: object) -> bool:
     return value
 
 
-def count(low: int, high: int, example: str) -> Reader[int]:
+def whole_number(low: int, high: int, example: str) -> Reader[int]:
     """Return a reader of a whole number from `low` to `high`."""
 
     def read(value: object) -> int:
@@ -134,7 +132,7 @@ def parse_duration(duration: str) -> Fraction | None:
     return Fraction(found[1]) * _UNIT_S[found[2]] if found else None
 
 
-def each(read: Reader[T], *, example: str, empty: str = "") -> Reader[tuple[T, ...]]:
+def array(read: Reader[T], *, example: str, empty: str = "") -> Reader[tuple[T, ...]]:
     """Return a reader of an array without duplicates; `empty` is said of one without items, where it must have some."""
 
     def read_all(value: object) -> tuple[T, ...]:
@@ -149,19 +147,18 @@ def each(read: Reader[T], *, example: str, empty: str = "") -> Reader[tuple[T, .
             raise Refusal(empty, example)
         items: list[T] = []
         first: dict[T, int] = {}
-        refusals: list[Refusal] = []
+        refusals: list[tuple[int, Refusal]] = []
         for index, item in enumerate(value):
             result = _try(read, item)
             # Several listeners may have port 0: each gets a port of its own.
             if not isinstance(result, Refusal) and first.setdefault(result, index) != index and not _any_port(result):
                 result = Refusal(f"the same as item [{first[result]}]", "each only once: leave this one out")
             if isinstance(result, Refusal):
-                result.add_note(IterableValidationNote("", index, str))
-                refusals.append(result)
+                refusals.append((index, result))
             else:
                 items.append(result)
         if refusals:
-            raise IterableValidationError("", refusals, tuple)
+            raise ItemRefusals(refusals)
         return tuple(items)
 
     return read_all

@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Any
 import dns.name
 from attrs import frozen
 
-from flatproxy.app import App
 from flatproxy.config.settings import Access, Listen, Resolver, Rule, Settings, Upstream
 from flatproxy.demo import internet, nameserver, view
 from flatproxy.demo.internet import Internet
-from flatproxy.demo.nameserver import Nameserver
+from flatproxy.demo.nameserver import DemoNameserver
 from flatproxy.demo.screen import Screen, can_redraw
 from flatproxy.demo.serving import LOOPBACK, serve
 from flatproxy.demo.tour import Stops, Tour
 from flatproxy.errors import FlatproxyError
 from flatproxy.observe import logs
-from flatproxy.reactor import install_reactor
-from flatproxy.reload import ReloadRecord
+from flatproxy.process.app import App
+from flatproxy.process.reactor import install_reactor
+from flatproxy.process.reload import ReloadRecord
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
@@ -96,7 +96,6 @@ def main(*, once: bool) -> int:
     notes = Notes(aloud=not (can_redraw(sys.stdout) and sys.stderr.isatty()) or once)
     logs.setup("json", notes)
     reactor = install_reactor()
-    loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop  # noqa: SLF001 - Twisted names no other way to the loop
     codes: list[int] = []
 
     async def play() -> None:
@@ -111,6 +110,7 @@ def main(*, once: bool) -> int:
             reactor.stop()
 
     def begin() -> None:
+        loop = asyncio.get_running_loop()
         task = loop.create_task(play())
         for number in (SIGINT, SIGTERM):
             # Not the loop's own, which only Unix has.
@@ -134,12 +134,12 @@ async def _play(reactor: Any, notes: Notes, scene: Callable[[Stage], Awaitable[i
     """Set everything up, play the scene, and clear everything away, whatever happens."""
     async with AsyncExitStack() as stack:
         outside = Internet(ttl_s=TOUR_TTL_S) if scene is _tour else Internet()
-        behind = await serve(Nameserver())
+        behind = await serve(DemoNameserver())
         stack.push_async_callback(behind.close)
         resolver = await serve(outside)
         stack.push_async_callback(resolver.close)
-        app = App(settings_for(behind.endpoint, resolver.endpoint), reactor, ReloadRecord("demo", at=time()))
-        app.start()
+        app = App(reactor, ReloadRecord("demo", at=time()))
+        app.start(settings_for(behind.endpoint, resolver.endpoint))
         stack.push_async_callback(app.stop)
         await _until_ready(app)
         return await scene(Stage(app=app, nameserver=behind.endpoint, internet=outside, notes=notes))

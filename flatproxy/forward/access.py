@@ -1,25 +1,14 @@
-"""Client networks: is this address in the list? Nothing here knows what the list is for.
-
-A host is its address's 4 or 16 octets everywhere on the road: that is what the kernel gives.
-"""
+"""Client networks: is this host in the list? Nothing here knows what the list is for."""
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from ipaddress import IPv4Network, IPv6Network
 
-MEMO_SIZE = 131_072
-
-
-def octets_of(host: str) -> bytes:
-    """Return the octets of an address in text form."""
-    if ":" in host:
-        return socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
-    return socket.inet_aton(host)
+KNOWN_HOSTS = 131_072
 
 
 class Networks:
@@ -42,7 +31,7 @@ class Networks:
     def __contains__(self, host: bytes) -> bool:
         known = self.known.get(host)
         if known is None:
-            if len(self.known) >= MEMO_SIZE:
+            if len(self.known) >= KNOWN_HOSTS:
                 self.known.clear()
             known = self.known[host] = self._look_up(host)
         return known

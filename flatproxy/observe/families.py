@@ -129,14 +129,11 @@ ADDRESS_CHANGE = Family(
 CHAIN_LENGTH = Family("gauge", "chain_length", "Names passed on the way to the addresses, the target counted.", _NAME)
 RESOLUTIONS = Family("counter", "resolutions", "Finished resolutions by outcome.", (*_NAME, "outcome"))
 
-WORKERS = Family("gauge", "workers", "Processes that take packets now.")
-WORKER_RESTARTS = Family("counter", "worker_restarts", "Processes started in the place of one that had ended.")
-WORKER_QUERIES = Family("counter", "worker_queries", "Queries from clients by the process that took them.", ("worker",))
-WORKER_CPU = Family(
-    "counter", "worker_cpu_seconds", "Processor time used by each process that takes packets.", ("worker",)
-)
 
 ZONE_SIGNED = Family("gauge", "zone_signed", "A served zone that is signed with DNSSEC; always 1.", ("zone",))
+ADDRESSES_CUT = Family(
+    "gauge", "addresses_cut", "Addresses of targets left out of answers, a target having more than 2000 of a type."
+)
 STATE_ERRORS = Family("counter", "state_errors", "Failed reads and writes of the state file.")
 RELOAD_SUCCESS = Family(
     "gauge", "config_reload_success", "Whether the last loading of the configuration worked: 1 or 0."

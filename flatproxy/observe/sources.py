@@ -138,7 +138,7 @@ class NameStatus(Protocol):
 
     @property
     def rdtype(self) -> str:
-        """`A` or `AAAA`."""
+        """The type as text, like `A`."""
 
     @property
     def rung(self) -> str:
@@ -161,8 +161,8 @@ class NameStatus(Protocol):
         """Seconds until the answer may no longer be served stale (RFC 8767 section 5); None where there is none."""
 
     @property
-    def addresses(self) -> Sequence[str]:
-        """The addresses that are served now."""
+    def rdatas(self) -> Sequence[str]:
+        """The rdatas that are served now, in text: addresses for `A` and `AAAA`."""
 
     @property
     def changed_at(self) -> float | None:
@@ -175,26 +175,6 @@ class NameStatus(Protocol):
     @property
     def outcomes(self) -> Mapping[str, int]:
         """Finished resolutions by outcome since the start."""
-
-
-class Worker(Protocol):
-    """One process that takes packets."""
-
-    @property
-    def number(self) -> int:
-        """Its place, from 1 on; who replaces it has the same."""
-
-    @property
-    def serving(self) -> bool:
-        """Whether it takes packets now."""
-
-    @property
-    def queries(self) -> int:
-        """Queries that it and those before it have taken since the start."""
-
-    @property
-    def cpu_s(self) -> float:
-        """Processor seconds that it and those before it have used."""
 
 
 class Reload(Protocol):
@@ -217,17 +197,19 @@ class Reload(Protocol):
 class Sources:
     """Where a scrape reads. What a reload may replace is a callable, asked anew for each scrape.
 
-    `statuses` takes the monotonic time in seconds. `state_errors` gives failed reads and writes of the state file
-    since the start (0 where there is none), `signed_zones` the served zones found signed with DNSSEC,
-    `worker_restarts` the workers that took the place of another.
+    `statuses` and `not_fresh` take the monotonic time in seconds; `not_fresh` gives some of the names on other rungs,
+    the longest there first, and costs what is taken of it. `names_by_rung` counts all. `addresses_cut` gives how many
+    addresses are left out of answers now, `state_errors` failed reads and writes of the state file since the start (0
+    where there is none), `signed_zones` the served zones found signed with DNSSEC.
     """
 
     traffic: Traffic
     servers: Callable[[], Iterable[Server]]
+    names_by_rung: Callable[[], Mapping[str, int]]
     statuses: Callable[[float], Iterable[NameStatus]]
+    not_fresh: Callable[[float], Iterable[NameStatus]]
     resolve_latency: Buckets
+    addresses_cut: Callable[[], int]
     state_errors: Callable[[], int]
     signed_zones: Callable[[], Iterable[str]]
     reload: Callable[[], Reload]
-    workers: Callable[[], Iterable[Worker]]
-    worker_restarts: Callable[[], int]

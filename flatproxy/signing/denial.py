@@ -17,14 +17,12 @@ from dns.rdtypes.ANY.NSEC3 import NSEC3
 
 from flatproxy.errors import WireError
 from flatproxy.wire.peek import MAX_NAME
+from flatproxy.wire.types import TYPE_NSEC, TYPE_RRSIG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import dns.message
-
-TYPE_NSEC = 47
-TYPE_RRSIG = 46
 
 _FIRST_BELOW = b"\1\0"
 """The label of one zero octet: no name sorts between a name and this label in front of it (RFC 4034 section 6.1)."""

@@ -63,7 +63,7 @@ def sign(
     if not rdatas:
         raise WireError("an RRset without a record cannot be signed")
     owner = owner.lower()
-    ancestors = names.suffixes(owner)
+    ancestors = _ancestors(owner)
     labels = len(ancestors) - 1 - owner.startswith(b"\1*")
     inception = int(now) - BACKDATED_S
     expiration = int(now) + VALID_S
@@ -77,6 +77,14 @@ def sign(
         head = _RRSIG.pack(rdtype, key.algorithm, labels, ttl_s, *times, key.tag) + key.zone
         made.append(head + key.private.sign(head + rrset))
     return Signatures(rdatas=tuple(made), ttl_s=ttl_s, inception=inception, expiration=expiration)
+
+
+def _ancestors(name: bytes) -> list[bytes]:
+    """Return a name and every name above it, the root last."""
+    found = [name]
+    while found[-1] != names.ROOT:
+        found.append(names.parent(found[-1]))
+    return found
 
 
 def _canonical(rdtype: int, rdatas: Iterable[bytes]) -> set[bytes]:

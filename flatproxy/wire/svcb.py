@@ -17,8 +17,6 @@ from flatproxy.wire.peek import MAX_NAME, skip_name
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-TYPE_SVCB = 64
-TYPE_HTTPS = 65
 MAX_ALIASES = 8
 """AliasMode records that may follow one another."""
 

@@ -21,14 +21,15 @@ from twisted.protocols.basic import Int16StringReceiver
 from flatproxy.config.load import to_settings
 from flatproxy.config.settings import Rule
 from flatproxy.errors import ChainError, ConfigError, WireError
-from flatproxy.flatten import answers, store
 from flatproxy.flatten.chain import MAX_HOPS, Chain
-from flatproxy.flatten.ladder import Resolution
 from flatproxy.flatten.scope import ConfiguredScope
+from flatproxy.flatten.stores import sqlite as store
 from flatproxy.forward.access import Networks
 from flatproxy.forward.policy import DROP, FLATTEN, Policy
-from flatproxy.forward.upstreams import Upstreams
+from flatproxy.table.ladder import Resolution
+from flatproxy.table.table import Table
 from flatproxy.wire import edns, landing, names, peek, proxy, reply
+from flatproxy.wire.types import TYPE_A
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,24 +39,18 @@ TARGET = b"\x02lb\x07example\x03net\x00"
 RULE = Rule(target=TARGET)
 
 
-class _NoZones:
-    def soa(self, name: bytes) -> bytes | None:  # noqa: ARG002 - as the real one
-        return None
-
-
-def _table() -> answers.Table:
-    def target_for(name: bytes, rdtype: int) -> answers.Target:
-        rdata = b"\xc6\x33\x64\x01" if rdtype == peek.TYPE_A else b"\x20\x01\x0d\xb8" + bytes(12)
+def _table() -> Table:
+    table = Table()
+    for target in table.adopt({FLAGGED: RULE}, 0.0, 0.0).new:
+        rdata = b"\xc6\x33\x64\x01" if target.rdtype == TYPE_A else b"\x20\x01\x0d\xb8" + bytes(12)
         resolution = Resolution(rdatas=(rdata,), ttl_s=60, names=("lb.example.net",), resolved_at=0.0)
-        return answers.Target(name, rdtype, cold_until=0.0, resolution=resolution)
-
-    return answers.build({FLAGGED: RULE}, target_for, _NoZones())
+        target.settle(resolution, "addresses", 0.0)
+    return table
 
 
 _TABLE = _table()
 _NOBODY = Networks(())
 _POLICY = Policy(
-    upstreams=object.__new__(Upstreams),
     zones=frozenset({FLAGGED}),
     query=_NOBODY,
     transfer=_NOBODY,
@@ -114,7 +109,7 @@ def landings(data: bytes) -> None:
     found = landing.find(data, lambda name: name == FLAGGED)
     if found is not None and may_land:
         soa = FLAGGED + b"\0\x06\0\1\0\0\0\x3c\0\x16" + b"\0\0" + bytes(20)
-        for rdatas in ((), (b"\xc6\x33\x64\x01",) if found.rdtype == peek.TYPE_A else (bytes(16),)):
+        for rdatas in ((), (b"\xc6\x33\x64\x01",) if found.rdtype == TYPE_A else (bytes(16),)):
             again = landing.find(data, lambda name: name == FLAGGED)
             assert again is not None
             made = landing.rewrite(again, 60, rdatas, soa, 1232)
@@ -133,7 +128,7 @@ def chain(data: bytes) -> None:
         if not size:
             continue
         try:
-            walk.told(dns.message.from_wire(message))
+            walk.receive(dns.message.from_wire(message))
         except (dns.exception.DNSException, ValueError):
             continue
         except ChainError:
@@ -163,7 +158,7 @@ def configuration(data: bytes) -> None:
 def state(data: bytes) -> None:
     """A state file: rows, or an error that the store counts; then it can be written again."""
     with tempfile.TemporaryDirectory() as folder:
-        kept = store.Store(Path(folder) / "answers.sqlite")
+        kept = store.SqliteStore(Path(folder) / "answers.sqlite")
         kept.path.write_bytes(data)
         rows = kept.load()
         for row in rows:
@@ -181,7 +176,7 @@ def proxy_header(data: bytes) -> None:
     except WireError:
         return
     assert proxy.FIXED <= start <= len(data)
-    assert client is None or client[0]
+    assert client is None or len(client) in (6, 18)
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {

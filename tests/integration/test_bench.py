@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench import growth, safety, servers, tables, workers
+from bench import growth, safety, servers, tables
 from bench.verdicts import TARGETS
 from bench.works import WORKS
-
-from .harness.child import program
+from tests.support.child import program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,9 +89,3 @@ def test_safety() -> None:
     lines = tables.safety({"cases": measured}).splitlines()
     assert len(lines) == 2 + len(measured)
     assert [line.count(f"1.00 {tables.TIMES}") for line in lines[2:] if line.startswith("| plain")] == [2, 2, 2]
-
-
-def test_workers() -> None:
-    measured = workers.measure(1, 0.2)
-    assert all(figures["qps"] > 0 for counts in measured.values() for figures in counts.values())
-    assert len(tables.workers({"works": measured}).splitlines()) == 2 + 2 * len(workers.WORKS)

@@ -1,0 +1,127 @@
+"""Many questions, a bounded number of them under way: who is asked, how often, and when asking is given up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+import dns.flags
+import dns.message
+from attrs import define, field
+
+from flatproxy.flatten.resolvers.plain import PAYLOAD, Servers, exchange
+from flatproxy.wire import proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    import dns.name
+    import dns.rdatatype
+
+    from flatproxy.config.settings import Endpoint, Settings
+
+T = TypeVar("T")
+
+CONCURRENT = 32
+
+
+@define(eq=False)
+class Bounded:
+    """Servers that share a number of slots with everybody else's questions. One of these for each walk: see `asked`."""
+
+    servers: Servers
+    slots: asyncio.Semaphore
+
+    @property
+    def asked(self) -> Endpoint | None:
+        """Who answered last."""
+        return self.servers.asked
+
+    async def ask(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
+        """Return the response; raises `UpstreamTimeout` or `ChainError`."""
+        async with self.slots:
+            return await self.servers.ask(name, rdtype)
+
+
+@define(eq=False)
+class Asking:
+    """Who asks: the timeouts of a configuration, and slots for `CONCURRENT` questions at once."""
+
+    settings: Settings
+    slots: asyncio.Semaphore = field(factory=lambda: asyncio.Semaphore(CONCURRENT))
+
+    @property
+    def _header(self) -> bytes:
+        return proxy.LOCAL if self.settings.upstream.proxy_protocol else b""
+
+    def upstream(self, endpoints: Sequence[Endpoint] | None = None) -> Bounded:
+        """Return the nameservers, all of them or these."""
+        upstream = self.settings.upstream
+        some = upstream.servers if endpoints is None else endpoints
+        return Bounded(Servers(some, upstream.timeout_s, recursion=False, header=self._header), self.slots)
+
+    def resolvers(self, endpoints: Sequence[Endpoint]) -> Bounded:
+        """Return these resolvers."""
+        return Bounded(Servers(endpoints, self.settings.resolver.timeout_s, recursion=True), self.slots)
+
+    async def nameserver(
+        self,
+        endpoint: Endpoint,
+        name: dns.name.Name,
+        rdtype: dns.rdatatype.RdataType,
+        *,
+        recursion: bool = False,
+        tcp: bool | None = None,
+    ) -> dns.message.Message:
+        """Return the response of one nameserver, see `exchange`."""
+        query = _query(name, rdtype, recursion=recursion)
+        timeout_s = self.settings.upstream.timeout_s
+        async with self.slots:
+            return await exchange(query, endpoint, timeout_s, tcp=tcp, header=self._header)
+
+    async def resolver(
+        self, endpoint: Endpoint, name: dns.name.Name, rdtype: dns.rdatatype.RdataType
+    ) -> dns.message.Message:
+        """Return the response of one resolver, see `exchange`."""
+        async with self.slots:
+            return await exchange(_query(name, rdtype, recursion=True), endpoint, self.settings.resolver.timeout_s)
+
+
+def _query(name: dns.name.Name, rdtype: dns.rdatatype.RdataType, *, recursion: bool) -> dns.message.Message:
+    query = dns.message.make_query(name, rdtype, use_edns=0, payload=PAYLOAD)
+    if not recursion:
+        query.flags &= ~dns.flags.RD
+    return query
+
+
+async def each(items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
+    """Do the work for each item, `CONCURRENT` at once, however many there are."""
+    left = iter(items)
+
+    async def worker() -> None:
+        for item in left:
+            await work(item)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CONCURRENT):
+            group.create_task(worker())
+
+
+@define
+class Patience:
+    """When to stop asking servers that do not answer: thousands of timeouts in a row tell no more than a few."""
+
+    limit: int = 2 * CONCURRENT
+    silent: int = 0
+    skipped: int = 0
+    """Items that were not asked about."""
+
+    def is_over(self) -> bool:
+        """Tell whether to skip the next item, which is counted then."""
+        over = self.silent >= self.limit
+        self.skipped += over
+        return over
+
+    def note(self, *, answered: bool) -> None:
+        """Take the outcome of one item."""
+        self.silent = 0 if answered else self.silent + 1

@@ -1,0 +1,66 @@
+"""`flatproxy check`: probe all that a configuration names, and gather what is found."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+from typing import TYPE_CHECKING
+
+from flatproxy.diagnose import findings
+from flatproxy.diagnose.asking import Asking
+from flatproxy.diagnose.findings import Report
+from flatproxy.diagnose.flagged import FlaggedNames
+from flatproxy.diagnose.nameservers import Nameservers
+from flatproxy.diagnose.pointers import Pointers
+from flatproxy.diagnose.resolvers import Resolvers
+from flatproxy.diagnose.targets import Targets
+from flatproxy.flatten.stores import sqlite as store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flatproxy.config.settings import Settings, State
+    from flatproxy.diagnose.findings import Finding
+
+_NUMBER = re.compile(r"(\d+)")
+
+
+async def check(settings: Settings, file: str) -> Report:
+    """Return what is found; what goes wrong on the way is among it."""
+    asking = Asking(settings)
+    nameservers = Nameservers(settings, asking)
+    resolvers = Resolvers(settings, asking)
+    resolvers.gather()
+    await asyncio.gather(nameservers.probe(), resolvers.probe())
+    flagged = FlaggedNames(settings, asking, nameservers.usable)
+    targets = Targets(settings, asking, resolvers.endpoints, nameservers.usable)
+    await asyncio.gather(flagged.probe(), targets.probe())
+    pointers = Pointers(settings, flagged.apexes, lambda: asking.upstream(nameservers.usable))
+    if nameservers.usable:
+        await pointers.probe()
+    found = [*nameservers.found, *resolvers.found, *targets.found, *flagged.found, *pointers.found]
+    if settings.state is not None:
+        found += about_state(settings.state)
+    return Report(file=file, findings=tuple(sorted(found, key=_order)), targets=tuple(targets.reports()))
+
+
+def _order(finding: Finding) -> tuple[int, list[str | int]]:
+    """Return a key that sorts by severity, then by place, `servers[2]` before `servers[10]`."""
+    parts = _NUMBER.split(finding.key)
+    return finding.severity, [int(part) if index % 2 else part for index, part in enumerate(parts)]
+
+
+def about_state(state: State) -> Iterator[Finding]:
+    """Yield what is wrong with the state file as this user sees it."""
+    if not state.path.parent.is_dir():
+        what = "its directory does not exist: answers are lost when flatproxy stops"
+        do = f"make the directory {state.path.parent}, writable for the user that runs flatproxy"
+        yield findings.warning("state.path", str(state.path), what, do)
+        return
+    try:
+        store.read(state.path)
+    except (sqlite3.Error, OSError, ValueError, TypeError) as error:
+        what = f"cannot be read: {error}"
+        do = "let the user that runs flatproxy read and write it; a damaged file may be deleted, it is written anew"
+        yield findings.warning("state.path", str(state.path), what, do)

@@ -1,0 +1,177 @@
+"""Which answer a flagged name would get now, and why: the ladder, applied to what a walk found and a file keeps."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, frozen
+
+from flatproxy.flatten.stores import sqlite as store
+from flatproxy.table.ladder import Resolution, Rung, lifetime_s, stale_until, step
+from flatproxy.wire import types
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flatproxy.config.settings import Rule, State
+    from flatproxy.diagnose.traces import Walk
+    from flatproxy.flatten.stores.store import Row
+    from flatproxy.table.ladder import Step
+
+SERVFAIL = "servfail"
+
+
+@frozen
+class Limit:
+    """The TTL of an answer at its freshest, and what set it: `chain`, `max_ttl` or `min_ttl`."""
+
+    ttl_s: int
+    by: str
+
+
+def limit_of(walk: Walk, rule: Rule) -> Limit | None:
+    """Return the TTL of what a walk found, None where it found nothing."""
+    if walk.found is None:
+        return None
+    chain_s = walk.found.ttl_s
+    ttl_s = lifetime_s(chain_s, rule)
+    return Limit(ttl_s, "chain" if ttl_s == chain_s else "max_ttl" if ttl_s < chain_s else "min_ttl")
+
+
+@frozen(kw_only=True)
+class OwnAnswer:
+    """The nameserver's own answer for a name and type, as text; `aliases` are the names (wire form) on its way."""
+
+    rdtype: str
+    server: str = ""
+    rcode: str = ""
+    records: tuple[str, ...] = ()
+    aliases: tuple[bytes, ...] = ()
+    error: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "type": self.rdtype,
+            "server": self.server or None,
+            "rcode": self.rcode or None,
+            "records": list(self.records),
+            "error": self.error,
+        }
+
+
+@frozen(kw_only=True)
+class Prospect:
+    """What clients get: the rung in lower case, `SERVFAIL` where no rung holds; the TTL in seconds; and why."""
+
+    rung: str
+    addresses: tuple[str, ...] = ()
+    ttl_s: int | None = None
+    age_s: float | None = None
+    why: str
+    own: OwnAnswer | None = None
+
+    def with_own(self, own: OwnAnswer) -> Prospect:
+        """Return the last rung with the nameserver's answer on it, or without any where it gave none."""
+        if own.error is None:
+            return evolve(self, own=own)
+        return evolve(self, rung=SERVFAIL, own=own, why=f"{self.why}, and no nameserver answers: {own.error}")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "rung": self.rung,
+            "addresses": list(self.addresses),
+            "ttl": self.ttl_s,
+            "age": self.age_s,
+            "why": self.why,
+            "nameserver": self.own.as_json() if self.own is not None else None,
+        }
+
+
+@frozen(kw_only=True)
+class Earlier:
+    """What is kept of one target and type; without a resolution, `lack` says why there is none."""
+
+    resolution: Resolution | None = None
+    lack: str = ""
+
+
+@frozen(kw_only=True)
+class Kept:
+    """What the state file holds. `lack` says why there is nothing to look up."""
+
+    rows: Mapping[tuple[bytes, int], Row]
+    lack: str = ""
+
+    def of(self, target: bytes, rdtype: int, now: float, wall: float) -> Earlier:
+        """Return what is kept of a target, on the monotonic clock."""
+        row = self.rows.get((target, rdtype))
+        if row is None:
+            return Earlier(lack=self.lack or "the state file has no answer for it")
+        return Earlier(resolution=row.resolution(now, wall))
+
+
+def kept_in(state: State | None) -> Kept:
+    """Return what the state file holds."""
+    if state is None:
+        return Kept(
+            rows={}, lack="without [state] no earlier answer is seen from here (a running flatproxy may have one)"
+        )
+    try:
+        rows = store.read(state.path)
+    except (sqlite3.Error, OSError, ValueError, TypeError) as error:
+        return Kept(rows={}, lack=f"the state file cannot be read: {error}")
+    return Kept(rows={(row.target, row.rdtype): row for row in rows})
+
+
+def answer_now(walk: Walk, earlier: Earlier, rule: Rule, rdtype: int, now: float) -> Prospect:
+    """Return the answer at `now` (monotonic seconds), the nameserver's own not yet looked up."""
+    resolution = earlier.resolution
+    if walk.found is not None:
+        found = walk.found
+        resolution = Resolution(rdatas=found.rdatas, ttl_s=found.ttl_s, names=found.names, resolved_at=now)
+    current = step(resolution, rule, rdtype, now)
+    served = resolution if current.rung in (Rung.FRESH, Rung.STALE) else None
+    return Prospect(
+        rung=current.rung.name.lower(),
+        addresses=tuple(types.rdata_texts(rdtype, current.rdatas)),
+        ttl_s=current.ttl_s if current.rung is not Rung.UPSTREAM else None,
+        age_s=now - served.resolved_at if served is not None else None,
+        why=_why(walk, earlier, rule, current, now),
+    )
+
+
+def _why(walk: Walk, earlier: Earlier, rule: Rule, current: Step, now: float) -> str:
+    if walk.found is not None:
+        return {
+            "addresses": "the target resolves now",
+            "nodata": "the target has no address of this type, which is an answer too",
+            "nxdomain": "the target does not exist, which is told as having no address: the flagged name does exist",
+        }[walk.found.outcome]
+    known = earlier.resolution
+    failed = "the target cannot be resolved now"
+    if known is None:
+        why = f"{failed}, and {earlier.lack}"
+    elif current.rung is Rung.FRESH:
+        why = f"{failed}, but the state file's answer, {duration(now - known.resolved_at)} old, is within its TTL"
+    elif current.rung is Rung.STALE:
+        left = duration(stale_until(known, rule) - now)
+        why = f"{failed}: the state file's answer, {duration(now - known.resolved_at)} old, holds for another {left}"
+    else:
+        why = f"{failed}, and the state file's answer is too old: {duration(now - known.resolved_at)}"
+    if current.rung is Rung.UPSTREAM:
+        why += "; there is no fallback"
+    return why
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in the two largest units that they fill: `1 d 3 h`, `45 s`."""
+    left = max(int(seconds), 0)
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        if left >= size or (unit == "s" and not parts):
+            parts.append(f"{left // size} {unit}")
+            left %= size
+    return " ".join(parts[:2])

@@ -1,0 +1,173 @@
+"""Resolves every target once for each type that it is used for, and judges what comes of it."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import dns.rdatatype
+from attrs import define, field
+
+from flatproxy.diagnose import findings
+from flatproxy.diagnose.asking import Patience, each
+from flatproxy.diagnose.findings import TargetReport
+from flatproxy.diagnose.flagged import key_of
+from flatproxy.diagnose.text import count, some
+from flatproxy.diagnose.traces import follow
+from flatproxy.errors import ChainLoop
+from flatproxy.flatten.scope import ConfiguredScope
+from flatproxy.table.ladder import MIN_FRESH_S, lifetime_s
+from flatproxy.wire import names, types
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from flatproxy.config.settings import Endpoint, Rule, Settings
+    from flatproxy.diagnose.asking import Asking
+    from flatproxy.diagnose.findings import Finding
+    from flatproxy.diagnose.traces import Walk
+_SHOWN = 4
+
+
+@define
+class Use:
+    """A rule and the flagged names that share it."""
+
+    rule: Rule
+    names: list[bytes] = field(factory=list)
+
+    @property
+    def key(self) -> str:
+        """The key path of the target under the first of the names."""
+        return f"{key_of(self.names[0])}.target"
+
+    @property
+    def value(self) -> str:
+        """The target, with how many names have it."""
+        others = len(self.names) - 1
+        return names.to_text(self.rule.target) + (f", also for {count(others, 'more name')}" if others else "")
+
+
+def uses_of(settings: Settings) -> list[Use]:
+    """Return the rules in use, each with its names, in the configuration's order."""
+    uses: dict[Rule, Use] = {}
+    for name, rule in settings.flatten.items():
+        uses.setdefault(rule, Use(rule)).names.append(name)
+    return list(uses.values())
+
+
+def judge(use: Use, walks: Sequence[Walk]) -> Iterator[Finding]:
+    """Yield what is to be said of a target that is used so; `walks` are those for the types of the rule."""
+    loops = [walk for walk in walks if isinstance(walk.error, ChainLoop)]
+    failed = [walk for walk in walks if walk.error is not None and walk not in loops]
+    if loops:
+        what = f"the chain is a loop: {loops[0].error}"
+        do = "write a target whose chain ends at addresses, or correct the CNAME records in it"
+        yield findings.error(use.key, use.value, what, do)
+    elif not any(walk.addresses for walk in walks):
+        yield findings.error(use.key, use.value, *_nothing(use, walks, failed))
+    else:
+        for walk in failed:
+            what = f"{walk.rdtype} cannot be resolved: {walk.reason}"
+            do = f'ask its owner; if it has no {walk.rdtype} at all, types without "{walk.rdtype}" leaves these alone'
+            yield findings.warning(use.key, use.value, what, do)
+    yield from _about_addresses(use, walks)
+
+
+def _nothing(use: Use, walks: Sequence[Walk], failed: Sequence[Walk]) -> tuple[str, str]:
+    """Say that, and why, no walk has found an address, and what to do."""
+    if not failed:
+        what = "the target does not exist" if walks[0].outcome == "nxdomain" else "the target has no address"
+        types = " or ".join(walk.rdtype for walk in walks)
+        return f"{what}: no {types} record; clients are told so", "correct the target's name, or ask its owner"
+    reasons = list(dict.fromkeys(walk.reason for walk in failed))
+    then = "fallback" if use.rule.fallback else "what the nameserver has at the name"
+    what = f"the target cannot be resolved: {'; '.join(reasons)}. Clients get {then}"
+    return (
+        what,
+        "see with dig, at the servers of [resolver], where its chain breaks; correct the target or ask its owner",
+    )
+
+
+def _about_addresses(use: Use, walks: Sequence[Walk]) -> Iterator[Finding]:
+    with_addresses = [walk for walk in walks if types.has_addresses(types.number_of(walk.rdtype))]
+    addresses = [address for walk in with_addresses for address in walk.addresses]
+    private = [address for address in addresses if ip_address(address).is_private]
+    if private:
+        what = f"addresses that cannot be reached from everywhere: {some(private, _SHOWN)}"
+        do = "fine where all clients are inside; otherwise write a target with public addresses"
+        yield findings.warning(use.key, use.value, what, do)
+    unlasting = [
+        walk.rdtype for walk in walks if walk.found and walk.addresses and not lifetime_s(walk.found.ttl_s, use.rule)
+    ]
+    if unlasting:
+        what = f"{' and '.join(unlasting)} has a TTL of 0: asked for every second, answered for {MIN_FRESH_S:g} s"
+        yield findings.info(use.key, use.value, what, 'a min_ttl, like "5s", asks less often')
+
+
+def about_fallback(use: Use) -> Iterator[Finding]:
+    """Yield what is to be said of fallback addresses."""
+    private = [str(address) for address in use.rule.fallback if address.is_private]
+    if private:
+        what = f"addresses that cannot be reached from everywhere: {some(private, _SHOWN)}"
+        do = "write addresses that your clients reach; those of examples (192.0.2.0/24, 2001:db8::/32) reach nobody"
+        yield findings.warning(f"{key_of(use.names[0])}.fallback", "", what, do)
+
+
+@define
+class Targets:
+    """The walks, and what they found."""
+
+    settings: Settings
+    asking: Asking
+    resolvers: Sequence[Endpoint]
+    upstream: Sequence[Endpoint]
+    found: list[Finding] = field(factory=list)
+    _walks: dict[tuple[bytes, str], Walk] = field(factory=dict)
+    _patience: Patience = field(factory=Patience)
+
+    async def probe(self) -> None:
+        """Resolve every target."""
+        uses = uses_of(self.settings)
+        questions = dict.fromkeys((use.rule.target, rdtype) for use in uses for rdtype in sorted(use.rule.types))
+        await each(questions, self._walk)
+        for use in uses:
+            walks = self._of(use.rule.target, use.rule.types)
+            if len(walks) == len(use.rule.types):
+                self.found += judge(use, walks)
+            self.found += about_fallback(use)
+        if self._patience.skipped:
+            what = f"{self._patience.silent} in a row could not be resolved: {self._patience.skipped} were not tried"
+            do = "see what [resolver] servers answer, then check again"
+            self.found.append(findings.error("resolver.servers", "", what, do))
+
+    async def _walk(self, question: tuple[bytes, str]) -> None:
+        target, rdtype = question
+        if self._patience.is_over():
+            return
+        settings = self.settings
+        walk = await follow(
+            target,
+            dns.rdatatype.from_text(rdtype),
+            ConfiguredScope(settings.flatten, frozenset(settings.access.zones)),
+            self.asking.resolvers(self.resolvers),
+            self.asking.upstream(self.upstream),
+        )
+        self._patience.note(answered=not walk.silent)
+        self._walks[question] = walk
+
+    def _of(self, target: bytes, types: Iterable[str]) -> list[Walk]:
+        found = [self._walks.get((target, rdtype)) for rdtype in sorted(types)]
+        return [walk for walk in found if walk is not None]
+
+    def reports(self) -> Iterator[TargetReport]:
+        """Yield each target once, with all its names and walks."""
+        uses: dict[bytes, list[Use]] = {}
+        for use in uses_of(self.settings):
+            uses.setdefault(use.rule.target, []).append(use)
+        for target, its in uses.items():
+            yield TargetReport(
+                target=names.to_text(target),
+                names=tuple(names.to_text(name) for use in its for name in use.names),
+                walks=tuple(self._of(target, {rdtype for use in its for rdtype in use.rule.types})),
+            )

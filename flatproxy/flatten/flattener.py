@@ -1,0 +1,137 @@
+"""The flattening half put together: targets are resolved, zones asked about, and the table is kept.
+
+No packet of a client passes here.
+"""
+
+from __future__ import annotations
+
+from time import monotonic, time
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from flatproxy.flatten.refresher import Refresher
+from flatproxy.flatten.resolvers.plain import Servers, expand
+from flatproxy.flatten.scope import ConfiguredScope
+from flatproxy.flatten.stores.sqlite import SqliteStore
+from flatproxy.flatten.stores.store import Row
+from flatproxy.flatten.zone_probes import ZoneProbes
+from flatproxy.table.changes import Settled
+from flatproxy.wire import proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from flatproxy.config.settings import Settings
+    from flatproxy.counts import BucketTable
+    from flatproxy.flatten.stores.store import Store
+    from flatproxy.table.changes import Change
+    from flatproxy.table.table import Table
+
+
+@frozen(kw_only=True)
+class _Prepared:
+    """What comes into force next."""
+
+    settings: Settings
+    resolvers: Servers
+    upstream: Servers
+    store: Store | None
+
+
+class Flattener:
+    """From `start` to `stop`; `parts` yields what is to be done many times a second.
+
+    `serve_packets` is called between two pieces of work: packets come first.
+    """
+
+    def __init__(self, table: Table, serve_packets: Callable[[], None]) -> None:
+        self._table = table
+        self._serve_packets = serve_packets
+        self._settings: Settings | None = None
+        self._prepared: _Prepared | None = None
+        self._store: Store | None = None
+        nobody = Servers((), 0.0, recursion=False)
+        self._zone_probes = ZoneProbes(nobody, table.zones, rest=serve_packets)
+        self._refresher = Refresher(
+            table=table,
+            resolvers=nobody,
+            upstream=nobody,
+            scope=ConfiguredScope({}, frozenset()),
+            clock=monotonic,
+            serve_packets=serve_packets,
+        )
+
+    def prepare(self, settings: Settings) -> None:
+        """Find out who resolves; `FlatproxyError` where that cannot be read. The first store stays."""
+        resolver, upstream, rest = settings.resolver, settings.upstream, self._serve_packets
+        first = self._settings is None
+        self._prepared = _Prepared(
+            settings=settings,
+            resolvers=Servers(expand(resolver.servers), resolver.timeout_s, recursion=True, rest=rest),
+            upstream=Servers(
+                upstream.servers,
+                upstream.timeout_s,
+                recursion=False,
+                header=proxy.LOCAL if upstream.proxy_protocol else b"",
+                rest=rest,
+            ),
+            store=SqliteStore(settings.state.path) if first and settings.state else self._store,
+        )
+
+    def abort(self) -> None:
+        """Forget what was prepared."""
+        self._prepared = None
+
+    def commit(self) -> None:
+        """Go over to new settings: what is known stays, what is new is resolved as soon as there is room."""
+        assert self._prepared is not None, "nothing was prepared"
+        prepared, self._prepared = self._prepared, None
+        self._settings = settings = prepared.settings
+        self._store = prepared.store
+        self._refresher.resolvers = prepared.resolvers
+        self._refresher.upstream = self._zone_probes.upstream = prepared.upstream
+        self._refresher.scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
+        now = monotonic()
+        adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s)
+        self._refresher.follow(adopted, now)
+        self._zone_probes.cover(settings.flatten)
+
+    def start(self) -> None:
+        """Take what the state file knows."""
+        if self._store is not None:
+            now, wall = monotonic(), time()
+            for row in self._store.load():
+                target = self._table.targets.get((row.target, row.rdtype))
+                if target is not None:
+                    target.restore(row.resolution(now, wall), now)
+            self._table.feed.subscribe(self._save)
+
+    def _save(self, change: Change) -> None:
+        if isinstance(change, Settled) and self._store is not None:
+            self._store.save(Row.of(change.target, time()))
+
+    def parts(self, now: float) -> Iterator[Callable[[], None]]:
+        """Yield what is to be done now."""
+        yield lambda: self._refresher.tick(now)
+        yield lambda: self._zone_probes.tick(now)
+        store = self._store
+        if store is not None:
+            yield lambda: store.tick(now)
+
+    @property
+    def latency(self) -> BucketTable:
+        """How long resolutions took."""
+        return self._refresher.latency
+
+    @property
+    def state_errors(self) -> int:
+        """Failed reads and writes of the state file."""
+        return self._store.errors if self._store else 0
+
+    async def stop(self) -> None:
+        """End what is under way, and write what is left to write."""
+        await self._refresher.stop()
+        await self._zone_probes.stop()
+        if self._store is not None:
+            await self._store.stop()

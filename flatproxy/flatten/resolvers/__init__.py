@@ -1,0 +1,1 @@
+"""Who resolves targets, one file a kind of resolver."""

@@ -1,0 +1,179 @@
+"""Asks resolvers and the nameserver for one RRset, over UDP and, where the answer was cut, TCP.
+
+This is the one place of this half that opens sockets: dnspython's asynchronous ones, each on a port of its own and
+connected, so that the kernel tells when nobody is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING, Any, Literal
+
+import dns.asyncbackend
+import dns.asyncquery
+import dns.entropy
+import dns.exception
+import dns.flags
+import dns.inet
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.resolver
+from attrs import define
+
+from flatproxy.config.settings import Endpoint
+from flatproxy.errors import ChainBroken, ChainError, FlatproxyError, UpstreamTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import dns.name
+
+PAYLOAD = 1232
+_FINAL = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
+
+
+def system_resolvers() -> list[Endpoint]:
+    """Return the servers of the system's resolver configuration; `ChainBroken` where there is none."""
+    try:
+        resolver = dns.resolver.Resolver()
+    except dns.exception.DNSException as error:
+        raise ChainBroken(f"the system's resolver configuration cannot be used: {error}") from None
+    return [Endpoint(str(server), resolver.port) for server in resolver.nameservers]
+
+
+def expand(servers: Sequence[Endpoint | Literal["system"]]) -> list[Endpoint]:
+    """Return the servers with `"system"` replaced by what it stands for now."""
+    expanded: list[Endpoint] = []
+    for server in servers:
+        expanded += system_resolvers() if server == "system" else [server]
+    return expanded
+
+
+def is_own_address(host: str) -> bool:
+    """Tell whether this machine has the address: only then a socket can be bound to it."""
+    with socket.socket(dns.inet.af_for_address(host), socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind(dns.inet.low_level_address_tuple((host, 0)))
+        except OSError:
+            return False
+    return True
+
+
+def _no_rest() -> None:
+    """Go on at once."""
+
+
+async def exchange(
+    query: dns.message.Message,
+    endpoint: Endpoint,
+    timeout_s: float,
+    *,
+    tcp: bool | None = None,
+    header: bytes = b"",
+    rest: Callable[[], None] = _no_rest,
+) -> dns.message.Message:
+    """Return one server's response. `tcp` None means UDP, then TCP where that was cut; `header` comes before the query.
+
+    `rest` is called between two pieces of work.
+
+    Raises `UpstreamTimeout` where nothing comes in time, `ChainBroken` where nobody listens or speaks DNS.
+    """
+    query.id = dns.entropy.random_16()
+    try:
+        async with asyncio.timeout(timeout_s):
+            if not tcp:
+                response = await _over_udp(query, endpoint, header, rest)
+                if tcp is False or not response.flags & dns.flags.TC:
+                    return response
+            return await _over_tcp(query, endpoint, header)
+    except TimeoutError:
+        raise UpstreamTimeout(f"{endpoint}: no answer within {timeout_s:g} s") from None
+    except (OSError, EOFError, dns.exception.DNSException) as error:
+        raise ChainBroken(f"{endpoint}: {_reason(error)}") from None
+
+
+async def _connected(endpoint: Endpoint, kind: socket.SocketKind) -> Any:  # noqa: ANN401 - a socket of either kind
+    backend = dns.asyncbackend.get_default_backend()
+    family = dns.inet.af_for_address(endpoint.host)
+    there = (endpoint.host, endpoint.port)
+    return await backend.make_socket(family, kind, destination=there)  # type: ignore[no-untyped-call] # dnspython
+
+
+async def _over_udp(
+    query: dns.message.Message, endpoint: Endpoint, header: bytes, rest: Callable[[], None]
+) -> dns.message.Message:
+    async with await _connected(endpoint, socket.SOCK_DGRAM) as sock:
+        rest()
+        await sock.sendto(header + query.to_wire(), None, None)
+        while True:
+            wire, _there = await sock.recvfrom(65535, None)
+            rest()
+            try:
+                response = dns.message.from_wire(wire, ignore_trailing=True)
+            except dns.exception.DNSException:
+                continue  # whoever sent it: the answer may still come
+            if query.is_response(response):
+                return response
+
+
+async def _over_tcp(query: dns.message.Message, endpoint: Endpoint, header: bytes) -> dns.message.Message:
+    async with await _connected(endpoint, socket.SOCK_STREAM) as sock:
+        if header:
+            await sock.sendall(header, None)
+        return await dns.asyncquery.tcp(query, endpoint.host, sock=sock, ignore_trailing=True)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    if isinstance(error, EOFError):
+        return "closed the connection"
+    return str(error) or type(error).__name__
+
+
+@define
+class Servers:
+    """Servers in order of preference, all asked within `timeout_s` for one question."""
+
+    endpoints: Sequence[Endpoint]
+    timeout_s: float
+    recursion: bool
+    asked: Endpoint | None = None
+    """Who answered last."""
+    header: bytes = b""
+    """Octets that come before each query, such as a PROXY header."""
+    rest: Callable[[], None] = _no_rest
+
+    async def ask(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
+        """Return the first answer that says yes or no; otherwise the last other one.
+
+        Raises `UpstreamTimeout` where nobody answers in time, `ChainBroken` where nobody can be asked.
+        """
+        query = dns.message.make_query(name, rdtype, use_edns=0, payload=PAYLOAD)
+        self.rest()
+        if not self.recursion:
+            query.flags &= ~dns.flags.RD
+        asked = f"{name.to_text(omit_final_dot=True)} {rdtype.name}"
+        if not self.endpoints:
+            raise ChainBroken(f"{asked}: there is no server to ask")
+        other: dns.message.Message | None = None
+        failures: list[FlatproxyError] = []
+        share = self.timeout_s / len(self.endpoints)
+        for endpoint in self.endpoints:
+            try:
+                response = await exchange(query, endpoint, share, header=self.header, rest=self.rest)
+            except (UpstreamTimeout, ChainError) as error:
+                failures.append(error)
+                continue
+            self.asked = endpoint
+            if response.rcode() in _FINAL:
+                return response
+            other = response
+        if other is not None:
+            return other
+        if any(isinstance(failure, ChainError) for failure in failures):
+            raise ChainBroken(f"{asked}: {'; '.join(map(str, failures))}")
+        raise UpstreamTimeout(f"{asked}: no answer within {self.timeout_s:g} s")

@@ -1,0 +1,1 @@
+"""Where answers survive a restart, one file a kind of store."""

@@ -1,0 +1,185 @@
+"""Answers on disk, so that a restart begins with what was known: a SQLite file, written behind and all or nothing.
+
+Nothing waits for it and nothing depends on it: whatever is wrong with disk or file costs a log line and a count.
+Times in the file are seconds of the wall clock, since the monotonic one begins anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import stat
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from flatproxy.flatten.stores.store import Row
+from flatproxy.wire import types
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+log = Logger()
+
+VERSION = 1
+FLUSH_S = 1.0
+LOCK_S = 0.5
+"""For how long another process's lock is waited for, in the writer's thread."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS answers (
+    target BLOB NOT NULL, rdtype INTEGER NOT NULL, rdatas TEXT NOT NULL, ttl INTEGER NOT NULL,
+    names TEXT NOT NULL, resolved_at REAL NOT NULL, PRIMARY KEY (target, rdtype)
+) WITHOUT ROWID
+"""
+_SAVE = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)"
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=LOCK_S, isolation_level=None)
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > VERSION:
+            raise sqlite3.NotSupportedError(f"written by a later flatproxy (format {version}, known is {VERSION})")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def read(path: Path) -> list[Row]:
+    """Return what the file holds, nothing where there is none; `sqlite3.Error` or `ValueError` where it is damaged."""
+    if not path.exists():
+        return []
+    if sys.platform != "win32" and path.stat().st_mode & stat.S_IWOTH:
+        # Whoever can write it can send the zone's visitors anywhere.
+        raise ValueError("every user of this host can write it")
+    with closing(_connect(path)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers'").fetchone():
+            return []
+        records = connection.execute("SELECT * FROM answers").fetchall()
+    # A file that was cut short and written to again has rows of nothing beside good ones.
+    rows = [row for record in records if (row := _row(*record)) is not None]
+    if records and not rows:
+        raise ValueError("none of its rows makes sense")
+    return rows
+
+
+def _row(*record: Any) -> Row | None:  # noqa: ANN401 - whatever the file holds
+    """Return a row, None where it makes no sense."""
+    target, rdtype, rdatas, ttl, chain, resolved_at = record
+    try:
+        row = Row(
+            bytes(target),
+            int(rdtype),
+            tuple(bytes.fromhex(rdata) for rdata in json.loads(rdatas)),
+            int(ttl),
+            tuple(str(name) for name in json.loads(chain)),
+            float(resolved_at),
+        )
+    except (TypeError, ValueError):
+        return None
+    return row if all(types.is_rdata(row.rdtype, rdata) for rdata in row.rdatas) else None
+
+
+def write(path: Path, rows: list[Row]) -> None:
+    """Save these rows in one transaction; `sqlite3.Error` or `OSError` where that cannot be done.
+
+    A new file is its owner's alone (0600); SQLite gives its journal the same permissions.
+    """
+    if not path.exists():
+        path.touch(0o600)
+    with closing(_connect(path)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(_SCHEMA)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.executemany(
+            _SAVE,
+            [
+                (
+                    row.target,
+                    row.rdtype,
+                    json.dumps([r.hex() for r in row.rdatas]),
+                    row.ttl_s,
+                    json.dumps(row.names),
+                    row.resolved_at,
+                )
+                for row in rows
+            ],
+        )
+        connection.execute("COMMIT")
+
+
+@define(eq=False)
+class SqliteStore:
+    """The file at `path`, and what is still to be written to it."""
+
+    path: Path
+    errors: int = 0
+    _dirty: dict[tuple[bytes, int], Row] = field(factory=dict)
+    _due: float = 0.0
+    _failing: bool = False
+    _task: asyncio.Task[None] | None = None
+
+    def load(self) -> list[Row]:
+        """Return what the file holds. A damaged file is put aside, so that the next write begins a new one."""
+        try:
+            return read(self.path)
+        except (sqlite3.Error, OSError, ValueError, TypeError) as error:
+            self._failed(error)
+        return []
+
+    def _failed(self, error: Exception) -> None:
+        """Take note of an error, and put the file aside where it is damaged, not only out of reach."""
+        self._note(error)
+        if isinstance(error, OSError | sqlite3.OperationalError | sqlite3.NotSupportedError | sqlite3.InterfaceError):
+            return
+        try:
+            self.path.replace(self.path.with_name(self.path.name + ".damaged"))
+        except OSError as failure:
+            self._note(failure)
+
+    def save(self, row: Row) -> None:
+        """Write this row with the next flush."""
+        self._dirty[row.target, row.rdtype] = row
+
+    def tick(self, now: float) -> None:
+        """Begin a flush where one is due."""
+        if self._dirty and now >= self._due and self._task is None:
+            self._due = now + FLUSH_S
+            self._task = asyncio.get_running_loop().create_task(self._flush())
+
+    async def _flush(self) -> None:
+        rows = dict(self._dirty)
+        try:
+            await asyncio.to_thread(write, self.path, list(rows.values()))
+        except (sqlite3.Error, OSError) as error:
+            self._failed(error)
+        else:
+            self._failing = False
+            for key, row in rows.items():
+                if self._dirty.get(key) is row:
+                    del self._dirty[key]
+        self._task = None
+
+    def _note(self, error: Exception) -> None:
+        self.errors += 1
+        if not self._failing:
+            self._failing = True
+            log.error(
+                "state file {path} cannot be used: {reason}; answers are kept in memory only",
+                event="state_unusable",
+                path=str(self.path),
+                reason=str(error),
+            )
+
+    async def stop(self) -> None:
+        """Write what is left."""
+        if self._task is not None:
+            await self._task
+        if self._dirty:
+            await self._flush()

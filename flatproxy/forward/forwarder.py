@@ -1,0 +1,192 @@
+"""The forwarding half put together: listeners, exchange, policy, nameservers and connections.
+
+It answers from a table that the other half fills.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from flatproxy.counts import Traffic
+from flatproxy.errors import FlatproxyError
+from flatproxy.forward.access import Networks
+from flatproxy.forward.descriptors import Descriptors, share_descriptors
+from flatproxy.forward.exchange import Exchange
+from flatproxy.forward.listeners.connections import Connections
+from flatproxy.forward.listeners.listening import Listening
+from flatproxy.forward.listeners.sockets import bind
+from flatproxy.forward.nameservers.pool import Pool, Surroundings
+from flatproxy.forward.packet_loop import packets
+from flatproxy.forward.policy import Policy
+from flatproxy.forward.rate_limits import RateLimits
+from flatproxy.wire import names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from flatproxy.config.settings import Endpoint, Settings
+    from flatproxy.forward.listeners.sockets import ListenSocket
+    from flatproxy.forward.nameservers.pool import Nameserver
+    from flatproxy.table.table import Table
+
+TICK_S = 0.05
+DRAIN_S = 1.0
+
+
+@frozen
+class _Prepared:
+    """What new settings need. The pool is the one in force where they ask for nothing else."""
+
+    settings: Settings
+    shares: Descriptors
+    pool: Pool
+    access: dict[str, Networks]
+    limits: RateLimits | None
+
+
+class Forwarder:
+    """Takes packets from the first `commit` to `stop`. `reactor` is Twisted's, on asyncio.
+
+    `listen_at` returns the bound sockets of a listen address; those of the first settings stay until the end.
+
+    nothing ──prepare──► prepared ──commit──► in force      prepared ──abort──► as before
+    """
+
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401 - many interfaces
+        table: Table,
+        listen_at: Callable[[Endpoint], Sequence[ListenSocket]] = bind,
+    ) -> None:
+        self.traffic = Traffic()
+        self._reactor = reactor
+        self._table = table
+        self._exchange = Exchange(self.traffic)
+        self._connections = Connections(self.traffic)
+        self._listening = Listening(listen_at, self._exchange, self._connections)
+        self._settings: Settings | None = None
+        self._prepared: _Prepared | None = None
+        self._retired: list[tuple[float, Pool]] = []
+
+    def prepare(self, settings: Settings) -> None:
+        """Open what these settings need; `FlatproxyError` where a socket is not to be had."""
+        self.abort()
+        try:
+            shares = share_descriptors(len(settings.upstream.servers))
+            self._listening.prepare(settings)
+            current, access = self._settings, settings.access
+            self._prepared = _Prepared(
+                settings,
+                shares,
+                self._pool_for(settings, shares),
+                {kind: Networks(getattr(access, kind)) for kind in ("query", "transfer", "update", "notify")},
+                self._exchange.limits
+                if current is not None and settings.limits == current.limits
+                else RateLimits.of(settings.limits),
+            )
+        except BaseException:
+            self.abort()
+            raise
+
+    def abort(self) -> None:
+        """Give back what was prepared."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None and prepared.pool not in self._pools():
+            prepared.pool.close()
+        self._listening.abort()
+
+    def commit(self) -> None:
+        """Go over to what was prepared: what is under way ends as it began, what comes is judged by the new."""
+        prepared, self._prepared = self._prepared, None
+        assert prepared is not None, "nothing was prepared"
+        exchange, access = self._exchange, prepared.settings.access
+        if self._settings is not None and exchange.nameservers is not prepared.pool:
+            self._retired.append((monotonic() + exchange.nameservers.timeout_s, exchange.nameservers))
+        exchange.nameservers = prepared.pool
+        exchange.limits = prepared.limits
+        exchange.policy = Policy(
+            zones=None if names.ROOT in access.zones else frozenset(access.zones),
+            table=self._table,
+            signing=self._table.zones,
+            **prepared.access,
+        )
+        self._connections.limit = prepared.shares.connections
+        self._settings = prepared.settings
+        self._listening.commit(self._reactor)
+
+    def _pool_for(self, settings: Settings, shares: Descriptors) -> Pool:
+        """Return the pool in force where it serves, else a new one with its sockets open."""
+        current = self._settings
+        if (
+            current is not None
+            and settings.upstream == current.upstream
+            and settings.access.zones[0] == current.access.zones[0]
+        ):
+            return self._exchange.nameservers
+        surroundings = Surroundings(packets(), self._reactor, self._exchange)
+        pool = Pool(surroundings, settings.upstream, settings.access.zones[0])
+        try:
+            pool.open(shares)
+        except OSError as error:
+            pool.close()
+            raise FlatproxyError(f"cannot open a socket to every upstream server: {error.strerror}") from None
+        return pool
+
+    def serve_packets(self) -> None:
+        """Serve the packets that are there now."""
+        packets().serve()
+
+    @property
+    def listening(self) -> list[Endpoint]:
+        """The addresses that are read from."""
+        return self._listening.endpoints
+
+    @property
+    def servers(self) -> list[Nameserver]:
+        """The nameservers of the settings in force."""
+        return self._exchange.nameservers.servers if self._settings is not None else []
+
+    def missing(self) -> Iterator[str]:
+        """Yield what is not ready yet."""
+        if not self.listening:
+            yield "not listening"
+        if not any(server.has_answered for server in self.servers):
+            yield "upstream: no server answers"
+
+    def parts(self, now: float) -> Iterator[Callable[[], None]]:
+        """Yield what is to be done many times a second."""
+        if self._settings is not None:
+            yield self._exchange.nameservers.sweep
+        yield lambda: self._connections.sweep(now)
+        for until, pool in list(self._retired):
+            yield pool.sweep
+            if now > until + TICK_S:
+                self._retired.remove((until, pool))
+                yield pool.close
+
+    async def stop(self) -> None:
+        """Take nothing new, let what is under way end for up to a second, then close."""
+        await self._listening.stop()
+        deadline = monotonic() + DRAIN_S
+        while self._busy() and monotonic() < deadline:  # noqa: ASYNC110 - many things to wait for, once
+            await asyncio.sleep(TICK_S / 5)
+        self._connections.close()
+        self.abort()
+        for pool in self._pools():
+            pool.close()
+        self._listening.close()
+
+    def _pools(self) -> Iterator[Pool]:
+        if self._settings is not None:
+            yield self._exchange.nameservers
+        for _until, pool in self._retired:
+            yield pool
+
+    def _busy(self) -> bool:
+        return bool(
+            any(pool.pending for pool in self._pools()) or not self._connections.finish() or self._listening.waiting
+        )

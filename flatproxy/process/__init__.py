@@ -1,0 +1,1 @@
+"""The process around both halves: the composition root, signals, reloads, systemd, privileges. No DNS lives here."""

@@ -1,0 +1,153 @@
+"""The composition root: settings in, running services out. The only place where the objects of both halves meet."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from flatproxy.flatten.flattener import Flattener
+from flatproxy.forward.forwarder import TICK_S, Forwarder
+from flatproxy.forward.listeners.sockets import bind
+from flatproxy.observe import metrics
+from flatproxy.observe.change_log import ChangeLog
+from flatproxy.observe.http import HttpSide
+from flatproxy.observe.sources import Sources
+from flatproxy.process import phases
+from flatproxy.table import status
+from flatproxy.table.table import Table
+from flatproxy.wire import names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from flatproxy.config.settings import Endpoint, Settings
+    from flatproxy.forward.listeners.sockets import ListenSocket
+    from flatproxy.observe.sources import Reload
+    from flatproxy.table.status import NameStatus
+
+log = Logger()
+
+
+class App:
+    """Everything that runs, from `start` to `stop`. To be made within the running loop.
+
+    `reactor` is Twisted's, on asyncio; `listen_at` returns the bound sockets of a listen address.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401 - many interfaces
+        record: Reload,
+        listen_at: Callable[[Endpoint], Sequence[ListenSocket]] = bind,
+    ) -> None:
+        self._settings: Settings | None = None
+        self._record = record
+        self._table = Table()
+        self._table.feed.subscribe(ChangeLog())
+        self._forwarder = Forwarder(reactor, self._table, listen_at)
+        self._flattener = Flattener(self._table, self._forwarder.serve_packets)
+        registry = CollectorRegistry()
+        metrics.register(registry, self._sources(), monotonic)
+        self._http = HttpSide(
+            reactor=reactor, registry=registry, missing=self.missing, alive=lambda: bool(self.listening)
+        )
+        self._ticker = LoopingCall(self._tick)
+        self._ticker.clock = reactor
+        self._ready = False
+        self.ticked_at = 0.0  # when the periodic tasks last went through, on the monotonic clock
+
+    def start(self, settings: Settings, bound: Callable[[], None] = lambda: None) -> None:
+        """Open everything, load the state, and begin; after a `FlatproxyError` nothing is open.
+
+        `bound` is called once all sockets are there, before anything is read or written.
+        """
+        phases.change((self._flattener, self._forwarder, self._http), settings, bound)
+        self._settings = settings
+        self._flattener.start()
+        self._ticker.start(TICK_S, now=False)
+        http = str(self.http) if self.http else None
+        addresses = [str(endpoint) for endpoint in self.listening]
+        log.info(
+            "listening on {addresses}, UDP and TCP{and_http}",
+            event="listening",
+            addresses=", ".join(addresses),
+            dns=addresses,
+            http=http,
+            and_http=f"; HTTP on {http}" if http else "",
+        )
+
+    def reload(self, settings: Settings) -> None:
+        """Go over to new settings; a `FlatproxyError` has changed nothing."""
+        before = self.settings
+        phases.change((self._flattener, self._forwarder), settings)
+        self._settings = settings
+        if (settings.listen, settings.state) != (before.listen, before.state):
+            log.warn("[listen] and [state] changed: these take effect after a restart", event="restart_needed")
+
+    def _sources(self) -> Sources:
+        forwarder, flattener = self._forwarder, self._flattener
+        return Sources(
+            traffic=forwarder.traffic,
+            servers=lambda: forwarder.servers,
+            names_by_rung=lambda: {rung.name.lower(): count for rung, count in self._table.tally.names.items()},
+            statuses=self.statuses,
+            not_fresh=lambda now: status.not_fresh(self._table, now),
+            resolve_latency=flattener.latency,
+            addresses_cut=lambda: self._table.tally.left_out,
+            state_errors=lambda: flattener.state_errors,
+            signed_zones=lambda: map(names.to_text, self._table.zones.signed),
+            reload=lambda: self._record,
+        )
+
+    @property
+    def settings(self) -> Settings:
+        """What is in force, from the start on."""
+        assert self._settings is not None, "not started"
+        return self._settings
+
+    @property
+    def listening(self) -> list[Endpoint]:
+        """Where it listens, in the configuration's order."""
+        return self._forwarder.listening
+
+    @property
+    def http(self) -> Endpoint | None:
+        """Where the HTTP side listens, None where it does not."""
+        return self._http.address
+
+    def statuses(self, now: float) -> Iterator[NameStatus]:
+        """Yield what each flagged name answers at `now`."""
+        return status.statuses(self._table, now)
+
+    def missing(self) -> list[str]:
+        """Say what is not ready yet; nothing when all is."""
+        return list(self._missing())
+
+    def _missing(self) -> Iterator[str]:
+        yield from self._forwarder.missing()
+        yield from status.missing(self._table)
+
+    def _tick(self) -> None:
+        now = monotonic()
+        for parts in (self._forwarder.parts(now), self._flattener.parts(now)):
+            for part in parts:
+                try:
+                    part()
+                except Exception:  # noqa: BLE001 - one part's fault must not stop the others
+                    log.failure("a periodic task went wrong", event="tick_failed")
+        if not self._ready and next(self._missing(), None) is None:
+            self._ready = True
+            log.info("ready", event="ready")
+        self.ticked_at = now
+
+    async def stop(self) -> None:
+        """Take nothing new, let what is under way end for up to a second, then close."""
+        await self._forwarder.stop()
+        if self._ticker.running:
+            self._ticker.stop()
+        await self._flattener.stop()
+        self._http.stop()

@@ -1,0 +1,201 @@
+"""Answers to flagged questions, rendered once and handed out until their TTL has moved on.
+
+Replying happens for every flagged query: no parsing, no resolving. What an answer says is the ladder's business.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import define, field
+
+from flatproxy.config.settings import NAMES_KEPT
+from flatproxy.table.changes import RungChanged
+from flatproxy.table.ladder import Resolution, Rung, Step, rung_at, step
+from flatproxy.wire import edns, records, reply
+from flatproxy.wire.peek import HEADER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from flatproxy.config.settings import Group, Rule
+    from flatproxy.table.target import Target
+
+MADE_FORMS = 16
+"""Forms of a query (EDNS or none, flags, letter case) whose replies are kept ready."""
+MADE_TURNS = 8
+MADE_OCTETS = 160
+"""Longer queries, and answers of more records, are replied to afresh each time."""
+
+_STALE = edns.error_option(edns.EDE_STALE)
+
+
+class Answer(Protocol):
+    """What the table has for a flagged question."""
+
+    def reply(self, query: bytes, end: int, now: float, *, udp: bool) -> bytes | None:
+        """Return the reply to a well-formed query, None where there is nothing to say (yet)."""
+
+    def rrset(self, now: float) -> tuple[int, Sequence[bytes]] | None:
+        """Return TTL and rdatas (none: NODATA) for use inside another reply, None where there is nothing (yet)."""
+
+    def soa(self, name: bytes) -> bytes | None:
+        """Return the SOA record of the zone of this flagged name, None where it is not known."""
+
+    def wait(self, now: float, ready: Callable[[], None]) -> bool:
+        """Have `ready` called when the answer is known or has failed; False where waiting is no use."""
+
+
+@define(eq=False)
+class TargetAnswer:
+    """What one rule answers for one type with what its target is. `names` counts the flagged names that share it."""
+
+    target: Target
+    rule: Rule
+    first_name: bytes
+    names: int = 0
+    others: tuple[bytes, ...] = ()
+    """The names after the first one, as many as `Group` keeps."""
+    said: Rung | None = None
+    """The rung that was published last."""
+    _rung: Rung | None = None
+    """The rung that is counted."""
+    _turn: int = field(factory=lambda: random.randrange(1 << 16))
+    _until: float = float("-inf")
+    _source: Resolution | None = None
+    _step: Step | None = None
+    _records: records.RecordSet | None = None
+    _made: dict[bytes, list[bytes]] = field(factory=dict)
+    """Replies but for their ID, one for each rotation, by the query but for its ID; until the TTL moves on."""
+
+    def share(self, group: Group) -> None:
+        """Stand for the names of one more group with an equal rule."""
+        if self.names and len(self.others) < NAMES_KEPT:
+            self.others = (*self.others, group.first, *group.others)[:NAMES_KEPT]
+        elif not self.names:
+            self.others = group.others
+        self.names += group.size
+
+    @property
+    def rung(self) -> Rung | None:
+        """The rung at the last look, None before the first."""
+        return self._rung
+
+    def step(self, now: float) -> Step:
+        """Return rung, rdatas and TTL at `now`."""
+        return step(self.target.resolution, self.rule, self.target.rdtype, now)
+
+    def count(self, now: float, *, cold: bool) -> float:
+        """Count rung and coldness; return when the rung changes if nothing is resolved meanwhile."""
+        rung, until = rung_at(self.target.resolution, self.rule, now)
+        tally = self.target.table.tally
+        if rung is not self._rung:
+            tally.move(self, self._rung, rung)
+            self._rung = rung
+        tally.set_cold(self, cold=cold)
+        return until
+
+    def look(self, now: float, *, cold: bool) -> float:
+        """Count, and publish a change of rung unless cold; return when to look again."""
+        until = self.count(now, cold=cold)
+        if not cold and self._rung is not None and self._rung is not self.said:
+            before, self.said = self.said, self._rung
+            self.target.table.feed.publish(RungChanged(self, before, self._rung))
+        return until
+
+    def _render(self, now: float) -> None:
+        self._made = {}
+        self._source = self.target.resolution
+        self._step = current = self.step(now)
+        self._until = current.until
+        self._records = (
+            records.record_set(self.target.rdtype, current.ttl_s, current.rdatas) if current.rdatas else None
+        )
+
+    def _says_nothing(self, now: float) -> bool:
+        """Tell whether there is no answer to give, having rendered the one there is."""
+        if now >= self._until or self._source is not self.target.resolution:
+            self._render(now)
+        current = self._step
+        return (
+            current is None
+            or current.rung is Rung.UPSTREAM
+            or (current.rung is Rung.FALLBACK and self.target.is_cold(now))
+        )
+
+    def reply(self, query: bytes, end: int, now: float, *, udp: bool) -> bytes | None:
+        """Return the reply to a well-formed query, None where the nameserver is to answer (or the target is cold).
+
+        May cost one look-up and one concatenation, or, once for each form and rotation of a query until the TTL moves
+        on, the making of the reply.
+        """
+        made = None
+        if udp and now < self._until and self._source is self.target.resolution:
+            made = self._made.get(query[2:])
+            if made is not None:
+                self._turn += 1
+                tail = made[self._turn % len(made)]
+                if tail:
+                    return query[:2] + tail
+        if self._says_nothing(now) or self._step is None:
+            return None
+        limit = edns.udp_limit(query, end) if udp else edns.MAX_TCP_SIZE
+        options = _STALE if self._step.rung is Rung.STALE else b""
+        if self._records is None:
+            soa = self.soa(query[HEADER : end - 4].lower())
+            counts = b"\0\0\0\0" if soa is None else b"\0\0\0\1"
+            return reply.answer(query, end, counts, soa or b"", limit=limit, options=options)
+        if made is None:
+            self._turn += 1
+        turn = self._turn % len(self._step.rdatas)
+        whole = reply.answer(
+            query, end, self._records.counts, self._records.rotated(turn), limit=limit, options=options
+        )
+        if udp and self._step.rung is not Rung.FALLBACK and len(query) <= MADE_OCTETS:
+            if made is None and len(self._made) < MADE_FORMS and len(self._step.rdatas) <= MADE_TURNS:
+                made = self._made[query[2:]] = [b""] * len(self._step.rdatas)
+            if made is not None:
+                made[turn] = whole[2:]
+        return whole
+
+    def rrset(self, now: float) -> tuple[int, Sequence[bytes]] | None:
+        """Return TTL and rdatas, None where the nameserver is to answer (or the target is cold)."""
+        if self._says_nothing(now) or self._step is None:
+            return None
+        self._turn += 1
+        rdatas = self._step.rdatas
+        first = self._turn % len(rdatas) if rdatas else 0
+        return self._step.ttl_s, rdatas[first:] + rdatas[:first]
+
+    def soa(self, name: bytes) -> bytes | None:
+        """Return the SOA record of the zone of this flagged name, None where it is not known."""
+        return self.target.table.zones.soa(name)
+
+    def wait(self, now: float, ready: Callable[[], None]) -> bool:
+        """Have `ready` called when the cold target is resolved, has failed or took too long."""
+        return self.target.wait(now, ready)
+
+
+@define(eq=False)
+class AnyAnswer:
+    """The answer to ANY at a flagged name: HINFO (RFC 8482 section 4.2)."""
+
+    ttl_s: int
+
+    def reply(self, query: bytes, end: int, now: float, *, udp: bool) -> bytes | None:  # noqa: ARG002 - as Answer's
+        """Return the reply to a well-formed query."""
+        limit = edns.udp_limit(query, end) if udp else edns.MAX_TCP_SIZE
+        return reply.answer(query, end, b"\0\1\0\0", records.hinfo(self.ttl_s), limit=limit)
+
+    def rrset(self, now: float) -> tuple[int, Sequence[bytes]] | None:  # noqa: ARG002 - as Answer's
+        """Nothing: no landing asks for ANY."""
+        return None
+
+    def soa(self, name: bytes) -> bytes | None:  # noqa: ARG002 - as Answer's
+        """Nothing: it never denies."""
+        return None
+
+    def wait(self, now: float, ready: Callable[[], None]) -> bool:  # noqa: ARG002 - as Answer's
+        """Nothing to wait for."""
+        return False

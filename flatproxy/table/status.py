@@ -1,0 +1,101 @@
+"""What each flagged name answers now and why, for people and for metrics. It changes nothing."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from attrs import define
+
+from flatproxy.table.answers import TargetAnswer
+from flatproxy.table.ladder import Rung, stale_until
+from flatproxy.table.table import question
+from flatproxy.wire import names, types
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from flatproxy.table.table import Table
+
+
+MISSING_SHOWN = 100
+
+
+@define(kw_only=True)
+class NameStatus:
+    """What one flagged name answers for one type. Seconds throughout, `changed_at` in Unix time. It is not changed.
+
+    (Not frozen: there may be millions, and a frozen one takes three times as long to make.)
+    """
+
+    wire: bytes
+    rdtype: str
+    target: str
+    rung: str
+    absent: bool
+    ttl_left_s: float
+    age_s: float | None
+    stale_left_s: float | None
+    rdatas: tuple[str, ...]
+    changed_at: float | None
+    chain: tuple[str, ...]
+    outcomes: Mapping[str, int]
+
+    @property
+    def name(self) -> str:
+        """The name in text; worked out when asked for, since most of a hundred thousand are not."""
+        return names.to_text(self.wire)
+
+
+def statuses(table: Table, now: float) -> Iterator[NameStatus]:
+    """Yield the status of each flagged name and type, in the configuration's order."""
+    shared: dict[int, list[dict[str, Any]]] = {}
+    for name, rule in table.rules.items():
+        known = shared.get(id(rule))
+        if known is None:
+            found = (table.get(question(name, types.number_of(text))) for text in sorted(rule.types))
+            known = shared[id(rule)] = [_status(answer, now) for answer in found if isinstance(answer, TargetAnswer)]
+        for status in known:
+            yield NameStatus(wire=name, **status)
+
+
+def not_fresh(table: Table, now: float) -> Iterator[NameStatus]:
+    """Yield the status of names whose answer is not fresh, the longest so first. It costs what it yields.
+
+    Of the names that share an answer some may be left out, see `Group`.
+    """
+    for answer in list(table.tally.not_fresh):
+        status = _status(answer, now)
+        for name in (answer.first_name, *answer.others):
+            yield NameStatus(wire=name, **status)
+
+
+def missing(table: Table) -> Iterator[str]:
+    """Yield a phrase for each answer that is not there yet, `MISSING_SHOWN` at most, then how many more there are."""
+    cold = table.tally.cold
+    for answer in islice(cold, MISSING_SHOWN):
+        yield f"{names.to_text(answer.first_name)} {answer.target.type_text}: not resolved yet"
+    if len(cold) > MISSING_SHOWN:
+        yield f"and {len(cold) - MISSING_SHOWN} more"
+
+
+def _status(answer: TargetAnswer, now: float) -> dict[str, Any]:
+    """Return what all names of an answer share: the fields of `NameStatus` but its name."""
+    target, rule = answer.target, answer.rule
+    resolution = target.resolution
+    step = answer.step(now)
+    fresh = step.rung is Rung.FRESH
+    served = resolution if step.rung in (Rung.FRESH, Rung.STALE) else None
+    return {
+        "rdtype": target.type_text,
+        "target": names.to_text(rule.target),
+        "rung": step.rung.name.lower(),
+        "absent": fresh and not step.rdatas,
+        "ttl_left_s": float(step.ttl_s) if fresh else 0.0,
+        "age_s": now - served.resolved_at if served else None,
+        "stale_left_s": stale_until(served, rule) - now if served else None,
+        "rdatas": tuple(types.rdata_texts(target.rdtype, step.rdatas)),
+        "changed_at": target.changed_at,
+        "chain": resolution.names if resolution else (names.to_text(rule.target),),
+        "outcomes": target.outcomes,
+    }
