@@ -75,7 +75,7 @@ class TableReader(Generic[T]):
 _NETWORKS = values.array(addresses.network, example='["192.0.2.0/24", "2001:db8::/32"]')
 _DEFAULT_TYPES = Rule(target=b"").types
 _types = values.array(
-    values.choice(types.TEXTS, f"only {' and '.join(types.TEXTS)} can be flattened"),
+    values.choice(types.TEXTS, f"only {', '.join(types.TEXTS[:-1])} and {types.TEXTS[-1]} can be flattened"),
     example='["A", "AAAA"]',
     empty="without a type nothing is flattened",
 )

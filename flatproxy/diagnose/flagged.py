@@ -154,10 +154,27 @@ class FlaggedNames:
             return
         if not rule.fallback:
             await self._look_for_placeholder(name, rule)
-        found = hints(await self._ask(name, dns.rdatatype.HTTPS))
+        await self._look_for_https(name, rule)
+
+    async def _look_for_https(self, name: bytes, rule: Rule) -> None:
+        """See whether the nameserver's HTTPS records, where these are answered, lead past the target's addresses."""
+        if "HTTPS" in rule.types:
+            return
+        response = await self._ask(name, dns.rdatatype.HTTPS)
+        found = hints(response)
+        if not found and any(rrset.rdtype == dns.rdatatype.HTTPS for rrset in response.answer):
+            what = (
+                "the nameserver has HTTPS records there, which flatproxy forwards: what they say of the service is the "
+                "nameserver's word, not the target's"
+            )
+            do = 'types = ["A", "AAAA", "HTTPS"] to answer with the target\'s; or leave it, where the records fit'
+            self.found.append(findings.info(key_of(name), "HTTPS", f"{what}: {do}"))
         if found:
             what = "its HTTPS record has address hints: a client may use them in place of the target's addresses"
-            do = "take the hints out of the record, clients then use A and AAAA; or keep them in step with the target"
+            do = (
+                'types = ["A", "AAAA", "HTTPS"], then flatproxy keeps them in step; or take the hints out of the '
+                "record, clients then use A and AAAA"
+            )
             self.found.append(findings.warning(key_of(name), " ".join(found), what, do))
 
     async def _look_for_keys(self, name: bytes, apex: bytes) -> None:
@@ -170,13 +187,16 @@ class FlaggedNames:
 
     async def _look_for_placeholder(self, name: bytes, rule: Rule) -> None:
         """See whether the last rung has an address."""
-        for rdtype in sorted(rule.types):
+        wanted = [text for text in sorted(rule.types) if types.has_addresses(types.number_of(text))]
+        for rdtype in wanted:
             number = dns.rdatatype.RdataType(types.number_of(rdtype))
             response = await self._ask(name, number)
             if any(rrset.rdtype == number for rrset in response.answer):
                 return
+        if not wanted:
+            return
         what = (
-            f"the nameserver has no {' or '.join(sorted(rule.types))} record there, and there is no fallback: when the "
+            f"the nameserver has no {' or '.join(wanted)} record there, and there is no fallback: when the "
             "target cannot be resolved for long, clients are told that there is no address"
         )
         do = "add a placeholder A record to the zone, or write fallback addresses"

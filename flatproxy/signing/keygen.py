@@ -30,7 +30,7 @@ def keygen(zone: bytes, algorithm: str, directory: Path) -> list[str]:
     Raises `OSError` where it cannot be written, `FileExistsError` also where chance gave it the tag of a key there.
     """
     key = keys.generate(zone, algorithm)
-    base = keys.write(key, directory)
+    base = keys.write_pair(key, directory)
     name = names.to_text(zone)
     return [
         f"wrote {base}.key",

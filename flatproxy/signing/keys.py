@@ -94,14 +94,14 @@ def generate(zone: bytes, algorithm: str) -> Key:
     return _key(zone, private.public_key().to_dnskey(Flag.ZONE, DNSSEC_PROTOCOL), private)
 
 
-def write(key: Key, directory: Path) -> Path:
+def write_pair(key: Key, directory: Path) -> Path:
     """Write the pair and return its path without `.key` and `.private`.
 
     The private file can be read by its owner only, from its first moment on. `FileExistsError` where one of the two
     exists; other `OSError`s as they come; nothing is left behind then.
     """
     base = directory / f"K{_file_name(key.zone)}+{key.algorithm:03}+{key.tag:05}"
-    secret = private_format.text(Algorithm(key.algorithm), key.private.key)
+    secret = private_format.file_text(Algorithm(key.algorithm), key.private.key)
     made: list[str] = []
     try:
         for suffix, text, mode in ((".private", secret, 0o600), (".key", f"{key.record}\n", 0o644)):

@@ -78,7 +78,7 @@ def _octets(lines: Mapping[str, str], name: str) -> bytes:
     return base64.b64decode(lines[name].strip(), validate=True)
 
 
-def text(algorithm: Algorithm, key: PrivateKey) -> str:
+def file_text(algorithm: Algorithm, key: PrivateKey) -> str:
     """Return a private key as version 1.2 has it."""
     if isinstance(key, rsa.RSAPrivateKey):
         secret = key.private_numbers()

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
     from flatproxy.signing.keys import Key
 
-MIN_INTERVAL_S = 1.0
-MAX_INTERVAL_S = 300.0
-RETRY_S = 5.0
+MIN_LOOK_S = 1.0
+MAX_LOOK_S = 300.0
+LOOK_AGAIN_S = 5.0
 """After a question without an answer."""
 
 _ZONE_FLAG = 0x01
 """In the upper octet of the flags."""
 
 
-class State(StrEnum):
+class KeyPhase(StrEnum):
     """What a key of ours is in the DNSKEY RRset."""
 
     ABSENT = "absent"
@@ -44,7 +44,7 @@ class KeyState:
     `held_until` is when caches have forgotten the DNSKEY RRsets without the key, `ttl_s` the TTL at the last look.
     """
 
-    state: State = State.ABSENT
+    state: KeyPhase = KeyPhase.ABSENT
     since: float = 0.0
     held_until: float = 0.0
     ttl_s: int = 0
@@ -54,28 +54,28 @@ class KeyState:
         since, held_until = self.since, self.held_until
         if now < since:  # the clock was set back
             since, held_until = now, now + self.ttl_s
-        if self.state is State.ABSENT:
+        if self.state is KeyPhase.ABSENT:
             # Until just now the nameserver may have answered what it answered at the last look.
             held_until = max(held_until, now + self.ttl_s)
         if not there:
-            since = since if self.state is State.ABSENT and since else now
+            since = since if self.state is KeyPhase.ABSENT and since else now
             return KeyState(since=since, held_until=held_until, ttl_s=ttl_s)
-        if self.state is State.ACTIVE:
+        if self.state is KeyPhase.ACTIVE:
             return evolve(self, since=since)
-        if self.state is State.ABSENT:
+        if self.state is KeyPhase.ABSENT:
             since = now
         held_until = max(held_until, since + ttl_s)
-        if self.state is State.WAITING and now >= held_until:
-            return KeyState(state=State.ACTIVE, since=now, held_until=held_until, ttl_s=ttl_s)
-        return KeyState(state=State.WAITING, since=since, held_until=held_until, ttl_s=ttl_s)
+        if self.state is KeyPhase.WAITING and now >= held_until:
+            return KeyState(state=KeyPhase.ACTIVE, since=now, held_until=held_until, ttl_s=ttl_s)
+        return KeyState(state=KeyPhase.WAITING, since=since, held_until=held_until, ttl_s=ttl_s)
 
     def left_s(self, now: float) -> float:
         """Return how long a waiting key has still to wait, 0 for any other."""
-        return max(self.held_until - now, 0.0) if self.state is State.WAITING else 0.0
+        return max(self.held_until - now, 0.0) if self.state is KeyPhase.WAITING else 0.0
 
 
 @frozen
-class Change:
+class KeyChange:
     """One key's change of state, to be told."""
 
     key: Key
@@ -84,7 +84,7 @@ class Change:
 
 
 @frozen(kw_only=True)
-class Row:
+class KeyRow:
     """What is kept of one key over a restart; `off` is why its zone is not signed, empty where it may be."""
 
     zone: bytes
@@ -124,9 +124,9 @@ class ZoneKeys:
         return tuple(first.values())
 
     def _active(self) -> list[Key]:
-        return [key for key in self.keys if self.state(key).state is State.ACTIVE]
+        return [key for key in self.keys if self.state(key).state is KeyPhase.ACTIVE]
 
-    def learn(self, dnskeys: Collection[bytes], ttl_s: int, now: float) -> list[Change]:
+    def learn(self, dnskeys: Collection[bytes], ttl_s: int, now: float) -> list[KeyChange]:
         """Take the DNSKEY RRset (rdatas in wire form) that the nameserver answered; none where it has no such record.
 
         Returns the changes of state; `signers`, `off` and `ask_at` have changed with them.
@@ -137,20 +137,20 @@ class ZoneKeys:
             after = before.next(there=key.rdata in dnskeys, ttl_s=ttl_s, now=now)
             self._states[key.algorithm, key.tag] = after
             if after.state is not before.state:
-                changes.append(Change(key, before, after))
+                changes.append(KeyChange(key, before, after))
         self.off = why_off(self._active(), self.keys, dnskeys)
         waits = [left for key in self.keys if (left := self.state(key).left_s(now))]
-        self.ask_at = now + max(min(ttl_s, MAX_INTERVAL_S, *waits), MIN_INTERVAL_S)
+        self.ask_at = now + max(min(ttl_s, MAX_LOOK_S, *waits), MIN_LOOK_S)
         return changes
 
     def miss(self, now: float) -> None:
         """Take note that the nameserver did not answer, or with an error: all stays as it is."""
-        self.ask_at = now + RETRY_S
+        self.ask_at = now + LOOK_AGAIN_S
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[KeyRow]:
         """Return what is to be kept over a restart."""
         return [
-            Row(
+            KeyRow(
                 zone=self.zone,
                 algorithm=algorithm,
                 tag=tag,
@@ -163,13 +163,13 @@ class ZoneKeys:
             for (algorithm, tag), kept in self._states.items()
         ]
 
-    def restore(self, rows: Iterable[Row]) -> None:
+    def restore(self, rows: Iterable[KeyRow]) -> None:
         """Take what was kept, for those of the keys that it is about; a row that makes no sense is left out."""
         ours = {(key.algorithm, key.tag) for key in self.keys}
         for row in rows:
-            if row.zone == self.zone and (row.algorithm, row.tag) in ours and row.state in set(State):
+            if row.zone == self.zone and (row.algorithm, row.tag) in ours and row.state in set(KeyPhase):
                 self._states[row.algorithm, row.tag] = KeyState(
-                    state=State(row.state), since=row.since, held_until=row.held_until, ttl_s=row.ttl_s
+                    state=KeyPhase(row.state), since=row.since, held_until=row.held_until, ttl_s=row.ttl_s
                 )
                 self.off = row.off
 

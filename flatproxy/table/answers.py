@@ -88,7 +88,7 @@ class TargetAnswer:
 
     def count(self, now: float, *, cold: bool) -> float:
         """Count rung and coldness; return when the rung changes if nothing is resolved meanwhile."""
-        rung, until = rung_at(self.target.resolution, self.rule, now)
+        rung, until = rung_at(self.target.resolution, self.rule, self.target.rdtype, now)
         tally = self.target.table.tally
         if rung is not self._rung:
             tally.move(self, self._rung, rung)

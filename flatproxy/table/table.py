@@ -13,6 +13,7 @@ from flatproxy.config.settings import Rules
 from flatproxy.table.agenda import Agenda
 from flatproxy.table.answers import AnyAnswer, TargetAnswer
 from flatproxy.table.changes import Feed
+from flatproxy.table.services import ServiceAnswer
 from flatproxy.table.tally import Tally
 from flatproxy.table.target import Target
 from flatproxy.table.zones import Zones
@@ -93,7 +94,12 @@ class Table:
                 answer = shared.get((rule, rdtype))
                 if answer is None:
                     target = self._target_of(rule.target, rdtype, now + cold_s, new)
-                    answer = shared[rule, rdtype] = self._answer_of(target, rule, group.first)
+                    made = self._answer_of(target, rule, group.first)
+                    if isinstance(made, ServiceAnswer):
+                        made.addresses = tuple(
+                            shared[rule, number] for number in types.ADDRESS_TYPES if (rule, number) in shared
+                        )
+                    answer = shared[rule, rdtype] = made
                     serving.setdefault(target, []).append(answer)
                 answer.share(group)
                 by_rule[question(b"", rdtype)][id(rule)] = answer
@@ -113,7 +119,8 @@ class Table:
     def _answer_of(self, target: Target, rule: Rule, first_name: bytes) -> TargetAnswer:
         """Return a new answer, with the rung of the one before for that name: a reload is no change of rung."""
         before = self.get(question(first_name, target.rdtype))
-        return TargetAnswer(target, rule, first_name, said=before.said if isinstance(before, TargetAnswer) else None)
+        kind = ServiceAnswer if types.is_service(target.rdtype) else TargetAnswer
+        return kind(target, rule, first_name, said=before.said if isinstance(before, TargetAnswer) else None)
 
     def _serve(self, serving: dict[Target, list[TargetAnswer]], now: float) -> list[Target]:
         """Put the answers in force, and forget and return the targets that none of them needs."""

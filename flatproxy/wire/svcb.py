@@ -73,7 +73,7 @@ def alias(rdatas: Iterable[bytes]) -> bytes | None:
     return targets[0] if targets else None
 
 
-def rewrite(
+def rewritten(
     rdatas: Iterable[bytes], found_at: bytes, addresses_at: bytes, addresses: Collection[bytes]
 ) -> tuple[bytes, ...]:
     """Return a target's ServiceMode records as they hold at a flagged name.

@@ -49,13 +49,19 @@ class RecordType:
     ip_version: int = 0
 
 
-FLATTENED: Final = (RecordType(TYPE_A, "A", 4), RecordType(TYPE_AAAA, "AAAA", 6))
+FLATTENED: Final = (
+    RecordType(TYPE_A, "A", 4),
+    RecordType(TYPE_AAAA, "AAAA", 6),
+    RecordType(TYPE_SVCB, "SVCB"),
+    RecordType(TYPE_HTTPS, "HTTPS"),
+)
 """The types that a flagged name can be flattened for."""
 TEXTS: Final = tuple(each.text for each in FLATTENED)
 QUESTIONS: Final = frozenset(each.number.to_bytes(2, "big") + CLASS_IN for each in FLATTENED)
 """Type and class of a question for each of them, in wire form."""
 
 _ADDRESS_OCTETS: Final = {each.number: {4: 4, 6: 16}[each.ip_version] for each in FLATTENED if each.ip_version}
+ADDRESS_TYPES: Final = tuple(_ADDRESS_OCTETS)
 _TEXTS: Final = {each.number: each.text for each in FLATTENED}
 _NUMBERS: Final = {each.text: each.number for each in FLATTENED}
 
@@ -68,6 +74,11 @@ def number_of(text: str) -> int:
 def text_of(number: int) -> str:
     """Return the text of any type (RFC 3597 section 5 where it has no other)."""
     return _TEXTS.get(number) or dns.rdatatype.to_text(dns.rdatatype.RdataType.make(number))
+
+
+def is_service(number: int) -> bool:
+    """Tell whether a type is SVCB or HTTPS (RFC 9460): what it says of addresses must fit those that are answered."""
+    return number in (TYPE_SVCB, TYPE_HTTPS)
 
 
 def has_addresses(number: int) -> bool:

@@ -168,7 +168,7 @@ class TestRead:
 class TestWrite:
     @pytest.mark.parametrize("algorithm", ALGORITHMS)
     def test_it_is_read_again(self, algorithm: str, tmp_path: Path) -> None:
-        base = keys.write(key(algorithm), tmp_path)
+        base = keys.write_pair(key(algorithm), tmp_path)
         assert base.name == f"Kexample.com.+{key(algorithm).algorithm:03}+{key(algorithm).tag:05}"
         read = keys.read(base, ZONE, PLACE)
         assert read == key(algorithm)
@@ -182,7 +182,7 @@ class TestWrite:
     def test_only_the_owner_can_use_the_private_file(self, tmp_path: Path) -> None:
         before = os.umask(0)
         try:
-            base = keys.write(key(), tmp_path)
+            base = keys.write_pair(key(), tmp_path)
         finally:
             os.umask(before)
         assert stat.S_IMODE(Path(f"{base}.private").stat().st_mode) == 0o600
@@ -190,13 +190,13 @@ class TestWrite:
 
     @pytest.mark.parametrize("suffix", [".key", ".private"])
     def test_nothing_is_overwritten_and_nothing_left_behind(self, suffix: str, tmp_path: Path) -> None:
-        there = Path(f"{keys.write(key(), tmp_path)}{suffix}")
+        there = Path(f"{keys.write_pair(key(), tmp_path)}{suffix}")
         for other in list(tmp_path.iterdir()):
             if other != there:
                 other.unlink()
         there.write_text("precious")
         with pytest.raises(FileExistsError):
-            keys.write(key(), tmp_path)
+            keys.write_pair(key(), tmp_path)
         assert list(tmp_path.iterdir()) == [there]
         assert there.read_text() == "precious"
 
@@ -210,6 +210,6 @@ class TestWrite:
     )
     def test_a_file_is_named_as_bind_names_it(self, zone: str, name: str, tmp_path: Path) -> None:
         apex = dns.name.from_text(zone).to_wire() or b""
-        base = keys.write(keys.generate(apex, "ED25519"), tmp_path)
+        base = keys.write_pair(keys.generate(apex, "ED25519"), tmp_path)
         assert base.name.startswith(name)
         assert keys.read(base, apex).zone == apex

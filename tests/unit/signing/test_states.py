@@ -7,7 +7,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatproxy.signing.states import MAX_INTERVAL_S, RETRY_S, Change, Row, State, ZoneKeys
+from flatproxy.signing.states import LOOK_AGAIN_S, MAX_LOOK_S, KeyChange, KeyPhase, KeyRow, ZoneKeys
 from tests.unit.signing.keyring import NOW, ZONE, key
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def active(*keys: Key) -> ZoneKeys:
     return made
 
 
-def brief(changes: list[Change]) -> list[tuple[str, str]]:
+def brief(changes: list[KeyChange]) -> list[tuple[str, str]]:
     return [(change.before.state.value, change.after.state.value) for change in changes]
 
 
@@ -134,7 +134,7 @@ class TestNextQuestion:
     def test_after_silence_soon(self) -> None:
         ours = active()
         ours.miss(NOW)
-        assert ours.ask_at == NOW + RETRY_S < NOW + MAX_INTERVAL_S
+        assert ours.ask_at == NOW + LOOK_AGAIN_S < NOW + MAX_LOOK_S
 
 
 class TestAlgorithms:
@@ -143,7 +143,7 @@ class TestAlgorithms:
         ours.learn([OTHER, OURS.rdata, FOREIGN], 60, NOW + 60)
         assert not ours.signers
         assert "RSASHA256" in ours.off
-        assert ours.state(OURS).state is State.ACTIVE
+        assert ours.state(OURS).state is KeyPhase.ACTIVE
         ours.learn([OTHER, OURS.rdata], 60, NOW + 120)
         assert list(ours.signers) == [OURS]
         assert not ours.off
@@ -204,5 +204,5 @@ class TestRestart:
     def test_a_row_says_what_it_is_about(self) -> None:
         ours = active()
         assert ours.rows() == [
-            Row(zone=ZONE, algorithm=13, tag=OURS.tag, state="active", since=NOW, held_until=NOW - 40, ttl_s=60),
+            KeyRow(zone=ZONE, algorithm=13, tag=OURS.tag, state="active", since=NOW, held_until=NOW - 40, ttl_s=60),
         ]

@@ -32,7 +32,7 @@ def text_of(rdata: bytes) -> str:
 
 
 def rewritten(text: str, found_at: bytes = X, addresses_at: bytes = X) -> list[str]:
-    return [text_of(rdata) for rdata in svcb.rewrite([https(text)], found_at, addresses_at, ADDRESSES)]
+    return [text_of(rdata) for rdata in svcb.rewritten([https(text)], found_at, addresses_at, ADDRESSES)]
 
 
 hints4 = st.lists(st.sampled_from([*V4, b"\xcb\0\x71\1"]), min_size=1, max_size=3).map(b"".join)
@@ -157,13 +157,15 @@ class TestRewrite:
 
     def test_records_that_have_become_one_are_one(self) -> None:
         both = [https("1 . alpn=h2 ipv4hint=203.0.113.1"), https("1 . alpn=h2")]
-        assert svcb.rewrite(both, X, X, ADDRESSES) == (https("1 . alpn=h2"),)
+        assert svcb.rewritten(both, X, X, ADDRESSES) == (https("1 . alpn=h2"),)
 
     @given(st.lists(services(), max_size=5), st.sampled_from([X, Y]), st.frozensets(st.sampled_from([*V4, *V6])))
     def test_what_must_hold_for_any(
         self, given: list[svcb.Service], addresses_at: bytes, addresses: frozenset[bytes]
     ) -> None:
-        made = [svcb.parse(rdata) for rdata in svcb.rewrite([one.wire() for one in given], X, addresses_at, addresses)]
+        made = [
+            svcb.parse(rdata) for rdata in svcb.rewritten([one.wire() for one in given], X, addresses_at, addresses)
+        ]
         for service in made:
             text_of(service.wire())  # dnspython checks that what is mandatory is there
             assert service in given or service.target in {b"\0", X}
