@@ -20,7 +20,7 @@ from flatproxy.table.zones import Zones
 from flatproxy.wire import types
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from flatproxy.config.settings import Rule
     from flatproxy.table.answers import Answer
@@ -50,6 +50,8 @@ class Table:
     """
 
     feed: Feed = field(factory=Feed)
+    wall: Callable[[], float] = lambda: 0.0
+    """Returns Unix time, which signatures need; nothing else here does."""
     tally: Tally = field(factory=Tally)
     looks: Agenda[Target] = field(factory=Agenda)
     """When the passing of time changes something of a target."""
@@ -105,7 +107,7 @@ class Table:
                 by_rule[question(b"", rdtype)][id(rule)] = answer
             if rule.any == "hinfo":
                 ttl_s = rule.max_ttl_s
-                by_rule[question(b"", types.TYPE_ANY)][id(rule)] = hinfos.setdefault(ttl_s, AnyAnswer(ttl_s))
+                by_rule[question(b"", types.TYPE_ANY)][id(rule)] = hinfos.setdefault(ttl_s, AnyAnswer(ttl_s, self))
         self.rules, self._by_rule = rules, by_rule
         return Adopted(new, self._serve(serving, now))
 

@@ -146,16 +146,22 @@ class Servers:
     header: bytes = b""
     """Octets that come before each query, such as a PROXY header."""
     rest: Callable[[], None] = _no_rest
+    require_ad: bool = False
+    """Take only what a server has validated (AD=1)."""
 
-    async def ask(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
-        """Return the first answer that says yes or no; otherwise the last other one.
+    async def ask(
+        self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType, *, dnssec: bool = False
+    ) -> dns.message.Message:
+        """Return the first answer that says yes or no; otherwise the last other one. `dnssec` asks with DO=1.
 
         Raises `UpstreamTimeout` where nobody answers in time, `ChainBroken` where nobody can be asked.
         """
-        query = dns.message.make_query(name, rdtype, use_edns=0, payload=PAYLOAD)
+        query = dns.message.make_query(name, rdtype, use_edns=0, payload=PAYLOAD, want_dnssec=dnssec)
         self.rest()
         if not self.recursion:
             query.flags &= ~dns.flags.RD
+        if self.require_ad:
+            query.flags |= dns.flags.AD  # RFC 6840 section 5.7: say whether it is validated
         asked = f"{name.to_text(omit_final_dot=True)} {rdtype.name}"
         if not self.endpoints:
             raise ChainBroken(f"{asked}: there is no server to ask")
@@ -169,6 +175,9 @@ class Servers:
                 failures.append(error)
                 continue
             self.asked = endpoint
+            if self.require_ad and response.rcode() in _FINAL and not response.flags & dns.flags.AD:
+                failures.append(ChainBroken(f"{endpoint}: not validated (AD=0), and require_ad is set"))
+                continue
             if response.rcode() in _FINAL:
                 return response
             other = response
