@@ -12,6 +12,7 @@ import dns.rdataclass
 import dns.rdatatype
 from attrs import frozen
 
+from flatproxy.diagnose import signatures
 from flatproxy.diagnose.asking import Asking
 from flatproxy.diagnose.prospects import OwnAnswer, Prospect, answer_now, kept_in, limit_of
 from flatproxy.diagnose.traces import follow
@@ -63,6 +64,8 @@ class Flattened:
     rule: Rule
     types: tuple[TypeReport, ...]
     signed: str | None
+    keys: tuple[str, ...] = ()
+    """What is known of our keys of that zone, in words."""
 
     @property
     def ok(self) -> bool:
@@ -81,6 +84,7 @@ class Flattened:
             "fallback": [str(address) for address in self.rule.fallback],
             "any": self.rule.any,
             "signed_zone": self.signed,
+            "keys": list(self.keys),
         }
 
 
@@ -128,7 +132,9 @@ async def _flattened(settings: Settings, name: bytes, rule: Rule) -> Flattened:
         asyncio.gather(*(_type_report(asking, name, rule, rdtype, kept) for rdtype in sorted(rule.types))),
         _signed_zone(asking, name),
     )
-    return Flattened(name=names.to_text(name), rule=rule, types=tuple(reports), signed=signed)
+    return Flattened(
+        name=names.to_text(name), rule=rule, types=tuple(reports), signed=signed, keys=_keys(settings, name)
+    )
 
 
 async def _type_report(asking: Asking, name: bytes, rule: Rule, rdtype: str, kept: Kept) -> TypeReport:
@@ -145,6 +151,17 @@ async def _type_report(asking: Asking, name: bytes, rule: Rule, rdtype: str, kep
     if answer.rung == "upstream":
         answer = answer.with_own(await _own_answer(asking, name, number))
     return TypeReport(walk=walk, limit=limit_of(walk, rule), answer=answer)
+
+
+def _keys(settings: Settings, name: bytes) -> tuple[str, ...]:
+    """Return what the state file knows of the keys that sign a name's answers."""
+    zone = names.enclosing(name, settings.dnssec)
+    if zone is None:
+        return ()
+    try:
+        return tuple(signatures.words(signatures.signing_in(settings, zone)))
+    except FlatproxyError as error:
+        return (str(error),)
 
 
 def _resolvers(settings: Settings) -> list[Endpoint]:

@@ -51,7 +51,10 @@ def _flattened(report: Flattened) -> Iterator[str]:
         yield "  ANY is answered with HINFO (RFC 8482)"
     if report.signed is not None:
         yield ""
-        yield from wrapped(f"The zone {report.signed} is signed: {SIGNED}.", "", 0)
+        what = "with DO=1 a flattened answer is signed while a key is active" if report.keys else SIGNED
+        yield from wrapped(f"The zone {report.signed} is signed: {what}.", "", 0)
+        for words in report.keys:
+            yield from wrapped(words, "  ", 4)
 
 
 def _hop_row(hop: TraceHop) -> tuple[str, str, str, str]:

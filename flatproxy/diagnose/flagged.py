@@ -12,7 +12,7 @@ import dns.rdatatype
 from attrs import define, field
 
 from flatproxy.config.problems import join
-from flatproxy.diagnose import findings
+from flatproxy.diagnose import findings, signatures
 from flatproxy.diagnose.asking import Patience, each
 from flatproxy.diagnose.zones import SIGNED, UNSIGN, Keys
 from flatproxy.errors import FlatproxyError
@@ -178,12 +178,26 @@ class FlaggedNames:
             self.found.append(findings.warning(key_of(name), " ".join(found), what, do))
 
     async def _look_for_keys(self, name: bytes, apex: bytes) -> None:
-        if await self._keys.has(apex) and apex not in self._signed:
+        if apex in self.settings.dnssec:
+            await self._look_for_signed_placeholders(name)
+        elif await self._keys.has(apex) and apex not in self._signed:
             self._signed.add(apex)
             zones = self.settings.access.zones
             key = f"access.zones[{zones.index(apex)}]" if apex in zones else key_of(name)
             text = names.to_text(apex)
             self.found.append(findings.warning(key, text, f"the zone is signed with DNSSEC: {SIGNED}", UNSIGN))
+
+    async def _look_for_signed_placeholders(self, name: bytes) -> None:
+        """See whether each flattened type has a record in a zone with keys of ours."""
+        wanted = self.settings.flatten[name].types
+        lacking = await signatures.missing(self.asking.upstream(self.endpoints), name, wanted)
+        for text in lacking:
+            what = (
+                f"the signed zone has no {text} record there, and says so to resolvers (NSEC): queries with DO=1 for "
+                f"{text} go to the nameserver, all others get the target's records"
+            )
+            do = f"add a placeholder {text} record to the zone, or take {text} out of types"
+            self.found.append(findings.warning(key_of(name), text, what, do))
 
     async def _look_for_placeholder(self, name: bytes, rule: Rule) -> None:
         """See whether the last rung has an address."""

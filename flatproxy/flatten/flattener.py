@@ -115,7 +115,7 @@ class Flattener:
         """Take what the state file knows."""
         if self._store is not None:
             now, wall = monotonic(), time()
-            signings.restore(self._table.zones.signings, self._store)
+            signings.restore(self._table.zones.signings, self._store.load_keys())
             for row in self._store.load():
                 target = self._table.targets.get((row.target, row.rdtype))
                 if target is not None:

@@ -5,13 +5,13 @@ The signing library is imported here, and only where a zone has keys.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flatproxy.config.problems import join
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from flatproxy.config.settings import Dnssec
     from flatproxy.flatten.stores.store import Store
@@ -50,8 +50,8 @@ def signings_of(keys: Keys, before: Mapping[bytes, ZoneSigning]) -> dict[bytes, 
     return made
 
 
-def restore(signings: Mapping[bytes, ZoneSigning], store: Store) -> None:
-    """Take what the store knows of the keys' states."""
+def restore(signings: Mapping[bytes, ZoneSigning], kept: Iterable[tuple[Any, ...]]) -> None:
+    """Take what a store knows of the keys' states."""
     if not signings:
         return
     from flatproxy.signing.states import KeyRow  # noqa: PLC0415 - an extra
@@ -68,7 +68,7 @@ def restore(signings: Mapping[bytes, ZoneSigning], store: Store) -> None:
             ttl_s=row[ttl_s],
             off=row[off],
         )
-        for row in store.load_keys()
+        for row in kept
     ]
     for signing in signings.values():
         signing.restore(rows)
