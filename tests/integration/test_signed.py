@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import TYPE_CHECKING
 
 import dns.flags
@@ -20,7 +22,7 @@ from tests.support.unbound import Unbound
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.support.internet import FakeInternet
@@ -200,13 +202,53 @@ def test_what_is_shown(proxy: Proxy) -> None:
     ]
 
 
-def test_the_harness_can_fail(
-    signer: Signing, proxy: Proxy, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+def test_a_restart_signs_at_once(
+    signer: Signing, internet: FakeInternet, start: Callable[..., Proxy], tmp_path: Path
 ) -> None:
-    """With a trust anchor that is not the zone's, the validator does say bogus."""
+    """The state belongs to the key and survives; without the file it would wait for the TTL again."""
+    _fill(internet)
+    config = _config(signer, internet, signer.key, state={"path": str(tmp_path / "state.sqlite")})
+    first = start(config)
+    first.wait_event("key_change", new="active")
+    first.stop()
+    again = start(config)
+    assert again.metrics().value("dnssec_key", zone=ZONE, state="active") == 1
+    until(lambda: _is_signed(again), lambda: again.log)
+    assert again.since(0, "key_change") == []
+
+
+def test_check_and_explain_say_what_the_key_is(
+    signer: Signing, proxy: Proxy, internet: FakeInternet, tmp_path: Path
+) -> None:
     assert proxy.alive
+    path = tmp_path / "flatproxy.toml"
+    path.write_text(_config(signer, internet, signer.key))
+    said = run([sys.executable, "-m", "flatproxy", "check", "--json", "--config", str(path)], check=False)
+    told = {(each["severity"], each["key"], each["value"]): each for each in json.loads(said)["findings"]}
+    tag = str(int(signer.key.name.rpartition("+")[2]))
+    assert "published" in told["info", 'dnssec."shop.test".key', tag]["what"]
+    assert ("warning", 'flatten."bare.shop.test"', "AAAA") in told
+    assert not [place for place in told if place[0] == "error"]
+    said = run([sys.executable, "-m", "flatproxy", "explain", "--config", str(path), "shop.test"], check=False)
+    assert f"key {tag} (ECDSAP256SHA256): absent" in said
+
+
+def test_a_key_that_nobody_publishes_leaves_the_zone_to_the_nameserver(
+    signer: Signing, internet: FakeInternet, start: Callable[..., Proxy], tmp_path: Path
+) -> None:
+    """With a wrong key nothing is signed, so nothing is bogus."""
+    _fill(internet)
+    wrong = keys.write_pair(keys.generate(APEX, "ECDSAP256SHA256"), tmp_path)
+    proxy = start(_config(signer, internet, wrong))
+    query = dns.message.make_query("shop.test", "A", want_dnssec=True)
+    assert _texts(proxy.ask(query), "A") == {"192.0.2.1"}
+    assert _texts(proxy.ask(dns.message.make_query("shop.test", "A")), "A") == _LB4
+    assert proxy.metrics().value("dnssec_key", zone=ZONE, state="active") == 0
+
+
+def test_the_harness_can_fail(proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """With a trust anchor that is not the zone's, the validator does say bogus."""
     wrong = keys.generate(APEX, "ECDSAP256SHA256").dnskey.to_text(chunksize=0).replace("256 ", "257 ", 1)
-    assert wrong not in signer.anchors
     with Unbound(
         folder=tmp_path_factory.mktemp("bogus"),
         stubs=[ZONE],
@@ -214,4 +256,3 @@ def test_the_harness_can_fail(
         anchors=[f"{ZONE}. DNSKEY {wrong}"],
     ) as resolver:
         assert _ask(resolver, "shop.test", "A").rcode() == dns.rcode.SERVFAIL
-    assert tmp_path.exists()
