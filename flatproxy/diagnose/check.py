@@ -14,7 +14,7 @@ from flatproxy.diagnose.flagged import FlaggedNames
 from flatproxy.diagnose.nameservers import Nameservers
 from flatproxy.diagnose.pointers import Pointers
 from flatproxy.diagnose.resolvers import Resolvers
-from flatproxy.diagnose.signatures import Signatures
+from flatproxy.diagnose.signatures import SigningZones
 from flatproxy.diagnose.targets import Targets
 from flatproxy.flatten.stores import sqlite as store
 
@@ -38,7 +38,7 @@ async def check(settings: Settings, file: str) -> Report:
     targets = Targets(settings, asking, resolvers.endpoints, nameservers.usable)
     await asyncio.gather(flagged.probe(), targets.probe())
     pointers = Pointers(settings, flagged.apexes, lambda: asking.upstream(nameservers.usable))
-    signatures = Signatures(settings, lambda: asking.upstream(nameservers.usable))
+    signatures = SigningZones(settings, lambda: asking.upstream(nameservers.usable))
     if nameservers.usable:
         await pointers.probe()
         await signatures.probe()
@@ -62,7 +62,7 @@ def about_state(state: State) -> Iterator[Finding]:
         yield findings.warning("state.path", str(state.path), what, do)
         return
     try:
-        store.read(state.path)
+        store.read_rows(state.path)
     except (sqlite3.Error, OSError, ValueError, TypeError) as error:
         what = f"cannot be read: {error}"
         do = "let the user that runs flatproxy read and write it; a damaged file may be deleted, it is written anew"

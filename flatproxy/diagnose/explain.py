@@ -219,7 +219,7 @@ async def _forwarded(settings: Settings, name: bytes) -> Forwarded:
     if zone is None:
         return Forwarded(name=names.to_text(name), zone=None, near=near)
     asking = Asking(settings)
-    rdtypes = [dns.rdatatype.RdataType(number) for number in types.ADDRESS_TYPES]
+    rdtypes = [dns.rdatatype.RdataType(number) for number in types.OF_ADDRESSES]
     answers = await asyncio.gather(*(_own_answer(asking, name, rdtype) for rdtype in rdtypes))
     aliases = dict.fromkeys(alias for answer in answers for alias in answer.aliases)
     landing = next((alias for alias in aliases if alias in settings.flatten), None)

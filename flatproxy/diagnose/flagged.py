@@ -190,7 +190,7 @@ class FlaggedNames:
     async def _look_for_signed_placeholders(self, name: bytes) -> None:
         """See whether each flattened type has a record in a zone with keys of ours."""
         wanted = self.settings.flatten[name].types
-        lacking = await signatures.missing(self.asking.upstream(self.endpoints), name, wanted)
+        lacking = await signatures.without_record(self.asking.upstream(self.endpoints), name, wanted)
         for text in lacking:
             what = (
                 f"the signed zone has no {text} record there, and says so to resolvers (NSEC): queries with DO=1 for "

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from flatproxy.flatten.stores.store import Row
     from flatproxy.table.ladder import Step
 
-SERVFAIL = "servfail"
+NO_RUNG = "servfail"
 
 
 @frozen
@@ -63,7 +63,7 @@ class OwnAnswer:
 
 @frozen(kw_only=True)
 class Prospect:
-    """What clients get: the rung in lower case, `SERVFAIL` where no rung holds; the TTL in seconds; and why."""
+    """What clients get: the rung in lower case, `NO_RUNG` where no rung holds; the TTL in seconds; and why."""
 
     rung: str
     addresses: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ class Prospect:
         """Return the last rung with the nameserver's answer on it, or without any where it gave none."""
         if own.error is None:
             return evolve(self, own=own)
-        return evolve(self, rung=SERVFAIL, own=own, why=f"{self.why}, and no nameserver answers: {own.error}")
+        return evolve(self, rung=NO_RUNG, own=own, why=f"{self.why}, and no nameserver answers: {own.error}")
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -120,7 +120,7 @@ def kept_in(state: State | None) -> Kept:
             rows={}, lack="without [state] no earlier answer is seen from here (a running flatproxy may have one)"
         )
     try:
-        rows = store.read(state.path)
+        rows = store.read_rows(state.path)
     except (sqlite3.Error, OSError, ValueError, TypeError) as error:
         return Kept(rows={}, lack=f"the state file cannot be read: {error}")
     return Kept(rows={(row.target, row.rdtype): row for row in rows})
@@ -155,18 +155,18 @@ def _why(walk: Walk, earlier: Earlier, rule: Rule, current: Step, now: float) ->
     if known is None:
         why = f"{failed}, and {earlier.lack}"
     elif current.rung is Rung.FRESH:
-        why = f"{failed}, but the state file's answer, {duration(now - known.resolved_at)} old, is within its TTL"
+        why = f"{failed}, but the state file's answer, {span_text(now - known.resolved_at)} old, is within its TTL"
     elif current.rung is Rung.STALE:
-        left = duration(stale_until(known, rule) - now)
-        why = f"{failed}: the state file's answer, {duration(now - known.resolved_at)} old, holds for another {left}"
+        left = span_text(stale_until(known, rule) - now)
+        why = f"{failed}: the state file's answer, {span_text(now - known.resolved_at)} old, holds for another {left}"
     else:
-        why = f"{failed}, and the state file's answer is too old: {duration(now - known.resolved_at)}"
+        why = f"{failed}, and the state file's answer is too old: {span_text(now - known.resolved_at)}"
     if current.rung is Rung.UPSTREAM:
         why += "; there is no fallback"
     return why
 
 
-def duration(seconds: float) -> str:
+def span_text(seconds: float) -> str:
     """Return seconds in the two largest units that they fill: `1 d 3 h`, `45 s`."""
     left = max(int(seconds), 0)
     parts: list[str] = []

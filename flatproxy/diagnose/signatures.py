@@ -18,7 +18,7 @@ from attrs import define, field
 
 from flatproxy.config.problems import join
 from flatproxy.diagnose import findings
-from flatproxy.diagnose.prospects import duration
+from flatproxy.diagnose.prospects import span_text
 from flatproxy.errors import ConfigError, FlatproxyError
 from flatproxy.flatten import signings
 from flatproxy.flatten.stores.sqlite import read_keys
@@ -37,7 +37,7 @@ _LATER = "see docs/dnssec.md for the order of what to do"
 
 
 @define
-class Signatures:
+class SigningZones:
     """The probe of the zones with keys of ours. `upstream` returns whom to ask."""
 
     settings: Settings
@@ -112,11 +112,11 @@ def _about(signing: ZoneSigning, key: Key, dnskeys: Collection[bytes], ttl_s: in
         what = "absent: the nameserver does not publish the key, so nothing is signed with it"
         return findings.warning(place, shown, what, f"publish {key.record}")
     if state.state == "active":
-        return findings.fine(place, shown, f"active for {duration(time() - state.since)}: flagged names are signed")
+        return findings.fine(place, shown, f"active for {span_text(time() - state.since)}: flagged names are signed")
     if state.state == "waiting":
         left_s = state.left_s(time())
-        return findings.info(place, shown, f"waiting: it is published, and may sign in {duration(left_s)}", _LATER)
-    what = f"published; a flatproxy that runs may sign when it has seen it for as long as its TTL, {duration(ttl_s)}"
+        return findings.info(place, shown, f"waiting: it is published, and may sign in {span_text(left_s)}", _LATER)
+    what = f"published; a flatproxy that runs may sign when it has seen it for as long as its TTL, {span_text(ttl_s)}"
     return findings.info(place, shown, what, _LATER)
 
 
@@ -124,13 +124,13 @@ def words(signing: ZoneSigning) -> Iterator[str]:
     """Yield what `explain` says of the keys of a zone, as far as the state file knows."""
     for key in signing.keys.keys:
         state = signing.keys.state(key)
-        since = f" for {duration(time() - state.since)}" if state.since else ""
+        since = f" for {span_text(time() - state.since)}" if state.since else ""
         yield f"key {key.tag} ({dns.dnssec.algorithm_to_text(key.algorithm)}): {state.state}{since}"
     if signing.keys.off:
         yield f"nothing is signed: {signing.keys.off}"
 
 
-async def missing(upstream: Bounded, name: bytes, wanted: Collection[str]) -> list[str]:
+async def without_record(upstream: Bounded, name: bytes, wanted: Collection[str]) -> list[str]:
     """Return the types that are flattened at a name and that the nameserver has no record of; raises as `ask` does."""
     lacking = []
     for text in sorted(wanted):

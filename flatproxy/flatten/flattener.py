@@ -104,9 +104,9 @@ class Flattener:
         self._refresher.upstream = self._zone_probes.upstream = self._key_probes.upstream = prepared.upstream
         self._refresher.scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
         now = monotonic()
-        adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s)
+        adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s, self._serve_packets)
         self._refresher.follow(adopted, now)
-        self._zone_probes.cover(settings.flatten)
+        self._zone_probes.cover(settings.flatten, settings.flatten.added)
         zones = self._table.zones
         zones.sign_with(signings.signings_of(prepared.keys, zones.signings))
         self._key_probes.cover(settings.flatten)

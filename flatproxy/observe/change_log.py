@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
@@ -12,6 +13,8 @@ from flatproxy.table.ladder import Rung
 from flatproxy.wire import names, types
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flatproxy.table.changes import Change
     from flatproxy.table.ladder import Resolution
     from flatproxy.table.target import Target
@@ -22,12 +25,20 @@ REMEMBERED: Final = 1_000
 """Targets of which is remembered that a line about them was written."""
 SHOWN: Final = 4
 """Special addresses that a line spells out."""
+LINES_A_SECOND: Final = 100
+"""More changes than these are only counted: a hundred thousand targets that fail must not fill the disk."""
 
 
 @define(eq=False)
 class ChangeLog:
-    """A subscriber to the table's feed."""
+    """A subscriber to the table's feed. `clock` gives monotonic seconds."""
 
+    clock: Callable[[], float] = monotonic
+    _second: int = 0
+    _written: int = 0
+    """Changes in this second that were written."""
+    _unwritten: int = 0
+    """Changes that were only counted, and not told of yet."""
     _special: dict[Target, None] = field(factory=dict)
     _left_out: dict[Target, None] = field(factory=dict)
     _placeholders: int = 0
@@ -35,11 +46,11 @@ class ChangeLog:
     def __call__(self, change: Change) -> None:
         """Write what is worth a line."""
         match change:
-            case Settled(target=target, before=before) if change.is_new:
+            case Settled(target=target, before=before) if change.is_new and self._may_write():
                 _say_addresses(target, before)
                 self._say_special(target)
                 self._say_left_out(target)
-            case Failed(target=target, reason=reason) if target.failures == 1:
+            case Failed(target=target, reason=reason) if target.failures == 1 and self._may_write():
                 log.warn(
                     "{target} {type} cannot be resolved: {reason}",
                     event="target_failed",
@@ -49,7 +60,8 @@ class ChangeLog:
                 )
             # A first answer that is fresh has its line already: its addresses.
             case RungChanged(before=before, after=after) if before is not None or after is not Rung.FRESH:
-                _say_rung(change)
+                if self._may_write():
+                    _say_rung(change)
             case KeyChanged():
                 _say_key(change)
             case PlaceholderMissed() if self._placeholders < REMEMBERED:
@@ -70,6 +82,25 @@ class ChangeLog:
                 )
             case _:
                 pass
+
+    def _may_write(self) -> bool:
+        """Tell whether a change is to be written; the first one of a later second says how many were not."""
+        second = int(self.clock())
+        if second != self._second:
+            self._second, self._written = second, 0
+        if self._written >= LINES_A_SECOND:
+            self._unwritten += 1
+            return False
+        if self._unwritten:
+            log.warn(
+                "{count} more changes were not written, there being more than {most} a second",
+                event="changes_unwritten",
+                count=self._unwritten,
+                most=LINES_A_SECOND,
+            )
+            self._unwritten = 0
+        self._written += 1
+        return True
 
     def _say_special(self, target: Target) -> None:
         """Say once of a target that it has addresses that cannot be reached from everywhere."""

@@ -206,7 +206,7 @@ class _Pair:
         """Return what `.private` holds, the other half of this DNSKEY."""
         text = self._read(".private", secret=True)
         try:
-            algorithm, secret = private_format.parse(text)
+            algorithm, secret = private_format.parse_file(text)
         except private_format.Unreadable as error:
             raise self._wrong(".private", str(error)) from None
         if algorithm == dnskey.algorithm:

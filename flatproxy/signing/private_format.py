@@ -39,7 +39,7 @@ class Unreadable(FlatproxyError):
     """Not a private key in BIND's format."""
 
 
-def parse(text: str) -> tuple[int, PrivateKey]:
+def parse_file(text: str) -> tuple[int, PrivateKey]:
     """Return the algorithm's number and the key; `Unreadable` where the text is no private key that can sign."""
     lines = dict(line.partition(":")[::2] for line in text.splitlines())
     if not lines.get("Private-key-format", "").strip().startswith("v1."):

@@ -20,7 +20,7 @@ SMALL = 64
 """Entries that need no clearing."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Agenda(Generic[T]):
     """Items, compared by identity or hash, each with the time (monotonic seconds) at which it is due."""
 
@@ -68,6 +68,7 @@ class Agenda(Generic[T]):
             self._enter(item, due)
         return None
 
-    def has_due(self, now: float) -> bool:
-        """Tell whether the next entry's time has come; its item may turn out to be due later."""
-        return bool(self._heap) and self._heap[0][0] <= now
+    @property
+    def soonest(self) -> float:
+        """The time of the next entry, `NEVER` where there is none; its item may turn out to be due later."""
+        return self._heap[0][0] if self._heap else NEVER

@@ -56,7 +56,7 @@ class Answer(Protocol):
         """Have `ready` called when the answer is known or has failed; False where waiting is no use."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class TargetAnswer:
     """What one rule answers for one type with what its target is. `names` counts the flagged names that share it."""
 
@@ -70,7 +70,7 @@ class TargetAnswer:
     """The rung that was published last."""
     _rung: Rung | None = None
     """The rung that is counted."""
-    _turn: int = field(factory=lambda: random.randrange(1 << 16))
+    _turn: int = field(factory=lambda: int(random.random() * 65_536))
     _until: float = float("-inf")
     _source: Resolution | None = None
     _step: Step | None = None

@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 
 _TYPES = (*(each.number for each in types.FLATTENED), types.TYPE_ANY)
 
+RULES_AT_ONCE = 50
+"""Rules or targets that are put in force without a rest."""
+
+
+def _nothing() -> None:
+    """Go on at once."""
+
 
 def question(name: bytes, rdtype: int) -> bytes:
     """Return a question in wire form, lower case: the key of the table."""
@@ -42,7 +49,7 @@ class Adopted(NamedTuple):
     gone: list[Target]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Table:
     """It keeps nothing for each name but looks at the rules, which must not change. Equal rules share answers.
 
@@ -79,10 +86,12 @@ class Table:
         for target in self.targets.values():
             yield from target.answers
 
-    def adopt(self, rules: Mapping[bytes, Rule], now: float, cold_s: float) -> Adopted:
+    def adopt(
+        self, rules: Mapping[bytes, Rule], now: float, cold_s: float, rest: Callable[[], None] = _nothing
+    ) -> Adopted:
         """Answer by these rules from now on; a new target is cold for `cold_s` seconds.
 
-        What is known of targets stays. The cost is that of the distinct rules.
+        What is known of targets stays. The cost is that of the distinct rules; `rest` is called between pieces.
         """
         groups = (rules if isinstance(rules, Rules) else Rules(rules)).groups
         by_rule: dict[bytes, ByRule] = {question(b"", number): {} for number in _TYPES}
@@ -90,7 +99,9 @@ class Table:
         serving: dict[Target, list[TargetAnswer]] = {}
         hinfos: dict[int, AnyAnswer] = {}
         new: list[Target] = []
-        for group in groups:
+        for number, group in enumerate(groups):
+            if number % RULES_AT_ONCE == 0:
+                rest()
             rule = group.rule
             for rdtype in sorted(map(types.number_of, rule.types)):
                 answer = shared.get((rule, rdtype))
@@ -99,7 +110,7 @@ class Table:
                     made = self._answer_of(target, rule, group.first)
                     if isinstance(made, ServiceAnswer):
                         made.addresses = tuple(
-                            shared[rule, number] for number in types.ADDRESS_TYPES if (rule, number) in shared
+                            shared[rule, number] for number in types.OF_ADDRESSES if (rule, number) in shared
                         )
                     answer = shared[rule, rdtype] = made
                     serving.setdefault(target, []).append(answer)
@@ -109,7 +120,7 @@ class Table:
                 ttl_s = rule.max_ttl_s
                 by_rule[question(b"", types.TYPE_ANY)][id(rule)] = hinfos.setdefault(ttl_s, AnyAnswer(ttl_s, self))
         self.rules, self._by_rule = rules, by_rule
-        return Adopted(new, self._serve(serving, now))
+        return Adopted(new, self._serve(serving, now, rest))
 
     def _target_of(self, name: bytes, rdtype: int, cold_until: float, new: list[Target]) -> Target:
         target = self.targets.get((name, rdtype))
@@ -124,14 +135,16 @@ class Table:
         kind = ServiceAnswer if types.is_service(target.rdtype) else TargetAnswer
         return kind(target, rule, first_name, said=before.said if isinstance(before, TargetAnswer) else None)
 
-    def _serve(self, serving: dict[Target, list[TargetAnswer]], now: float) -> list[Target]:
+    def _serve(self, serving: dict[Target, list[TargetAnswer]], now: float, rest: Callable[[], None]) -> list[Target]:
         """Put the answers in force, and forget and return the targets that none of them needs."""
         self.tally.clear()
         gone = [target for target in self.targets.values() if target not in serving]
         for target in gone:
             del self.targets[target.name, target.rdtype]
             target.serve((), now)
-        for target, answers in serving.items():
+        for number, (target, answers) in enumerate(serving.items()):
+            if number % RULES_AT_ONCE == 0:
+                rest()
             target.serve(answers, now)
         return gone
 
@@ -147,6 +160,7 @@ class Table:
         target.look(now)
         return True
 
-    def is_due(self, now: float) -> bool:
-        """Tell whether `advance` may find more to do."""
-        return self.waits.has_due(now) or self.looks.has_due(now)
+    @property
+    def soonest(self) -> float:
+        """When `advance` may next find something to do."""
+        return min(self.waits.soonest, self.looks.soonest)

@@ -24,7 +24,7 @@ WAITERS = 1_000
 """Queries that may wait for one cold target; the others go down the ladder at once."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Target:
     """Read its attributes from anywhere; change them by its methods only. `changed_at` is Unix time."""
 

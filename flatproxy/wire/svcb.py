@@ -43,7 +43,7 @@ class Service:
         )
 
 
-def parse(rdata: bytes) -> Service:
+def parse_service(rdata: bytes) -> Service:
     """Return the record of an rdata; `WireError` where it is none (RFC 9460 section 2.2)."""
     if len(rdata) < 3:
         raise WireError("SVCB record cut")
@@ -69,7 +69,7 @@ def alias(rdatas: Iterable[bytes]) -> bytes | None:
     The root says that there is no service (RFC 9460 section 2.5.1). An RRset with records of both modes is an alias
     (section 2.4.1); of several aliases, the first in the order of octets is taken each time.
     """
-    targets = sorted(service.target for service in map(parse, rdatas) if service.priority == 0)
+    targets = sorted(service.target for service in map(parse_service, rdatas) if service.priority == 0)
     return targets[0] if targets else None
 
 
@@ -85,7 +85,7 @@ def rewritten(
     same = found_at.lower() == addresses_at.lower()
     made = []
     for rdata in rdatas:
-        service = parse(rdata)
+        service = parse_service(rdata)
         if service.target != ROOT:
             made.append(rdata)
             continue

@@ -61,7 +61,7 @@ QUESTIONS: Final = frozenset(each.number.to_bytes(2, "big") + CLASS_IN for each 
 """Type and class of a question for each of them, in wire form."""
 
 _ADDRESS_OCTETS: Final = {each.number: {4: 4, 6: 16}[each.ip_version] for each in FLATTENED if each.ip_version}
-ADDRESS_TYPES: Final = tuple(_ADDRESS_OCTETS)
+OF_ADDRESSES: Final = tuple(_ADDRESS_OCTETS)
 _TEXTS: Final = {each.number: each.text for each in FLATTENED}
 _NUMBERS: Final = {each.text: each.number for each in FLATTENED}
 

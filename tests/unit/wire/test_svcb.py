@@ -65,7 +65,7 @@ class TestParse:
     @given(services())
     def test_it_agrees_with_dnspython(self, service: svcb.Service) -> None:
         wire = service.wire()
-        assert svcb.parse(wire) == service
+        assert svcb.parse_service(wire) == service
         there = dns.rdata.from_wire(dns.rdataclass.IN, dns.rdatatype.HTTPS, wire, 0, len(wire))
         assert isinstance(there, SVCBBase)
         assert (there.priority, there.target.to_wire()) == (service.priority, service.target)
@@ -75,13 +75,13 @@ class TestParse:
     @given(st.binary(max_size=60))
     def test_what_it_reads_is_what_it_writes(self, rdata: bytes) -> None:
         with contextlib.suppress(WireError):
-            assert svcb.parse(rdata).wire() == rdata
+            assert svcb.parse_service(rdata).wire() == rdata
 
     @given(st.binary(max_size=60))
     def test_it_reads_all_that_dnspython_does(self, rdata: bytes) -> None:
         with contextlib.suppress(dns.exception.DNSException, ValueError):
             dns.rdata.from_wire(dns.rdataclass.IN, dns.rdatatype.HTTPS, rdata, 0, len(rdata))
-            svcb.parse(rdata)
+            svcb.parse_service(rdata)
 
     @pytest.mark.parametrize(
         "rdata",
@@ -99,7 +99,7 @@ class TestParse:
     )
     def test_what_is_no_record(self, rdata: bytes) -> None:
         with pytest.raises(WireError):
-            svcb.parse(rdata)
+            svcb.parse_service(rdata)
 
 
 class TestAlias:
@@ -164,7 +164,8 @@ class TestRewrite:
         self, given: list[svcb.Service], addresses_at: bytes, addresses: frozenset[bytes]
     ) -> None:
         made = [
-            svcb.parse(rdata) for rdata in svcb.rewritten([one.wire() for one in given], X, addresses_at, addresses)
+            svcb.parse_service(rdata)
+            for rdata in svcb.rewritten([one.wire() for one in given], X, addresses_at, addresses)
         ]
         for service in made:
             text_of(service.wire())  # dnspython checks that what is mandatory is there
