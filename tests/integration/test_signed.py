@@ -17,7 +17,7 @@ from flatproxy.signing import keys
 from tests.support.child import program, run
 from tests.support.configuration import configuration
 from tests.support.proxy import Proxy
-from tests.support.signers import ZONE, BindSigning, KnotSigning, NsdSigning, PowerDnsSigning, Signing
+from tests.support.signers import TTL_S, ZONE, BindSigning, KnotSigning, NsdSigning, PowerDnsSigning, Signing
 from tests.support.unbound import Unbound
 from tests.support.waiting import until
 
@@ -173,6 +173,16 @@ def test_delv_finds_everything_secure(signer: Signing, proxy: Proxy, tmp_path: P
         assert "unsigned" not in said, said
         for text in expected:
             assert text.split(" alpn", maxsplit=1)[0] in said, said
+
+
+def test_drill_chases_the_signatures(signer: Signing, proxy: Proxy, tmp_path: Path) -> None:
+    program("drill")
+    trusted = tmp_path / "trusted.key"
+    trusted.write_text("".join(f"{ZONE}. {TTL_S} IN DNSKEY {anchor}\n" for anchor in signer.anchors))
+    host, port = proxy.address
+    for name, rdtype in (("shop.test", "A"), ("shop.test", "AAAA"), ("shop.test", "MX"), ("host.shop.test", "A")):
+        said = run(["drill", "-D", "-S", "-k", str(trusted), "-p", str(port), name, rdtype, f"@{host}"], check=False)
+        assert "Chase successful" in said, said
 
 
 def test_changes_are_signed_as_they_come(proxy: Proxy, unbound: Unbound, internet: FakeInternet) -> None:
