@@ -41,6 +41,8 @@ NEW_NAMES_RATE = 200.0
 KNOWN_NAMES_RATE = 50.0
 ROUND_S = 300.0
 NAMES_IN_A_TICK = 1_000
+TELL_S = 1.0
+"""Changes are told at most so often: judgements of queries are forgotten with each."""
 NO_KEYS_S = 60
 """How long it holds that a zone has no DNSKEY at all."""
 
@@ -87,6 +89,9 @@ class KeyProbes:
     _first_round: bool = True
     _round_due: float = float("-inf")
     _changed: bool = False
+    _tell_at: float = float("-inf")
+    _sets: dict[frozenset[int], frozenset[int]] = field(factory=dict)
+    """The sets of types that were found: most names have the same."""
     _new: TokenBucket = field(factory=lambda: TokenBucket(NEW_NAMES_RATE))
     _known: TokenBucket = field(factory=lambda: TokenBucket(KNOWN_NAMES_RATE))
     _zones_under_way: set[bytes] = field(factory=set)
@@ -106,8 +111,8 @@ class KeyProbes:
         signings = self.table.zones.signings
         if not signings:
             return
-        if self._changed:
-            self._changed = False
+        if self._changed and now >= self._tell_at:
+            self._changed, self._tell_at = False, now + TELL_S
             self.table.zones.version += 1
         wall = self.wall()
         for zone, signing in signings.items():
@@ -196,6 +201,7 @@ class KeyProbes:
             log.failure("asking what is at {name} went wrong", event="keys_failed", name=names.to_text(name))
 
     def _note(self, signing: ZoneSigning, name: bytes, rule: Rule, there: frozenset[int]) -> None:
+        there = self._sets.setdefault(there, there)
         if signing.there.get(name) != there:
             signing.there[name] = there
             self._changed = True
