@@ -7,10 +7,11 @@ import difflib
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
+import dns.name
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
-from attrs import frozen
+from attrs import evolve, frozen
 
 from flatproxy.diagnose import signatures
 from flatproxy.diagnose.asking import Asking
@@ -21,16 +22,17 @@ from flatproxy.errors import ChainError, FlatproxyError
 from flatproxy.flatten.resolvers.plain import expand
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.zone_probes import zone_of
-from flatproxy.wire import names, types
+from flatproxy.wire import names, svcb, types
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     import dns.message
 
     from flatproxy.config.settings import Endpoint, Rule, Settings
     from flatproxy.diagnose.prospects import Kept, Limit
     from flatproxy.diagnose.traces import Walk
+    from flatproxy.flatten.chain import Found
 
 _NEAR = 3
 
@@ -133,8 +135,29 @@ async def _flattened(settings: Settings, name: bytes, rule: Rule) -> Flattened:
         _signed_zone(asking, name),
     )
     return Flattened(
-        name=names.to_text(name), rule=rule, types=tuple(reports), signed=signed, keys=_keys(settings, name)
+        name=names.to_text(name), rule=rule, types=tuple(_rewritten(reports)), signed=signed, keys=_keys(settings, name)
     )
+
+
+def _rewritten(reports: Sequence[TypeReport]) -> Iterator[TypeReport]:
+    """Yield the reports, with SVCB and HTTPS records as they hold at the flagged name now."""
+    found = [each.walk.found for each in reports if types.has_addresses(types.number_of(each.walk.rdtype))]
+    known = [each for each in found if each is not None and each.rdatas]
+    ends = {_end(each) for each in known}
+    at = ends.pop() if len(ends) == 1 else names.ROOT
+    addresses = frozenset(rdata for each in known for rdata in each.rdatas)
+    for report in reports:
+        number, own = types.number_of(report.walk.rdtype), report.walk.found
+        if not types.is_service(number) or own is None:
+            yield report
+            continue
+        rdatas = svcb.rewritten(own.rdatas, _end(own), at, addresses)
+        yield evolve(report, answer=evolve(report.answer, addresses=tuple(types.rdata_texts(number, rdatas))))
+
+
+def _end(found: Found) -> bytes:
+    """Return the name at the end of a chain, in wire form."""
+    return names.to_wire(dns.name.from_text(found.names[-1]))
 
 
 async def _type_report(asking: Asking, name: bytes, rule: Rule, rdtype: str, kept: Kept) -> TypeReport:

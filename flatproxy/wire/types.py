@@ -116,15 +116,23 @@ def is_special(number: int, rdata: bytes) -> bool:
 class RdataTexts(list[str]):
     """Rdatas in text form; as one text they are set apart by commas."""
 
+    nothing = "no address"
+
     def __str__(self) -> str:
-        return ", ".join(self) or "no address"
+        return ", ".join(self) or self.nothing
+
+
+class _RecordTexts(RdataTexts):
+    """Those of a type that has no addresses."""
+
+    nothing = "no record"
 
 
 def rdata_texts(number: int, rdatas: Iterable[bytes]) -> RdataTexts:
     """Return rdatas of one type in text form."""
     if has_addresses(number):
         return RdataTexts(str(ip_address(rdata)) for rdata in rdatas)
-    return RdataTexts(_parsed(number, rdata).to_text() for rdata in rdatas)
+    return _RecordTexts(_parsed(number, rdata).to_text() for rdata in rdatas)
 
 
 def _parsed(number: int, rdata: bytes) -> dns.rdata.Rdata:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import TYPE_CHECKING
 
 import dns.message
 import dns.rdatatype
 import pytest
 
+from tests.support.child import run
 from tests.support.configuration import configuration
 from tests.support.internet import Mood
 from tests.support.proxy import Proxy
@@ -15,6 +18,7 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.support.internet import FakeInternet
     from tests.support.nsd import Nsd
@@ -96,3 +100,13 @@ def test_a_target_that_fails_has_none(nsd: Nsd, internet: FakeInternet, start: C
         assert _https(proxy, "example.com") == set()
     finally:
         del internet.moods["lb.test"]
+
+
+def test_explain_says_what_is_answered(nsd: Nsd, internet: FakeInternet, tmp_path: Path) -> None:
+    _fill(internet)
+    path = tmp_path / "flatproxy.toml"
+    path.write_text(_config(nsd, internet))
+    command = [sys.executable, "-m", "flatproxy", "explain", "--json", "--config", str(path), "deepest.example.com"]
+    told = {each["type"]: each["answer"]["addresses"] for each in json.loads(run(command, check=False))["types"]}
+    assert told["HTTPS"] == ['1 service.test. alpn="h3"']
+    assert told["A"] == ["203.0.113.2"]

@@ -48,6 +48,7 @@ def test_rdatas_in_text() -> None:
     assert types.rdata_texts(65, [HTTPS]) == ['1 . alpn="h2"']
     assert str(types.rdata_texts(1, [IPV4, bytes([192, 0, 2, 2])])) == "192.0.2.1, 192.0.2.2"
     assert str(types.rdata_texts(1, [])) == "no address"
+    assert str(types.rdata_texts(65, [])) == "no record"
 
 
 def test_special_addresses() -> None:
