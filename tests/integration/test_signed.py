@@ -14,6 +14,7 @@ import dns.rdatatype
 import pytest
 
 from flatproxy.signing import keys
+from tests.support.bind_resolver import BindResolver
 from tests.support.child import program, run
 from tests.support.configuration import configuration
 from tests.support.proxy import Proxy
@@ -123,7 +124,7 @@ def unbound(
         yield resolver
 
 
-def _ask(resolver: Unbound, name: str, rdtype: str) -> dns.message.Message:
+def _ask(resolver: Unbound | BindResolver, name: str, rdtype: str) -> dns.message.Message:
     query = dns.message.make_query(name, rdtype, want_dnssec=True)
     return dns.query.tcp(query, resolver.host, timeout=10, port=resolver.port)
 
@@ -141,6 +142,20 @@ def test_unbound_finds_everything_secure(unbound: Unbound) -> None:
             assert reply.rcode() == dns.rcode.NOERROR, shown
             assert reply.flags & dns.flags.AD, shown
             assert _texts(reply, rdtype) == expected, shown
+
+
+def test_bind_finds_everything_secure(signer: Signing, proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """It denies by itself, too, what an NSEC record that it has seen does not list."""
+    with BindResolver(
+        folder=tmp_path_factory.mktemp("bind"), zone=ZONE, authority=proxy.address, anchors=signer.anchors
+    ) as resolver:
+        for _ in range(2):
+            for (name, rdtype), expected in _VALIDATED.items():
+                reply = _ask(resolver, name, rdtype)
+                shown = f"{name} {rdtype}\n{reply}\n{resolver.child.tail() if resolver.child else ''}"
+                assert reply.rcode() == dns.rcode.NOERROR, shown
+                assert reply.flags & dns.flags.AD, shown
+                assert _texts(reply, rdtype) == expected, shown
 
 
 def test_unbound_is_told_securely_that_a_name_does_not_exist(unbound: Unbound) -> None:
