@@ -188,7 +188,8 @@ class Servers:
                 continue
             self.asked = endpoint
             if self.require_ad and response.rcode() in _FINAL and not response.flags & dns.flags.AD:
-                failures.append(ChainBroken(f"{endpoint}: not validated (AD=0), and require_ad is set"))
+                failures.append(f"{endpoint}: not validated (AD=0), and require_ad is set")
+                silent = False
                 continue
             if response.rcode() in _FINAL:
                 return response
