@@ -5,7 +5,7 @@ It does no I/O and knows no clock. Its drivers are the refresher and `explain`.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import dns.flags
 import dns.message
@@ -19,6 +19,9 @@ from attrs import define, field, frozen
 from flatproxy.errors import ChainBroken, ChainLoop, ChainTooLong, WireError
 from flatproxy.wire import names, svcb, types
 from flatproxy.wire.landing import MAX_HOPS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_ADDRESSES = 2_000
 """Addresses kept of one RRset; more would not fit a TCP answer in every case."""
@@ -96,6 +99,15 @@ class Chain:
         chain = cls(scope, rdtype)
         chain._go_to(target, None, upstream=False)
         return chain
+
+    @property
+    def visited(self) -> Sequence[dns.name.Name]:
+        """The names passed so far, the target first."""
+        return self._visited
+
+    def goes_by(self, name: dns.name.Name, *, upstream: bool) -> bool:
+        """Tell whether the walk takes a name as the asked one knows it: `upstream` is asked, and it is not flagged."""
+        return self._scope.target_of(name, self.rdtype) is None and self._scope.is_served(name) == upstream
 
     def _go_to(self, name: dns.name.Name, ttl_s: int | None, *, upstream: bool, by: str = "CNAME") -> None:
         """Take the hop to `name`, through flagged names to their targets, and make it the next question."""

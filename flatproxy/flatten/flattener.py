@@ -15,12 +15,12 @@ from flatproxy.errors import FlatproxyError
 from flatproxy.flatten import signings
 from flatproxy.flatten.key_probes import KeyProbes
 from flatproxy.flatten.refresher import Refresher
+from flatproxy.flatten.resolvers.datagrams import DatagramClient
 from flatproxy.flatten.resolvers.plain import Servers, expand
 from flatproxy.flatten.scope import ConfiguredScope
+from flatproxy.flatten.stores.saving import Saving
 from flatproxy.flatten.stores.sqlite import SqliteStore
-from flatproxy.flatten.stores.store import Row
 from flatproxy.flatten.zone_probes import ZoneProbes
-from flatproxy.table.changes import Settled
 from flatproxy.wire import proxy
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from flatproxy.config.settings import Settings
     from flatproxy.counts import BucketTable
+    from flatproxy.flatten.resolvers.datagrams import PortReaders
     from flatproxy.flatten.stores.store import Store
     from flatproxy.signing.zone import ZoneSigning
-    from flatproxy.table.changes import Change
     from flatproxy.table.table import Table
 
 
@@ -48,15 +48,17 @@ class _Prepared:
 class Flattener:
     """From `start` to `stop`; `parts` yields what is to be done many times a second.
 
-    `serve_packets` is called between two pieces of work: packets come first.
+    `serve_packets` is called between two pieces of work: packets come first. `readers` read the sockets to resolvers;
+    without them, each resolution is a task with sockets of its own.
     """
 
-    def __init__(self, table: Table, serve_packets: Callable[[], None]) -> None:
+    def __init__(self, table: Table, serve_packets: Callable[[], None], readers: PortReaders | None = None) -> None:
         self._table = table
         self._serve_packets = serve_packets
         self._settings: Settings | None = None
         self._prepared: _Prepared | None = None
         self._store: Store | None = None
+        self._saving: Saving | None = None
         nobody = Servers((), 0.0, recursion=False)
         self._zone_probes = ZoneProbes(nobody, table.zones, rest=serve_packets)
         self._key_probes = KeyProbes(nobody, table, wall=table.wall, keep=self._keep_keys)
@@ -68,6 +70,8 @@ class Flattener:
             clock=monotonic,
             serve_packets=serve_packets,
         )
+        if readers is not None:
+            self._refresher.client = DatagramClient(readers, self._refresher.wake)
 
     def prepare(self, settings: Settings) -> None:
         """Find out who resolves; `FlatproxyError` where that cannot be read. The first store stays."""
@@ -106,6 +110,8 @@ class Flattener:
         now = monotonic()
         adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s, self._serve_packets)
         self._refresher.follow(adopted, now)
+        if self._saving is not None:
+            self._saving.forget(adopted.gone)
         self._zone_probes.cover(settings.flatten, settings.flatten.added)
         zones = self._table.zones
         zones.sign_with(signings.signings_of(prepared.keys, zones.signings))
@@ -120,11 +126,8 @@ class Flattener:
                 target = self._table.targets.get((row.target, row.rdtype))
                 if target is not None:
                     target.restore(row.resolution(now, wall), now)
-            self._table.feed.subscribe(self._save)
-
-    def _save(self, change: Change) -> None:
-        if isinstance(change, Settled) and self._store is not None:
-            self._store.save(Row.of(change.target, time()))
+            self._saving = Saving(self._store, time)
+            self._table.feed.subscribe(self._saving)
 
     def _keep_keys(self, signing: ZoneSigning) -> None:
         if self._store is not None:

@@ -43,6 +43,8 @@ ROUND_S = 300.0
 NAMES_IN_A_TICK = 1_000
 TELL_S = 1.0
 """Changes are told at most so often: judgements of queries are forgotten with each."""
+ROUNDED_S = 2
+"""Caches count whole seconds, each after the other: a set may outlive its TTL by this."""
 NO_KEYS_S = 60
 """How long it holds that a zone has no DNSKEY at all."""
 
@@ -168,7 +170,9 @@ class KeyProbes:
         rrset = response.get_rrset(response.answer, apex, dns.rdataclass.IN, dns.rdatatype.DNSKEY)
         keys = [key.to_wire() or b"" for key in rrset] if rrset else []
         off, now = signing.keys.off, self.wall()
-        changes = signing.learn(keys, rrset.ttl if rrset else NO_KEYS_S, now)
+        ttl_s = rrset.ttl if rrset else NO_KEYS_S
+        changes = signing.learn(keys, ttl_s + ROUNDED_S, now)
+        signing.keys.ask_at = min(signing.keys.ask_at, now + max(ttl_s, 1))
         for change in changes:
             self._publish(signing, change.key.tag, change.before.state, change.after.state, change.after.left_s(now))
         if not changes and signing.keys.off != off:

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from flatproxy.flatten.flattener import Flattener
 from flatproxy.forward.forwarder import TICK_S, Forwarder
 from flatproxy.forward.listeners.sockets import bind
+from flatproxy.forward.packet_loop import packets
 from flatproxy.observe import metrics
 from flatproxy.observe.change_log import ChangeLog
 from flatproxy.observe.http import HttpSide
@@ -49,7 +50,7 @@ class App:
         self._table = Table(wall=time)
         self._table.feed.subscribe(ChangeLog())
         self._forwarder = Forwarder(reactor, self._table, listen_at)
-        self._flattener = Flattener(self._table, self._forwarder.serve_packets)
+        self._flattener = Flattener(self._table, self._forwarder.serve_packets, packets())
         registry = CollectorRegistry()
         metrics.register(registry, self._sources(), monotonic)
         self._http = HttpSide(

@@ -91,6 +91,11 @@ class TargetAnswer:
         """The rung at the last look, None before the first."""
         return self._rung
 
+    @property
+    def turns(self) -> int:
+        """A number that grows with each answer of records."""
+        return self._turn
+
     def step(self, now: float) -> Step:
         """Return rung, rdatas and TTL at `now`."""
         return step(self.target.resolution, self.rule, self.target.rdtype, now)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import define, field
@@ -64,6 +65,8 @@ class Table:
     """When the passing of time changes something of a target."""
     waits: Agenda[Target] = field(factory=Agenda)
     """Until when queries wait for a target: nothing else that is due may hold these up."""
+    wanted: deque[Target] = field(factory=deque)
+    """Targets that a query waits for, each once: whoever resolves takes these first."""
     targets: dict[tuple[bytes, int], Target] = field(factory=dict)
     zones: Zones = field(init=False)
     rules: Mapping[bytes, Rule] = field(factory=Rules)

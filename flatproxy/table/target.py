@@ -39,6 +39,8 @@ class Target:
     outcomes: dict[str, int] = field(factory=dict)
     """How often resolutions ended so."""
     answers: Sequence[TargetAnswer] = ()
+    _turns: int = 0
+    """Its answers' turns when that was looked at last."""
     _waiters: list[Callable[[], None]] = field(factory=list)
 
     def __str__(self) -> str:
@@ -83,6 +85,7 @@ class Target:
     def serve(self, answers: Sequence[TargetAnswer], now: float) -> None:
         """Stand behind these answers from now on, and behind no others; none: it is not needed any more."""
         self.answers = answers
+        self.was_asked()
         if answers:
             self.look(now)
         else:
@@ -90,12 +93,18 @@ class Target:
             self.table.tally.left_out -= self.resolution.left_out if self.resolution is not None else 0
             self._release()
 
+    def was_asked(self) -> bool:
+        """Tell whether clients were answered with it since this was called last. It costs nothing when they are."""
+        before, self._turns = self._turns, sum(answer.turns for answer in self.answers)
+        return self._turns != before
+
     def wait(self, now: float, ready: Callable[[], None]) -> bool:
         """Have `ready` called when it is not cold any more; False where it is not, or too many wait."""
         if not self.is_cold(now) or len(self._waiters) >= WAITERS:
             return False
         if not self._waiters:
             self.table.waits.set(self, self.cold_until)
+            self.table.wanted.append(self)
         self._waiters.append(ready)
         self.table.tally.waiting += 1
         return True

@@ -24,7 +24,7 @@ import dns.resolver
 from attrs import define
 
 from flatproxy.config.settings import Endpoint
-from flatproxy.errors import ChainBroken, ChainError, UpstreamTimeout
+from flatproxy.errors import ChainBroken, ChainError, FlatproxyError, UpstreamTimeout
 from flatproxy.wire import edns
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     import dns.name
 
-_FINAL = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
+FINAL = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
+"""What a server says that knows; of others, the next one is asked."""
 
 
 def system_resolvers() -> list[Endpoint]:
@@ -171,31 +172,42 @@ class Servers:
             query.flags &= ~dns.flags.RD
         if self.require_ad:
             query.flags |= dns.flags.AD  # RFC 6840 section 5.7: say whether it is validated
+        other: dns.message.Message | None = None
+        failures: list[FlatproxyError] = []
+        for endpoint in self.endpoints:
+            try:
+                response = await exchange(query, endpoint, self.share_s, header=self.header, rest=self.rest)
+            except (UpstreamTimeout, ChainError) as error:
+                # With its frames it would hold this one, and be held by it, until the collector finds both.
+                failures.append(error.with_traceback(None))
+                continue
+            self.asked = endpoint
+            if self.require_ad and response.rcode() in FINAL and not response.flags & dns.flags.AD:
+                failures.append(ChainBroken(f"{endpoint}: not validated (AD=0), and require_ad is set"))
+                continue
+            if response.rcode() in FINAL:
+                return response
+            other = response
+        return self.last_resort(name, rdtype, other, failures)
+
+    @property
+    def share_s(self) -> float:
+        """The part of the time that one server has."""
+        return self.timeout_s / max(len(self.endpoints), 1)
+
+    def last_resort(
+        self,
+        name: dns.name.Name,
+        rdtype: dns.rdatatype.RdataType,
+        other: dns.message.Message | None,
+        failures: Sequence[FlatproxyError],
+    ) -> dns.message.Message:
+        """Return the last other answer where no server said yes or no; raises as `ask` where there is none."""
+        if other is not None:
+            return other
         asked = f"{name.to_text(omit_final_dot=True)} {rdtype.name}"
         if not self.endpoints:
             raise ChainBroken(f"{asked}: there is no server to ask")
-        other: dns.message.Message | None = None
-        # Texts, no exceptions: these would hold this frame, and it them, until the collector finds both.
-        failures: list[str] = []
-        silent = True
-        share = self.timeout_s / len(self.endpoints)
-        for endpoint in self.endpoints:
-            try:
-                response = await exchange(query, endpoint, share, header=self.header, rest=self.rest)
-            except (UpstreamTimeout, ChainError) as error:
-                failures.append(str(error))
-                silent = silent and isinstance(error, UpstreamTimeout)
-                continue
-            self.asked = endpoint
-            if self.require_ad and response.rcode() in _FINAL and not response.flags & dns.flags.AD:
-                failures.append(f"{endpoint}: not validated (AD=0), and require_ad is set")
-                silent = False
-                continue
-            if response.rcode() in _FINAL:
-                return response
-            other = response
-        if other is not None:
-            return other
-        if not silent:
-            raise ChainBroken(f"{asked}: {'; '.join(failures)}")
+        if any(isinstance(failure, ChainError) for failure in failures):
+            raise ChainBroken(f"{asked}: {'; '.join(map(str, failures))}")
         raise UpstreamTimeout(f"{asked}: no answer within {self.timeout_s:g} s")

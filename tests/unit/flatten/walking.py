@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     import dns.rdatatype
 
+    from flatproxy.flatten.stores.store import Row
+
 SOA = "test. 300 IN SOA ns.test. hostmaster.test. 1 2 3 4 60"
 
 
@@ -50,3 +52,23 @@ class Answers:
             return self.by_name[text]
         except KeyError:
             raise UpstreamTimeout from None
+
+
+@define
+class Rows:
+    """A store that keeps what it is given."""
+
+    saved: list[Row] = field(factory=list)
+    errors: int = 0
+
+    def load(self) -> list[Row]:
+        return []
+
+    def save(self, row: Row) -> None:
+        self.saved.append(row)
+
+    def tick(self, now: float) -> None:
+        """Nothing is due."""
+
+    async def stop(self) -> None:
+        """Nothing is left."""

@@ -1,0 +1,65 @@
+"""Which target is resolved next. Where more is due than can be begun, those that clients ask for come first.
+
+It knows no clock, and what it costs does not grow with the number of targets.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from flatproxy.table.agenda import Agenda
+
+if TYPE_CHECKING:
+    from flatproxy.table.target import Target
+
+
+@define(eq=False)
+class Schedule:
+    """When each target is due; one that is being resolved is not in it."""
+
+    wanted: deque[Target] = field(factory=deque)
+    """Those that a query waits for; they are due at once."""
+    _asked: Agenda[Target] = field(factory=Agenda)
+    """Those that clients were answered with since their last resolution."""
+    _known: Agenda[Target] = field(factory=Agenda)
+    _new: Agenda[Target] = field(factory=Agenda)
+    """Those that nothing is known of: their replies must be parsed."""
+    _places: dict[Target, Agenda[Target]] = field(factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def set(self, target: Target, due: float, *, asked: bool = False) -> None:
+        """Have a target due at this time; `asked` says whether clients ask for it."""
+        self.drop(target)
+        agenda = self._asked if asked else self._new if target.resolution is None else self._known
+        self._places[target] = agenda
+        agenda.set(target, due)
+
+    def drop(self, target: Target) -> None:
+        """Take a target out."""
+        agenda = self._places.pop(target, None)
+        if agenda is not None:
+            agenda.drop(target)
+
+    def next_due(self, now: float, *, new: bool = True) -> Target | None:
+        """Take out and return the target to resolve next, None where none is due; `new` ones only where that is set."""
+        while self.wanted:
+            wanted = self.wanted.popleft()
+            if wanted in self._places:
+                self.drop(wanted)
+                return wanted
+        target = self._asked.next_due(now) or self._known.next_due(now) or (self._new.next_due(now) if new else None)
+        if target is not None:
+            del self._places[target]
+        return target
+
+    def soonest(self, *, new: bool = True) -> float:
+        """Return when the next one is due at the soonest, `NEVER` where there is none."""
+        if self.wanted:
+            return float("-inf")
+        agendas = (self._asked, self._known, self._new) if new else (self._asked, self._known)
+        return min(agenda.soonest for agenda in agendas)
