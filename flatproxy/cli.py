@@ -25,6 +25,8 @@ FINE = 0
 FAILED = 1
 WRONG = 2
 
+ALGORITHMS = ("ECDSAP256SHA256", "ECDSAP384SHA384", "ED25519", "RSASHA256")
+"""Of the keys that `keygen` makes, the default first."""
 MANY = 2_000
 """Flagged names from which on `check` takes more than some seconds."""
 
@@ -57,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("check", parents=[config, as_json], help="check the file, then what it names")
     explain = commands.add_parser("explain", parents=[config, as_json], help="show one flagged name's chain")
     explain.add_argument("name", metavar="NAME")
+    keygen = commands.add_parser("keygen", help="make a key that signs the flattened answers of a zone")
+    keygen.add_argument("zone", metavar="ZONE", help="the zone's apex")
+    keygen.add_argument(
+        "--algorithm", choices=ALGORITHMS, default=ALGORITHMS[0], help="the zone's own (default: %(default)s)"
+    )
+    keygen.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to (default: this directory)")
     demo = commands.add_parser("demo", help="run the proxy between embedded stand-ins")
     demo.add_argument("--once", action="store_true", help="a scripted tour that ends by itself")
     return parser
@@ -69,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from flatproxy.demo.run import demonstrate
 
         return FINE if demonstrate(once=options.once) else FAILED
+    if options.command == "keygen":
+        return _keygen(options.zone, options.algorithm, options.out)
     if options.command == "run":
         return _run(options.config, options.log_format, options.user)
     try:
@@ -85,6 +95,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _explain(settings, options.name, as_json=options.json)
     except KeyboardInterrupt:
         return FAILED
+
+
+def _keygen(written: str, algorithm: str, directory: Path) -> int:
+    """Make a key and say how to publish it."""
+    from flatproxy.config.names import zone
+    from flatproxy.config.problems import Refusal
+    from flatproxy.signing import library
+
+    try:
+        apex = zone(written)
+        library.require()
+    except Refusal as refusal:
+        print(f"flatproxy keygen: {written!r}: {refusal.reason}; write {refusal.write}", file=sys.stderr)
+        return WRONG
+    except ConfigError as error:
+        print(f"flatproxy keygen: {error}", file=sys.stderr)
+        return WRONG
+    from flatproxy.signing.keygen import keygen
+
+    try:
+        _print_lines(keygen(apex, algorithm, directory))
+    except OSError as error:
+        print(f"flatproxy keygen: {error.filename}: {error.strerror}", file=sys.stderr)
+        return FAILED
+    return FINE
 
 
 def _run(path: Path, log_format: str, user_name: str | None) -> int:

@@ -10,10 +10,11 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from flatproxy.config.addresses import server
+from flatproxy.config.dnssec import read_dnssec
 from flatproxy.config.flagged import Flagged
 from flatproxy.config.include import included, read_file, read_include, toml_of
 from flatproxy.config.problems import Refusal, kind_of, problem, problems_of, quoted
-from flatproxy.config.settings import Endpoint, Rules, Settings
+from flatproxy.config.settings import Endpoint, Resolver, Rules, Settings
 from flatproxy.config.tables import (
     EXAMPLES,
     INCLUDE,
@@ -120,11 +121,13 @@ def to_settings(
     for other in others:
         flagged.read_included(other, zones)
     problems += flagged.problems
+    dnssec = read_dnssec(tables.get("dnssec", {}), zones, problems)
     problems += _own_nameserver(tables)
+    problems += _unprotected(parts.get("resolver"))
     problems += _http_on_dns(tables)
     if problems:
         raise ConfigError(problems=tuple(problems), file=file)
-    return Settings(**parts, flatten=flagged.rules, digest=digest)
+    return Settings(**parts, flatten=flagged.rules, dnssec=dnssec, digest=digest)
 
 
 def _tables(raw: Mapping[str, object], problems: list[Problem]) -> dict[str, dict[str, object]]:
@@ -171,6 +174,19 @@ def _right_items(tables: Tables, table: str, key: str, read: Reader[Endpoint]) -
             yield index, read(item)
         except Refusal:
             continue
+
+
+def _unprotected(read: Resolver | None) -> Iterator[Problem]:
+    """Yield the resolvers whose AD bit would be believed although anybody on the way can set it."""
+    if read is None or not read.require_ad:
+        return
+    for index, endpoint in enumerate(read.servers):
+        if isinstance(endpoint, Endpoint) and not ip_address(endpoint.host).is_loopback:
+            refusal = Refusal(
+                "require_ad believes what a resolver says of its validation, which others on the way could forge",
+                '"127.0.0.1:53", a validating resolver on this machine; or require_ad = false',
+            )
+            yield problem(f"resolver.servers[{index}]", str(endpoint), refusal)
 
 
 def _own_nameserver(tables: Tables) -> Iterator[Problem]:

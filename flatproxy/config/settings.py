@@ -70,10 +70,14 @@ class Access:
 
 @frozen(kw_only=True)
 class Resolver:
-    """`[resolver]`: who resolves targets; `"system"` stands for the servers of resolv.conf."""
+    """`[resolver]`: who resolves targets; `"system"` stands for the servers of resolv.conf.
+
+    `require_ad`: only what a resolver has validated (AD=1) is an answer.
+    """
 
     servers: tuple[Endpoint | Literal["system"], ...] = ("system",)
     timeout_s: float = 1.8
+    require_ad: bool = False
 
 
 @frozen(kw_only=True)
@@ -152,8 +156,15 @@ class State:
 
 
 @frozen(kw_only=True)
+class Dnssec:
+    """One `[dnssec."ZONE"]`: the paths of its pairs of key files, without `.key` and `.private`, best first."""
+
+    key: tuple[Path, ...]
+
+
+@frozen(kw_only=True)
 class Settings:
-    """A whole configuration. `flatten` maps each flagged name to its rule.
+    """A whole configuration. `flatten` maps each flagged name to its rule, `dnssec` each zone's apex to its keys.
 
     `digest` is the SHA-256, in hex, of the file and those that it includes, one after the other.
     """
@@ -165,4 +176,5 @@ class Settings:
     flatten: Rules = field(factory=Rules, converter=_as_rules)
     limits: Limits = Limits()
     state: State | None = None
+    dnssec: Mapping[bytes, Dnssec] = field(factory=dict)
     digest: str = ""

@@ -12,7 +12,7 @@ from attrs import NOTHING, AttrsInstance, field, fields, frozen
 
 from flatproxy.config import addresses, names, values
 from flatproxy.config.problems import Refusal, assignment, join, problems_of, toml_text
-from flatproxy.config.settings import Access, Limits, Listen, Resolver, Rule, State, Upstream
+from flatproxy.config.settings import Access, Dnssec, Limits, Listen, Resolver, Rule, State, Upstream
 from flatproxy.errors import Problem
 from flatproxy.wire import types
 
@@ -33,6 +33,7 @@ _MISSING = {
     "servers": 'servers = ["192.0.2.53:53"], with the address of the existing nameserver',
     "zones": 'zones = ["example.com"], with the zones of the nameserver; or zones = ["."] for every name',
     "target": 'target = "lb.example.net", with the host name whose addresses are the answer',
+    "key": 'key = "/etc/flatproxy/keys/Kexample.com.+013+34567"; flatproxy keygen makes such a pair',
     "path": 'path = "/var/lib/flatproxy/answers.sqlite"; or leave [state] out to keep answers in memory only',
 }
 
@@ -75,7 +76,7 @@ class TableReader(Generic[T]):
 _NETWORKS = values.array(addresses.network, example='["192.0.2.0/24", "2001:db8::/32"]')
 _DEFAULT_TYPES = Rule(target=b"").types
 _types = values.array(
-    values.choice(types.TEXTS, f"only {' and '.join(types.TEXTS)} can be flattened"),
+    values.choice(types.TEXTS, f"only {', '.join(types.TEXTS[:-1])} and {types.TEXTS[-1]} can be flattened"),
     example='["A", "AAAA"]',
     empty="without a type nothing is flattened",
 )
@@ -107,6 +108,9 @@ RULE: Final = TableReader(
     },
 )
 """`[flatten."NAME"]`; `[defaults]` has the same keys but for those of one name only."""
+
+DNSSEC: Final = TableReader(Dnssec, {"key": values.one_or_more(values.key_path)})
+"""`[dnssec."ZONE"]`."""
 
 TABLES: Final[dict[str, TableReader[Any]]] = {
     "listen": TableReader(
@@ -147,6 +151,7 @@ TABLES: Final[dict[str, TableReader[Any]]] = {
                 addresses.resolver, example='["system"]', empty="without a server no target can be resolved"
             ),
             "timeout_s": values.timeout('"1.8s"'),
+            "require_ad": values.flag,
         },
     ),
     "limits": TableReader(
@@ -169,6 +174,7 @@ EXAMPLES: Final = {
     "defaults": '[defaults]\nmax_ttl = "300s"',
     "flatten": '[flatten."example.com"]\ntarget = "lb.example.net"',
     "limits": "[limits]\nresponses_per_second = 50",
+    "dnssec": '[dnssec."example.com"]\nkey = "/etc/flatproxy/keys/Kexample.com.+013+34567"',
     "state": '[state]\npath = "/var/lib/flatproxy/answers.sqlite"',
 }
 """What each table may look like."""

@@ -71,6 +71,25 @@ def file_path(value: object) -> Path:
     return Path(path)
 
 
+def key_path(value: object) -> Path:
+    """Return the path of a pair of key files, without `.key` and `.private`."""
+    example = '"/etc/flatproxy/keys/Kexample.com.+013+34567"'
+    path = text(value, "a path", example)
+    if not path or "\0" in path:
+        raise Refusal("not the path of a pair of key files", example)
+    return Path(path.removesuffix(".key").removesuffix(".private"))
+
+
+def one_or_more(read: Reader[T]) -> Reader[tuple[T, ...]]:
+    """Return a reader of one value, or of an array of them without duplicates."""
+    several = array(read, example="one of them, or an array", empty="there must be at least one")
+
+    def read_all(value: object) -> tuple[T, ...]:
+        return several(value) if isinstance(value, list) else (read(value),)
+
+    return read_all
+
+
 def timeout(example: str) -> Reader[float]:
     """Return a reader of a timeout in seconds, more than 0 and at most 60."""
 

@@ -14,6 +14,7 @@ from flatproxy.diagnose.flagged import FlaggedNames
 from flatproxy.diagnose.nameservers import Nameservers
 from flatproxy.diagnose.pointers import Pointers
 from flatproxy.diagnose.resolvers import Resolvers
+from flatproxy.diagnose.signatures import SigningZones
 from flatproxy.diagnose.targets import Targets
 from flatproxy.flatten.stores import sqlite as store
 
@@ -37,9 +38,11 @@ async def check(settings: Settings, file: str) -> Report:
     targets = Targets(settings, asking, resolvers.endpoints, nameservers.usable)
     await asyncio.gather(flagged.probe(), targets.probe())
     pointers = Pointers(settings, flagged.apexes, lambda: asking.upstream(nameservers.usable))
+    signatures = SigningZones(settings, lambda: asking.upstream(nameservers.usable))
     if nameservers.usable:
         await pointers.probe()
-    found = [*nameservers.found, *resolvers.found, *targets.found, *flagged.found, *pointers.found]
+        await signatures.probe()
+    found = [*nameservers.found, *resolvers.found, *targets.found, *flagged.found, *pointers.found, *signatures.found]
     if settings.state is not None:
         found += about_state(settings.state)
     return Report(file=file, findings=tuple(sorted(found, key=_order)), targets=tuple(targets.reports()))

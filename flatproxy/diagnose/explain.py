@@ -7,11 +7,13 @@ import difflib
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
+import dns.name
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
-from attrs import frozen
+from attrs import evolve, frozen
 
+from flatproxy.diagnose import signatures
 from flatproxy.diagnose.asking import Asking
 from flatproxy.diagnose.prospects import OwnAnswer, Prospect, answer_now, kept_in, limit_of
 from flatproxy.diagnose.traces import follow
@@ -20,16 +22,17 @@ from flatproxy.errors import ChainError, FlatproxyError
 from flatproxy.flatten.resolvers.plain import expand
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.zone_probes import zone_of
-from flatproxy.wire import names, types
+from flatproxy.wire import names, svcb, types
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     import dns.message
 
     from flatproxy.config.settings import Endpoint, Rule, Settings
     from flatproxy.diagnose.prospects import Kept, Limit
     from flatproxy.diagnose.traces import Walk
+    from flatproxy.flatten.chain import Found
 
 _NEAR = 3
 
@@ -63,6 +66,8 @@ class Flattened:
     rule: Rule
     types: tuple[TypeReport, ...]
     signed: str | None
+    keys: tuple[str, ...] = ()
+    """What is known of our keys of that zone, in words."""
 
     @property
     def ok(self) -> bool:
@@ -81,6 +86,7 @@ class Flattened:
             "fallback": [str(address) for address in self.rule.fallback],
             "any": self.rule.any,
             "signed_zone": self.signed,
+            "keys": list(self.keys),
         }
 
 
@@ -128,7 +134,30 @@ async def _flattened(settings: Settings, name: bytes, rule: Rule) -> Flattened:
         asyncio.gather(*(_type_report(asking, name, rule, rdtype, kept) for rdtype in sorted(rule.types))),
         _signed_zone(asking, name),
     )
-    return Flattened(name=names.to_text(name), rule=rule, types=tuple(reports), signed=signed)
+    return Flattened(
+        name=names.to_text(name), rule=rule, types=tuple(_rewritten(reports)), signed=signed, keys=_keys(settings, name)
+    )
+
+
+def _rewritten(reports: Sequence[TypeReport]) -> Iterator[TypeReport]:
+    """Yield the reports, with SVCB and HTTPS records as they hold at the flagged name now."""
+    found = [each.walk.found for each in reports if types.has_addresses(types.number_of(each.walk.rdtype))]
+    known = [each for each in found if each is not None and each.rdatas]
+    ends = {_end(each) for each in known}
+    at = ends.pop() if len(ends) == 1 else names.ROOT
+    addresses = frozenset(rdata for each in known for rdata in each.rdatas)
+    for report in reports:
+        number, own = types.number_of(report.walk.rdtype), report.walk.found
+        if not types.is_service(number) or own is None:
+            yield report
+            continue
+        rdatas = svcb.rewritten(own.rdatas, _end(own), at, addresses)
+        yield evolve(report, answer=evolve(report.answer, addresses=tuple(types.rdata_texts(number, rdatas))))
+
+
+def _end(found: Found) -> bytes:
+    """Return the name at the end of a chain, in wire form."""
+    return names.to_wire(dns.name.from_text(found.names[-1]))
 
 
 async def _type_report(asking: Asking, name: bytes, rule: Rule, rdtype: str, kept: Kept) -> TypeReport:
@@ -145,6 +174,17 @@ async def _type_report(asking: Asking, name: bytes, rule: Rule, rdtype: str, kep
     if answer.rung == "upstream":
         answer = answer.with_own(await _own_answer(asking, name, number))
     return TypeReport(walk=walk, limit=limit_of(walk, rule), answer=answer)
+
+
+def _keys(settings: Settings, name: bytes) -> tuple[str, ...]:
+    """Return what the state file knows of the keys that sign a name's answers."""
+    zone = names.enclosing(name, settings.dnssec)
+    if zone is None:
+        return ()
+    try:
+        return tuple(signatures.words(signatures.signing_in(settings, zone)))
+    except FlatproxyError as error:
+        return (str(error),)
 
 
 def _resolvers(settings: Settings) -> list[Endpoint]:
@@ -202,7 +242,7 @@ async def _forwarded(settings: Settings, name: bytes) -> Forwarded:
     if zone is None:
         return Forwarded(name=names.to_text(name), zone=None, near=near)
     asking = Asking(settings)
-    rdtypes = [dns.rdatatype.RdataType(each.number) for each in types.FLATTENED]
+    rdtypes = [dns.rdatatype.RdataType(number) for number in types.OF_ADDRESSES]
     answers = await asyncio.gather(*(_own_answer(asking, name, rdtype) for rdtype in rdtypes))
     aliases = dict.fromkeys(alias for answer in answers for alias in answer.aliases)
     landing = next((alias for alias in aliases if alias in settings.flatten), None)

@@ -43,14 +43,18 @@ def _flattened(report: Flattened) -> Iterator[str]:
         yield from _type(one, report)
     yield ""
     yield "Other types"
-    others = [rdtype for rdtype in types.TEXTS if rdtype not in report.rule.types]
+    addresses = map(types.text_of, types.OF_ADDRESSES)
+    others = [rdtype for rdtype in addresses if rdtype not in report.rule.types]
     which = f"{', '.join(others)} and all other types" if others else "all"
     yield from wrapped(f"{which} are forwarded to the nameserver", "  ", 4)
     if report.rule.any == "hinfo":
         yield "  ANY is answered with HINFO (RFC 8482)"
     if report.signed is not None:
         yield ""
-        yield from wrapped(f"The zone {report.signed} is signed: {SIGNED}.", "", 0)
+        what = "with DO=1 a flattened answer is signed while a key is active" if report.keys else SIGNED
+        yield from wrapped(f"The zone {report.signed} is signed: {what}.", "", 0)
+        for words in report.keys:
+            yield from wrapped(words, "  ", 4)
 
 
 def _hop_row(hop: TraceHop) -> tuple[str, str, str, str]:
@@ -121,8 +125,8 @@ def _forwarded(report: Forwarded) -> Iterator[str]:
     if report.landing is not None:
         yield ""
         what = (
-            f"Its CNAME lands on {report.landing}, which is flagged: in answers for {' and '.join(types.TEXTS)} "
-            f"flatproxy puts the target's addresses in the place of the nameserver's; see: explain {report.landing}"
+            f"Its CNAME lands on {report.landing}, which is flagged: in answers for a type that it is flattened for "
+            f"flatproxy puts the target's records in the place of the nameserver's; see: explain {report.landing}"
         )
         yield from wrapped(what, "", 0)
         return

@@ -12,7 +12,7 @@ import dns.rdatatype
 from attrs import define, field
 
 from flatproxy.config.problems import join
-from flatproxy.diagnose import findings
+from flatproxy.diagnose import findings, signatures
 from flatproxy.diagnose.asking import Patience, each
 from flatproxy.diagnose.zones import SIGNED, UNSIGN, Keys
 from flatproxy.errors import FlatproxyError
@@ -154,29 +154,63 @@ class FlaggedNames:
             return
         if not rule.fallback:
             await self._look_for_placeholder(name, rule)
-        found = hints(await self._ask(name, dns.rdatatype.HTTPS))
+        await self._look_for_https(name, rule)
+
+    async def _look_for_https(self, name: bytes, rule: Rule) -> None:
+        """See whether the nameserver's HTTPS records, where these are answered, lead past the target's addresses."""
+        if "HTTPS" in rule.types:
+            return
+        response = await self._ask(name, dns.rdatatype.HTTPS)
+        found = hints(response)
+        if not found and any(rrset.rdtype == dns.rdatatype.HTTPS for rrset in response.answer):
+            what = (
+                "the nameserver has HTTPS records there, which flatproxy forwards: what they say of the service is the "
+                "nameserver's word, not the target's"
+            )
+            do = 'types = ["A", "AAAA", "HTTPS"] to answer with the target\'s; or leave it, where the records fit'
+            self.found.append(findings.info(key_of(name), "HTTPS", f"{what}: {do}"))
         if found:
             what = "its HTTPS record has address hints: a client may use them in place of the target's addresses"
-            do = "take the hints out of the record, clients then use A and AAAA; or keep them in step with the target"
+            do = (
+                'types = ["A", "AAAA", "HTTPS"], then flatproxy keeps them in step; or take the hints out of the '
+                "record, clients then use A and AAAA"
+            )
             self.found.append(findings.warning(key_of(name), " ".join(found), what, do))
 
     async def _look_for_keys(self, name: bytes, apex: bytes) -> None:
-        if await self._keys.has(apex) and apex not in self._signed:
+        if apex in self.settings.dnssec:
+            await self._look_for_signed_placeholders(name)
+        elif await self._keys.has(apex) and apex not in self._signed:
             self._signed.add(apex)
             zones = self.settings.access.zones
             key = f"access.zones[{zones.index(apex)}]" if apex in zones else key_of(name)
             text = names.to_text(apex)
             self.found.append(findings.warning(key, text, f"the zone is signed with DNSSEC: {SIGNED}", UNSIGN))
 
+    async def _look_for_signed_placeholders(self, name: bytes) -> None:
+        """See whether each flattened type has a record in a zone with keys of ours."""
+        wanted = self.settings.flatten[name].types
+        lacking = await signatures.without_record(self.asking.upstream(self.endpoints), name, wanted)
+        for text in lacking:
+            what = (
+                f"the signed zone has no {text} record there, and says so to resolvers (NSEC): queries with DO=1 for "
+                f"{text} go to the nameserver, all others get the target's records"
+            )
+            do = f"add a placeholder {text} record to the zone, or take {text} out of types"
+            self.found.append(findings.warning(key_of(name), text, what, do))
+
     async def _look_for_placeholder(self, name: bytes, rule: Rule) -> None:
         """See whether the last rung has an address."""
-        for rdtype in sorted(rule.types):
+        wanted = [text for text in sorted(rule.types) if types.has_addresses(types.number_of(text))]
+        for rdtype in wanted:
             number = dns.rdatatype.RdataType(types.number_of(rdtype))
             response = await self._ask(name, number)
             if any(rrset.rdtype == number for rrset in response.answer):
                 return
+        if not wanted:
+            return
         what = (
-            f"the nameserver has no {' or '.join(sorted(rule.types))} record there, and there is no fallback: when the "
+            f"the nameserver has no {' or '.join(wanted)} record there, and there is no fallback: when the "
             "target cannot be resolved for long, clients are told that there is no address"
         )
         do = "add a placeholder A record to the zone, or write fallback addresses"

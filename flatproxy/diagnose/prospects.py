@@ -163,6 +163,8 @@ def _why(walk: Walk, earlier: Earlier, rule: Rule, current: Step, now: float) ->
         why = f"{failed}, and the state file's answer is too old: {span_text(now - known.resolved_at)}"
     if current.rung is Rung.UPSTREAM:
         why += "; there is no fallback"
+    elif current.rung is Rung.FALLBACK and types.is_service(types.number_of(walk.rdtype)):
+        why += f"; the fallback has no {walk.rdtype}, and the nameserver's leads to its placeholder"
     return why
 
 

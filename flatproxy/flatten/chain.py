@@ -16,7 +16,8 @@ import dns.rdatatype
 import dns.rrset
 from attrs import define, field, frozen
 
-from flatproxy.errors import ChainBroken, ChainLoop, ChainTooLong
+from flatproxy.errors import ChainBroken, ChainLoop, ChainTooLong, WireError
+from flatproxy.wire import names, svcb, types
 from flatproxy.wire.landing import MAX_HOPS
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class Chain:
     hops: list[Hop] = field(factory=list)
     _ttl_s: int = 2**31 - 1
     _visited: list[dns.name.Name] = field(factory=list)
+    _aliases: int = 0
+    """AliasMode records that were followed (RFC 9460 section 2.4.2)."""
 
     @classmethod
     def to(cls, target: dns.name.Name, rdtype: dns.rdatatype.RdataType, scope: Scope) -> Chain:
@@ -106,10 +109,10 @@ class Chain:
         """Tell whether the walk takes a name as the asked one knows it: `upstream` is asked, and it is not flagged."""
         return self._scope.target_of(name, self.rdtype) is None and self._scope.is_served(name) == upstream
 
-    def _go_to(self, name: dns.name.Name, ttl_s: int | None, *, upstream: bool) -> None:
+    def _go_to(self, name: dns.name.Name, ttl_s: int | None, *, upstream: bool, by: str = "CNAME") -> None:
         """Take the hop to `name`, through flagged names to their targets, and make it the next question."""
         if self._visited:
-            self.hops.append(Hop(name=self._visited[-1], what=f"CNAME {name}", ttl_s=ttl_s, upstream=upstream))
+            self.hops.append(Hop(name=self._visited[-1], what=f"{by} {name}", ttl_s=ttl_s, upstream=upstream))
         self._visit(name)
         while (target := self._scope.target_of(name, self.rdtype)) is not None:
             self.hops.append(Hop(name=name, what=f"flagged, target {target}", ttl_s=None, upstream=False))
@@ -159,7 +162,30 @@ class Chain:
         ttl_s = _ttl(addresses)
         texts = sorted(rdata.to_text() for rdata in addresses)
         self.hops.append(Hop(name=name, what=f"{self.rdtype.name} {' '.join(texts)}", ttl_s=ttl_s, upstream=upstream))
-        self._finish(tuple(sorted(rdata.to_wire() or b"" for rdata in addresses)), ttl_s, "addresses")
+        rdatas = tuple(sorted(rdata.to_wire() or b"" for rdata in addresses))
+        if not types.is_service(self.rdtype) or not self._follow_alias(rdatas, ttl_s, upstream=upstream):
+            self._finish(rdatas, ttl_s, "addresses")
+        return True
+
+    def _follow_alias(self, rdatas: tuple[bytes, ...], ttl_s: int, *, upstream: bool) -> bool:
+        """Go where an AliasMode record leads; False where there is none (RFC 9460 section 2.4.2)."""
+        try:
+            alias = svcb.alias(rdatas)
+        except WireError as error:
+            raise ChainBroken(str(error)) from None
+        if alias is None:
+            return False
+        self.hops.pop()  # the hop to the alias says the same
+        if alias == names.ROOT:
+            self.hops.append(
+                Hop(name=self._visited[-1], what=f"{self.rdtype.name} 0 . (no service)", ttl_s=ttl_s, upstream=upstream)
+            )
+            self._finish((), ttl_s, "nodata")
+            return True
+        self._aliases += 1
+        if self._aliases > svcb.MAX_ALIASES:
+            raise ChainTooLong(f"more than {svcb.MAX_ALIASES} aliases: {_names(self._visited)}")
+        self._go_to(names.to_name(alias), ttl_s, upstream=upstream, by=f"{self.rdtype.name} 0")
         return True
 
     def _deny(self, response: dns.message.Message, name: dns.name.Name, outcome: str, *, upstream: bool) -> None:

@@ -5,11 +5,15 @@ No packet of a client passes here.
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from flatproxy.errors import FlatproxyError
+from flatproxy.flatten import signings
+from flatproxy.flatten.key_probes import KeyProbes
 from flatproxy.flatten.refresher import Refresher
 from flatproxy.flatten.resolvers.datagrams import DatagramClient
 from flatproxy.flatten.resolvers.plain import Servers, expand
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from flatproxy.counts import BucketTable
     from flatproxy.flatten.resolvers.datagrams import PortReaders
     from flatproxy.flatten.stores.store import Store
+    from flatproxy.signing.zone import ZoneSigning
     from flatproxy.table.table import Table
 
 
@@ -37,6 +42,7 @@ class _Prepared:
     resolvers: Servers
     upstream: Servers
     store: Store | None
+    keys: signings.Keys
 
 
 class Flattener:
@@ -55,6 +61,7 @@ class Flattener:
         self._saving: Saving | None = None
         nobody = Servers((), 0.0, recursion=False)
         self._zone_probes = ZoneProbes(nobody, table.zones, rest=serve_packets)
+        self._key_probes = KeyProbes(nobody, table, wall=table.wall, keep=self._keep_keys)
         self._refresher = Refresher(
             table=table,
             resolvers=nobody,
@@ -70,9 +77,12 @@ class Flattener:
         """Find out who resolves; `FlatproxyError` where that cannot be read. The first store stays."""
         resolver, upstream, rest = settings.resolver, settings.upstream, self._serve_packets
         first = self._settings is None
+        servers = expand(resolver.servers)
+        if resolver.require_ad and (others := [each for each in servers if not ip_address(each.host).is_loopback]):
+            raise FlatproxyError(f"resolver.require_ad believes resolvers on loopback only, and {others[0]} is not")
         self._prepared = _Prepared(
             settings=settings,
-            resolvers=Servers(expand(resolver.servers), resolver.timeout_s, recursion=True, rest=rest),
+            resolvers=Servers(servers, resolver.timeout_s, recursion=True, rest=rest, require_ad=resolver.require_ad),
             upstream=Servers(
                 upstream.servers,
                 upstream.timeout_s,
@@ -81,6 +91,7 @@ class Flattener:
                 rest=rest,
             ),
             store=SqliteStore(settings.state.path) if first and settings.state else self._store,
+            keys=signings.keys_of(settings.dnssec),
         )
 
     def abort(self) -> None:
@@ -94,7 +105,7 @@ class Flattener:
         self._settings = settings = prepared.settings
         self._store = prepared.store
         self._refresher.resolvers = prepared.resolvers
-        self._refresher.upstream = self._zone_probes.upstream = prepared.upstream
+        self._refresher.upstream = self._zone_probes.upstream = self._key_probes.upstream = prepared.upstream
         self._refresher.scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
         now = monotonic()
         adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s, self._serve_packets)
@@ -102,11 +113,15 @@ class Flattener:
         if self._saving is not None:
             self._saving.forget(adopted.gone)
         self._zone_probes.cover(settings.flatten, settings.flatten.added)
+        zones = self._table.zones
+        zones.sign_with(signings.signings_of(prepared.keys, zones.signings))
+        self._key_probes.cover(settings.flatten)
 
     def start(self) -> None:
         """Take what the state file knows."""
         if self._store is not None:
             now, wall = monotonic(), time()
+            signings.restore(self._table.zones.signings, self._store.load_keys())
             for row in self._store.load():
                 target = self._table.targets.get((row.target, row.rdtype))
                 if target is not None:
@@ -114,10 +129,15 @@ class Flattener:
             self._saving = Saving(self._store, time)
             self._table.feed.subscribe(self._saving)
 
+    def _keep_keys(self, signing: ZoneSigning) -> None:
+        if self._store is not None:
+            signings.keep(signing, self._store)
+
     def parts(self, now: float) -> Iterator[Callable[[], None]]:
         """Yield what is to be done now."""
         yield lambda: self._refresher.tick(now)
         yield lambda: self._zone_probes.tick(now)
+        yield lambda: self._key_probes.tick(now)
         store = self._store
         if store is not None:
             yield lambda: store.tick(now)
@@ -136,5 +156,6 @@ class Flattener:
         """End what is under way, and write what is left to write."""
         await self._refresher.stop()
         await self._zone_probes.stop()
+        await self._key_probes.stop()
         if self._store is not None:
             await self._store.stop()

@@ -18,7 +18,7 @@ from attrs import define, frozen
 
 from flatproxy.errors import WireError
 from flatproxy.flatten.chain import NO_SOA_TTL_S
-from flatproxy.wire import peek
+from flatproxy.wire import peek, types
 from flatproxy.wire.types import CLASS_IN
 
 if TYPE_CHECKING:
@@ -154,6 +154,8 @@ def learn(reply: bytes, chain: Chain, scope: Scope, *, upstream: bool) -> Memo |
         records = _records(reply)
     except (WireError, dns.exception.DNSException):
         return None
+    if types.is_service(chain.rdtype) and found.outcome != "addresses":
+        return None  # an alias may have said so
     soas = [record for record in records if record.section == 1 and record.rdtype == _SOA]
     cnames = [record.owner for record in records if record.section == 0 and record.rdtype == _CNAME]
     if len(soas) > 1 or len(set(cnames)) < len(cnames):

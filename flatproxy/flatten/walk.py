@@ -16,7 +16,7 @@ import dns.rcode
 import dns.rdatatype
 from attrs import define, field
 
-from flatproxy.errors import FlatproxyError
+from flatproxy.errors import ChainBroken, FlatproxyError
 from flatproxy.flatten.chain import Ask, Chain
 from flatproxy.flatten.reply_memo import learn
 from flatproxy.flatten.resolvers.datagrams import Inquiry
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _COUNTS = b"\0\1\0\0\0\0\0\1"
 _RD, _NO_RD = b"\1\0" + _COUNTS, b"\0\0" + _COUNTS
+_RD_AD = b"\1\x20" + _COUNTS
+"""Say whether it is validated (RFC 6840 section 5.7)."""
 _UNREADABLE = (dns.rcode.FORMERR, dns.rcode.SERVFAIL, dns.rcode.NOTIMP, dns.rcode.REFUSED)
 _OPT = b"\0\0\x29" + edns.MAX_UDP_SIZE.to_bytes(2, "big") + bytes(6)
 
@@ -111,7 +113,8 @@ class TargetWalk:
             return self._receive(
                 servers.last_resort(self._asked.name, self.chain.rdtype, self._other, self._failures), now
             )
-        message = (_RD if servers.recursion else _NO_RD) + self._question + _OPT
+        flags = (_RD_AD if servers.require_ad else _RD) if servers.recursion else _NO_RD
+        message = flags + self._question + _OPT
         endpoint = servers.endpoints[self._number]
         self._client.send(Inquiry(self, endpoint, servers.header, message, self._question, servers.share_s), now)
         return None
@@ -120,6 +123,10 @@ class TargetWalk:
         """Take what came of a query; return what was found, None while it goes on. Raises as a chain and as `ask`."""
         if isinstance(result, FlatproxyError):
             self._failures.append(result)
+            self._number += 1
+            return self._put(now)
+        if self._servers.require_ad and _is_not_validated(result):
+            self._failures.append(ChainBroken(f"{query.endpoint}: not validated (AD=0), and require_ad is set"))
             self._number += 1
             return self._put(now)
         if self.memo is not None and (found := self.memo.found(result)) is not None:
@@ -150,6 +157,11 @@ class TargetWalk:
             return None
         self.memo = learn(reply, chain, self._scope, upstream=upstream) if reply and self._replies == 1 else None
         return chain.found
+
+
+def _is_not_validated(reply: bytes) -> bool:
+    """Tell whether a whole answer that says yes or no has AD=0."""
+    return reply[3] & 0x0F in FINAL and not reply[3] & 0x20 and not reply[2] & 0x02
 
 
 def _parsed(reply: bytes) -> dns.message.Message | None:

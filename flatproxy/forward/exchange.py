@@ -208,29 +208,42 @@ class Exchange:
         type_and_class = came[end - 4 : end]
         found = landing.find(came, lambda name: table.get(name + type_and_class) is not None)
         answer = None if found is None else table.get(found.name + type_and_class)
-        if found is None or answer is None:
+        if found is None or answer is None or self.policy.must_stay(found):
             self.reply(came, query.listener, query.back)
         elif answer.rrset(now) is None and answer.wait(now, partial(self._after_landing, query, answer, found, came)):
             query.listener.waiting += 1
         else:
-            self.reply(_landed(query, answer, found, came), query.listener, query.back)
+            made = _landed(query, answer, found, came, signed=self.policy.must_sign(found))
+            self.reply(made, query.listener, query.back)
 
     def _after_landing(self, query: Query, answer: Answer, found: landing.Landing, came: bytes) -> None:
         listener = query.listener
         listener.waiting -= 1
         if not listener.gone:
-            self.reply(_landed(query, answer, found, came), listener, query.back)
+            self.reply(_landed(query, answer, found, came, signed=self.policy.must_sign(found)), listener, query.back)
 
 
-def _landed(query: Query, answer: Answer, found: landing.Landing, came: bytes) -> bytes:
+def _landed(query: Query, answer: Answer, found: landing.Landing, came: bytes, *, signed: bool) -> bytes:
     """Return the landing put right, or the reply as it came where the flagged name has no answer now."""
-    rrset = answer.rrset(monotonic())
-    if rrset is None:
+    records = _records(answer, found, monotonic(), signed=signed)
+    if records is None:
         return came
-    ttl, rdatas = rrset
     limit = edns.MAX_TCP_SIZE
     if query.listener.datagrams:
         message, end = query.message, HEADER + len(query.question)
         limit = edns.udp_limit(message, end) if edns.is_whole(message, end) else edns.PLAIN_UDP_SIZE
         limit = max(limit, len(came))
-    return landing.rewrite(found, ttl, rdatas, answer.soa(found.name), limit)
+    return landing.rewrite(found, records, limit)
+
+
+def _records(answer: Answer, found: landing.Landing, now: float, *, signed: bool) -> landing.Records | None:
+    """Return what stands at the flagged name, signed where it must be; None where there is nothing to put there."""
+    rrset = answer.rrset(now)
+    made = answer.signed(found.name, now) if signed else None
+    if rrset is None or (signed and made is None):
+        return None
+    ttl_s, rdatas = rrset
+    if made is not None:
+        return landing.Records(ttl_s=ttl_s, rdatas=rdatas, rrsigs=made.rrsigs, authority=made.authority)
+    soa = answer.soa(found.name)
+    return landing.Records(ttl_s=ttl_s, rdatas=rdatas, authority=() if soa is None else (landing.record_of(soa),))

@@ -32,6 +32,7 @@ from flatproxy.wire.types import TYPE_AXFR, TYPE_IXFR, TYPE_TKEY
 
 if TYPE_CHECKING:
     from flatproxy.forward.access import Networks
+    from flatproxy.wire.landing import Landing
 
 # Verdicts are plain integers: they are compared for every packet.
 DROP: Final = 0
@@ -139,7 +140,7 @@ class Policy:
         answer = self.table.get(question)
         if answer is not None:
             if edns.is_whole(message, end) and not (
-                edns.wants_dnssec(message, end) and self.signing.is_signed(question[:-4])
+                edns.wants_dnssec(message, end) and self._passes_unsigned(question)
             ):
                 return FLATTEN, end, answer
         elif question[-4:-2] in _GUARDED:
@@ -149,6 +150,19 @@ class Policy:
         if carries_only_opt(message, end) or not is_signed(message):
             return FORWARD, end, None
         return PRESERVE, end, None
+
+    def must_sign(self, found: Landing) -> bool:
+        """Tell whether what is put in a reply's place needs signatures."""
+        return found.was_signed or (found.wants_dnssec and self.signing.is_signed(found.name))
+
+    def must_stay(self, found: Landing) -> bool:
+        """Tell whether a reply that lands on a flagged name goes on as it is, for want of a signature."""
+        return self.must_sign(found) and not self.signing.can_sign(found.name, found.rdtype)
+
+    def _passes_unsigned(self, question: bytes) -> bool:
+        """Tell whether an answer would need a signature that cannot be made: the nameserver has one of its own."""
+        name, rdtype = question[:-4], int.from_bytes(question[-4:-2], "big")
+        return self.signing.is_signed(name) and not self.signing.can_sign(name, rdtype)
 
     def _serves(self, name: bytes) -> bool:
         """Tell whether this name (wire form, lower case) is in a served zone."""

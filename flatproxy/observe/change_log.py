@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, field
 from twisted.logger import Logger
 
-from flatproxy.table.changes import Failed, RungChanged, Settled, SignedChanged
+from flatproxy.table.changes import Failed, KeyChanged, PlaceholderMissed, RungChanged, Settled, SignedChanged
 from flatproxy.table.ladder import Rung
 from flatproxy.wire import names, types
 
@@ -41,6 +41,7 @@ class ChangeLog:
     """Changes that were only counted, and not told of yet."""
     _special: dict[Target, None] = field(factory=dict)
     _left_out: dict[Target, None] = field(factory=dict)
+    _placeholders: int = 0
 
     def __call__(self, change: Change) -> None:
         """Write what is worth a line."""
@@ -61,9 +62,21 @@ class ChangeLog:
             case RungChanged(before=before, after=after) if before is not None or after is not Rung.FRESH:
                 if self._may_write():
                     _say_rung(change)
+            case KeyChanged():
+                _say_key(change)
+            case PlaceholderMissed() if self._placeholders < REMEMBERED:
+                self._placeholders += 1
+                log.warn(
+                    "{name} has no {type} record in its signed zone: add one, until then queries with DO=1 for that "
+                    "type go to the nameserver",
+                    event="placeholder_missing",
+                    name=names.to_text(change.name),
+                    type=types.text_of(change.rdtype),
+                )
             case SignedChanged(apex=apex, signed=True):
                 log.warn(
-                    "zone {zone} is signed: queries with DO=1 for its flagged names go to the nameserver",
+                    "zone {zone} is signed: queries with DO=1 for its flagged names go to the nameserver, unless "
+                    "[dnssec] has an active key",
                     event="zone_signed",
                     zone=names.to_text(apex),
                 )
@@ -144,6 +157,20 @@ def _say_rung(change: RungChanged) -> None:
         old=change.before.name.lower() if change.before is not None else "none",
         new=change.after.name.lower(),
         others=_others(answer.names),
+    )
+
+
+def _say_key(change: KeyChanged) -> None:
+    left = f", active in {change.left_s:.0f} s" if change.left_s else ""
+    log.info(
+        "key {tag} of zone {zone}: {old} → {new}{left}{off}",
+        event="key_change",
+        tag=change.tag,
+        zone=names.to_text(change.apex),
+        old=change.before,
+        new=change.after,
+        left=left,
+        off=f"; nothing is signed: {change.off}" if change.off else "",
     )
 
 

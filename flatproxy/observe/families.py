@@ -132,6 +132,10 @@ CHAIN_LENGTH = Family("gauge", "chain_length", "Names passed on the way to the a
 RESOLUTIONS = Family("counter", "resolutions", "Finished resolutions by outcome.", (*_NAME, "outcome"))
 
 
+DNSSEC_KEY = Family("gauge", "dnssec_key", "Keys of ours by zone and state.", ("zone", "state"))
+PLACEHOLDER_MISSING = Family(
+    "gauge", "dnssec_placeholder_missing", "A flattened type without a record in its signed zone; always 1.", _NAME
+)
 ZONE_SIGNED = Family("gauge", "zone_signed", "A served zone that is signed with DNSSEC; always 1.", ("zone",))
 ADDRESSES_CUT = Family(
     "gauge", "addresses_cut", "Addresses of targets left out of answers, a target having more than 2000 of a type."

@@ -200,7 +200,8 @@ class Sources:
     `statuses` and `not_fresh` take the monotonic time in seconds; `not_fresh` gives some of the names on other rungs,
     the longest there first, and costs what is taken of it. `names_by_rung` counts all. `addresses_cut` gives how many
     addresses are left out of answers now, `state_errors` failed reads and writes of the state file since the start (0
-    where there is none), `signed_zones` the served zones found signed with DNSSEC.
+    where there is none), `signed_zones` the served zones found signed with DNSSEC,
+    `keys_by_state` the keys of ours by zone and state, `placeholders_missing` names and types, some where very many.
     """
 
     traffic: Callable[[], Traffic]
@@ -214,4 +215,6 @@ class Sources:
     addresses_cut: Callable[[], int]
     state_errors: Callable[[], int]
     signed_zones: Callable[[], Iterable[str]]
+    keys_by_state: Callable[[], Mapping[tuple[str, str], int]]
+    placeholders_missing: Callable[[], Iterable[tuple[str, str]]]
     reload: Callable[[], Reload]

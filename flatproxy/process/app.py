@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
@@ -48,7 +48,7 @@ class App:
     ) -> None:
         self._settings: Settings | None = None
         self._record = record
-        self._table = Table()
+        self._table = Table(wall=time)
         self._table.feed.subscribe(ChangeLog())
         self._forwarder = Forwarder(reactor, self._table, listen_at)
         self._flattener = Flattener(self._table, self._forwarder.serve_packets, packets())
@@ -112,6 +112,8 @@ class App:
             addresses_cut=lambda: self._table.tally.left_out,
             state_errors=lambda: flattener.state_errors,
             signed_zones=lambda: map(names.to_text, self._table.zones.signed),
+            keys_by_state=lambda: status.keys_by_state(self._table),
+            placeholders_missing=lambda: status.placeholders_missing(self._table),
             reload=lambda: self._record,
         )
 

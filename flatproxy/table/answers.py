@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import define, field
 
 from flatproxy.config.settings import NAMES_KEPT
+from flatproxy.table import signatures
 from flatproxy.table.changes import RungChanged
-from flatproxy.table.ladder import Resolution, Rung, Step, rung_at, step
-from flatproxy.wire import edns, records, reply
+from flatproxy.table.ladder import Resolution, Rung, Step, lifetime_s, rung_at, step
+from flatproxy.wire import edns, records, reply, types
 from flatproxy.wire.peek import HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from flatproxy.config.settings import Group, Rule
+    from flatproxy.table.signatures import Signed
+    from flatproxy.table.table import Table
     from flatproxy.table.target import Target
 
 MADE_FORMS = 16
@@ -27,6 +30,9 @@ MADE_FORMS = 16
 MADE_TURNS = 8
 MADE_OCTETS = 160
 """Longer queries, and answers of more records, are replied to afresh each time."""
+
+RENDERED_S = 1.0
+"""What was made ready holds no longer: signatures and keys change while an answer does not."""
 
 _STALE = edns.error_option(edns.EDE_STALE)
 
@@ -39,6 +45,9 @@ class Answer(Protocol):
 
     def rrset(self, now: float) -> tuple[int, Sequence[bytes]] | None:
         """Return TTL and rdatas (none: NODATA) for use inside another reply, None where there is nothing (yet)."""
+
+    def signed(self, name: bytes, now: float) -> Signed | None:
+        """Return what makes `rrset` of this flagged name whole with DO=1 in a signed zone, None where nothing can."""
 
     def soa(self, name: bytes) -> bytes | None:
         """Return the SOA record of the zone of this flagged name, None where it is not known."""
@@ -97,7 +106,7 @@ class TargetAnswer:
 
     def count(self, now: float, *, cold: bool) -> float:
         """Count rung and coldness; return when the rung changes if nothing is resolved meanwhile."""
-        rung, until = rung_at(self.target.resolution, self.rule, now)
+        rung, until = rung_at(self.target.resolution, self.rule, self.target.rdtype, now)
         tally = self.target.table.tally
         if rung is not self._rung:
             tally.move(self, self._rung, rung)
@@ -117,7 +126,7 @@ class TargetAnswer:
         self._made = {}
         self._source = self.target.resolution
         self._step = current = self.step(now)
-        self._until = current.until
+        self._until = min(current.until, now + RENDERED_S)
         self._records = (
             records.record_set(self.target.rdtype, current.ttl_s, current.rdatas) if current.rdatas else None
         )
@@ -147,26 +156,63 @@ class TargetAnswer:
                 tail = made[self._turn % len(made)]
                 if tail:
                     return query[:2] + tail
+        return self._make(query, end, now, made, udp=udp)
+
+    def _make(self, query: bytes, end: int, now: float, made: list[bytes] | None, *, udp: bool) -> bytes | None:
+        """Make the reply, and keep it in `made`, those of this form that are ready, where it may come again."""
         if self._says_nothing(now) or self._step is None:
+            return None
+        signed = signatures.demanded(self, self.target.table.zones, query, end, now)
+        if signed is None:
             return None
         limit = edns.udp_limit(query, end) if udp else edns.MAX_TCP_SIZE
         options = _STALE if self._step.rung is Rung.STALE else b""
         if self._records is None:
-            soa = self.soa(query[HEADER : end - 4].lower())
-            counts = b"\0\0\0\0" if soa is None else b"\0\0\0\1"
-            return reply.answer(query, end, counts, soa or b"", limit=limit, options=options)
+            counts, octets = self._nothing(query[HEADER : end - 4].lower(), signed)
+            return reply.answer(query, end, counts, octets, limit=limit, options=options)
         if made is None:
             self._turn += 1
         turn = self._turn % len(self._step.rdatas)
-        whole = reply.answer(
-            query, end, self._records.counts, self._records.rotated(turn), limit=limit, options=options
-        )
+        counts, octets = self._records.counts, self._records.rotated(turn)
+        if signed.rrsigs:
+            counts = (len(self._step.rdatas) + len(signed.rrsigs)).to_bytes(2, "big") + b"\0\0"
+            octets += signed.answer_records(self._step.ttl_s)
+        whole = reply.answer(query, end, counts, octets, limit=limit, options=options)
         if udp and self._step.rung is not Rung.FALLBACK and len(query) <= MADE_OCTETS:
             if made is None and len(self._made) < MADE_FORMS and len(self._step.rdatas) <= MADE_TURNS:
                 made = self._made[query[2:]] = [b""] * len(self._step.rdatas)
             if made is not None:
                 made[turn] = whole[2:]
         return whole
+
+    def _nothing(self, owner: bytes, signed: Signed) -> tuple[bytes, bytes]:
+        """Return the counts and records of a reply that says that there is no record of the type."""
+        if signed.authority:
+            return b"\0\0" + len(signed.authority).to_bytes(2, "big"), signed.authority_records()
+        soa = self.soa(owner)
+        return (b"\0\0\0\0", b"") if soa is None else (b"\0\0\0\1", soa)
+
+    def signed(self, name: bytes, now: float) -> Signed | None:
+        """Return the signatures over this flagged name's records, or its signed denial; None where that cannot be."""
+        table, rdtype = self.target.table, self.target.rdtype
+        if self._says_nothing(now) or self._step is None or not table.zones.can_sign(name, rdtype):
+            return None
+        rdatas, ttl_s = self._step.rdatas, self._step.ttl_s
+        if not rdatas:
+            return signatures.of_denial(table.zones, name, self._absent(name, now), table.wall())
+        if self._step.rung is Rung.FRESH and self._source is not None:
+            ttl_s = max(ttl_s, lifetime_s(self._source.ttl_s, self.rule))
+        return signatures.of_records(table.zones, name, rdtype, ttl_s, rdatas, table.wall())
+
+    def _absent(self, name: bytes, now: float) -> set[int]:
+        """Return the types that a flagged name is flattened for and has none of."""
+        absent = {self.target.rdtype}
+        for number in map(types.number_of, self.rule.types):
+            answer = self.target.table.get(name + number.to_bytes(2, "big") + types.CLASS_IN)
+            rrset = answer.rrset(now) if answer is not None else None
+            if rrset is not None and not rrset[1]:
+                absent.add(number)
+        return absent
 
     def rrset(self, now: float) -> tuple[int, Sequence[bytes]] | None:
         """Return TTL and rdatas, None where the nameserver is to answer (or the target is cold)."""
@@ -191,11 +237,24 @@ class AnyAnswer:
     """The answer to ANY at a flagged name: HINFO (RFC 8482 section 4.2)."""
 
     ttl_s: int
+    table: Table
 
-    def reply(self, query: bytes, end: int, now: float, *, udp: bool) -> bytes | None:  # noqa: ARG002 - as Answer's
-        """Return the reply to a well-formed query."""
+    def reply(self, query: bytes, end: int, now: float, *, udp: bool) -> bytes | None:
+        """Return the reply to a well-formed query, None where it is to be signed and cannot be."""
         limit = edns.udp_limit(query, end) if udp else edns.MAX_TCP_SIZE
-        return reply.answer(query, end, b"\0\1\0\0", records.hinfo(self.ttl_s), limit=limit)
+        counts, octets = b"\0\1\0\0", records.hinfo(self.ttl_s)
+        signed = signatures.demanded(self, self.table.zones, query, end, now)
+        if signed is None:
+            return None
+        if signed.rrsigs:
+            counts = (1 + len(signed.rrsigs)).to_bytes(2, "big") + b"\0\0"
+            octets += signed.answer_records(self.ttl_s)
+        return reply.answer(query, end, counts, octets, limit=limit)
+
+    def signed(self, name: bytes, now: float) -> Signed | None:  # noqa: ARG002 - as Answer's
+        """Return the signature over the record."""
+        table = self.table
+        return signatures.of_records(table.zones, name, types.TYPE_HINFO, self.ttl_s, (records.HINFO,), table.wall())
 
     def rrset(self, now: float) -> tuple[int, Sequence[bytes]] | None:  # noqa: ARG002 - as Answer's
         """Nothing: no landing asks for ANY."""

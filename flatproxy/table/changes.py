@@ -65,7 +65,30 @@ class ZoneChanged:
     apex: bytes
 
 
-Change = Settled | Failed | RungChanged | SignedChanged | ZoneChanged
+@frozen
+class KeyChanged:
+    """A key of ours, of a zone by its apex, has another state; waiting, it has `left_s` seconds to go.
+
+    `off` is why the zone is not signed although a key is active, empty where nothing is in the way.
+    """
+
+    apex: bytes
+    tag: int
+    before: str
+    after: str
+    left_s: float = 0.0
+    off: str = ""
+
+
+@frozen
+class PlaceholderMissed:
+    """A signed zone was found to have no record of a type at a name that is flattened for it."""
+
+    name: bytes
+    rdtype: int
+
+
+Change = KeyChanged | PlaceholderMissed | Settled | Failed | RungChanged | SignedChanged | ZoneChanged
 Subscriber = Callable[[Change], None]
 
 

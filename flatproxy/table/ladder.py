@@ -22,6 +22,7 @@ class Rung(IntEnum):
     FRESH = 0
     STALE = 1
     FALLBACK = 2
+    """The addresses of `fallback`. SVCB and HTTPS have none, so NODATA: their failure must not cost the site."""
     UPSTREAM = 3
     """The nameserver's own answer."""
 
@@ -65,8 +66,12 @@ def stale_until(resolution: Resolution, rule: Rule) -> float:
     return fresh_until(resolution, rule) + rule.stale_for_s
 
 
-def rung_at(resolution: Resolution | None, rule: Rule, now: float) -> tuple[Rung, float]:
-    """Return the rung at `now`, and until when (monotonic seconds) it is that one if nothing is resolved meanwhile."""
+def rung_at(resolution: Resolution | None, rule: Rule, rdtype: int, now: float) -> tuple[Rung, float]:
+    """Return the rung at `now`, and until when (monotonic seconds) it is that one if nothing is resolved meanwhile.
+
+    SVCB and HTTPS never come from the nameserver: its records say where its placeholder is, not the target
+    (RFC 9460 section 3.1 has clients go on without).
+    """
     if resolution is not None:
         expiry = fresh_until(resolution, rule)
         if now < expiry:
@@ -74,12 +79,13 @@ def rung_at(resolution: Resolution | None, rule: Rule, now: float) -> tuple[Rung
         gone = expiry + rule.stale_for_s
         if now < gone:
             return Rung.STALE, gone
-    return (Rung.FALLBACK if rule.fallback else Rung.UPSTREAM), float("inf")
+    has_last = rule.fallback or types.is_service(rdtype)
+    return (Rung.FALLBACK if has_last else Rung.UPSTREAM), float("inf")
 
 
 def step(resolution: Resolution | None, rule: Rule, rdtype: int, now: float) -> Step:
     """Return the rung and its answer at `now`. The TTL never exceeds the chain's and never grows with time."""
-    rung, until = rung_at(resolution, rule, now)
+    rung, until = rung_at(resolution, rule, rdtype, now)
     if resolution is None or rung >= Rung.FALLBACK:
         # A type that the fallback lacks is NODATA: half of the old answer and half of the new would mislead.
         rdatas = types.address_rdatas(rdtype, rule.fallback)

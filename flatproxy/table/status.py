@@ -79,6 +79,25 @@ def missing(table: Table) -> Iterator[str]:
         yield f"and {len(cold) - MISSING_SHOWN} more"
 
 
+def keys_by_state(table: Table) -> dict[tuple[str, str], int]:
+    """Return how many keys of ours each zone has in each state, states without a key included."""
+    counts: dict[tuple[str, str], int] = {}
+    for zone, signing in table.zones.signings.items():
+        name = names.to_text(zone)
+        counts |= {(name, state): 0 for state in ("absent", "waiting", "active")}
+        for key in signing.keys.keys:
+            counts[name, str(signing.keys.state(key).state)] += 1
+    return counts
+
+
+def placeholders_missing(table: Table) -> Iterator[tuple[str, str]]:
+    """Yield name and type of each flattened type that has no record in its signed zone."""
+    for signing in table.zones.signings.values():
+        for name, missing in signing.missing.items():
+            for rdtype in missing:
+                yield names.to_text(name), types.text_of(rdtype)
+
+
 def _status(answer: TargetAnswer, now: float) -> dict[str, Any]:
     """Return what all names of an answer share: the fields of `NameStatus` but its name."""
     target, rule = answer.target, answer.rule

@@ -14,6 +14,7 @@ from flatproxy.config.settings import Rules
 from flatproxy.table.agenda import Agenda
 from flatproxy.table.answers import AnyAnswer, TargetAnswer
 from flatproxy.table.changes import Feed
+from flatproxy.table.services import ServiceAnswer
 from flatproxy.table.tally import Tally
 from flatproxy.table.target import Target
 from flatproxy.table.zones import Zones
@@ -57,6 +58,8 @@ class Table:
     """
 
     feed: Feed = field(factory=Feed)
+    wall: Callable[[], float] = lambda: 0.0
+    """Returns Unix time, which signatures need; nothing else here does."""
     tally: Tally = field(factory=Tally)
     looks: Agenda[Target] = field(factory=Agenda)
     """When the passing of time changes something of a target."""
@@ -107,13 +110,18 @@ class Table:
                 answer = shared.get((rule, rdtype))
                 if answer is None:
                     target = self._target_of(rule.target, rdtype, now + cold_s, new)
-                    answer = shared[rule, rdtype] = self._answer_of(target, rule, group.first)
+                    made = self._answer_of(target, rule, group.first)
+                    if isinstance(made, ServiceAnswer):
+                        made.addresses = tuple(
+                            shared[rule, number] for number in types.OF_ADDRESSES if (rule, number) in shared
+                        )
+                    answer = shared[rule, rdtype] = made
                     serving.setdefault(target, []).append(answer)
                 answer.share(group)
                 by_rule[question(b"", rdtype)][id(rule)] = answer
             if rule.any == "hinfo":
                 ttl_s = rule.max_ttl_s
-                by_rule[question(b"", types.TYPE_ANY)][id(rule)] = hinfos.setdefault(ttl_s, AnyAnswer(ttl_s))
+                by_rule[question(b"", types.TYPE_ANY)][id(rule)] = hinfos.setdefault(ttl_s, AnyAnswer(ttl_s, self))
         self.rules, self._by_rule = rules, by_rule
         return Adopted(new, self._serve(serving, now, rest))
 
@@ -127,7 +135,8 @@ class Table:
     def _answer_of(self, target: Target, rule: Rule, first_name: bytes) -> TargetAnswer:
         """Return a new answer, with the rung of the one before for that name: a reload is no change of rung."""
         before = self.get(question(first_name, target.rdtype))
-        return TargetAnswer(target, rule, first_name, said=before.said if isinstance(before, TargetAnswer) else None)
+        kind = ServiceAnswer if types.is_service(target.rdtype) else TargetAnswer
+        return kind(target, rule, first_name, said=before.said if isinstance(before, TargetAnswer) else None)
 
     def _serve(self, serving: dict[Target, list[TargetAnswer]], now: float, rest: Callable[[], None]) -> list[Target]:
         """Put the answers in force, and forget and return the targets that none of them needs."""

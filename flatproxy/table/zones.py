@@ -1,4 +1,4 @@
-"""What is known of the zones around flagged names, once for each zone: its SOA record, and whether it is signed.
+"""What is known of the zones around flagged names, once for each zone: its SOA record, whether it is signed, and how.
 
 What is known of a name is found by walking up from it: nothing is kept for each name, and a change holds at once.
 """
@@ -13,8 +13,9 @@ from flatproxy.table.changes import SignedChanged, ZoneChanged
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, KeysView
+    from collections.abc import Iterator, KeysView, Mapping
 
+    from flatproxy.signing.zone import ZoneSigning
     from flatproxy.table.changes import Feed
 
 
@@ -24,7 +25,9 @@ class Zones:
 
     _feed: Feed
     version: int = 0
-    """Grows whenever `is_signed` may have changed for any name."""
+    """Grows whenever `is_signed` or `can_sign` may have changed for any name."""
+    signings: Mapping[bytes, ZoneSigning] = field(factory=dict)
+    """What signs, by the apex of a zone with keys of ours."""
     _soas: dict[bytes, bytes] = field(factory=dict)
     _signed: dict[bytes, bool] = field(factory=dict)
     """Zones of which is known whether they are signed."""
@@ -46,7 +49,28 @@ class Zones:
     def is_signed(self, name: bytes) -> bool:
         """Tell whether a name is in a signed zone. One of which that is not known yet passes for the zone around it."""
         apex = names.enclosing(name, self._signed)
+        if self.signings and (signing := self.signing_of(name)) is not None:
+            # With a key of ours it passes for signed until the nameserver has said otherwise.
+            return apex is None or len(apex) < len(signing.zone) or self._signed[apex]
         return apex is not None and self._signed[apex]
+
+    def sign_with(self, signings: Mapping[bytes, ZoneSigning]) -> None:
+        """Have these zones' answers signed from now on."""
+        self.signings = signings
+        self.version += 1
+
+    def signing_of(self, name: bytes) -> ZoneSigning | None:
+        """Return what signs the answers of a name, None where it is in no zone with keys of ours."""
+        apex = names.enclosing(name, self.signings) if self.signings else None
+        known = self.apex(name) if apex is not None else None
+        if apex is None or (known is not None and len(known) > len(apex)):  # a zone of its own below that one
+            return None
+        return self.signings[apex]
+
+    def can_sign(self, name: bytes, rdtype: int) -> bool:
+        """Tell whether the answer of a flagged name for a type can be signed now."""
+        signing = self.signing_of(name)
+        return signing is not None and signing.can_sign(name, rdtype)
 
     def soa(self, name: bytes) -> bytes | None:
         """Return the SOA record of a name's zone as a denial carries it, None where it is not known."""

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 QNAME = b"\xc0\x0c"
 
-_HINFO = b"\x07RFC8482\x00"
+HINFO = b"\x07RFC8482\x00"
+"""The rdata that answers ANY (RFC 8482 section 4.2)."""
 
 
 @frozen
@@ -54,4 +55,4 @@ def record_set(rdtype: int, ttl: int, rdatas: Iterable[bytes]) -> RecordSet:
 
 def hinfo(ttl: int) -> bytes:
     """Return the HINFO record that answers ANY (RFC 8482 section 4.2)."""
-    return record(QNAME, TYPE_HINFO, ttl, _HINFO)
+    return record(QNAME, TYPE_HINFO, ttl, HINFO)

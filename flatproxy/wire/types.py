@@ -26,7 +26,11 @@ TYPE_AAAA: Final = 28
 TYPE_DNAME: Final = 39
 TYPE_OPT: Final = 41
 TYPE_RRSIG: Final = 46
+TYPE_NSEC: Final = 47
 TYPE_DNSKEY: Final = 48
+TYPE_NSEC3: Final = 50
+TYPE_SVCB: Final = 64
+TYPE_HTTPS: Final = 65
 TYPE_TKEY: Final = 249
 TYPE_TSIG: Final = 250
 TYPE_IXFR: Final = 251
@@ -45,13 +49,19 @@ class RecordType:
     ip_version: int = 0
 
 
-FLATTENED: Final = (RecordType(TYPE_A, "A", 4), RecordType(TYPE_AAAA, "AAAA", 6))
+FLATTENED: Final = (
+    RecordType(TYPE_A, "A", 4),
+    RecordType(TYPE_AAAA, "AAAA", 6),
+    RecordType(TYPE_SVCB, "SVCB"),
+    RecordType(TYPE_HTTPS, "HTTPS"),
+)
 """The types that a flagged name can be flattened for."""
 TEXTS: Final = tuple(each.text for each in FLATTENED)
 QUESTIONS: Final = frozenset(each.number.to_bytes(2, "big") + CLASS_IN for each in FLATTENED)
 """Type and class of a question for each of them, in wire form."""
 
 _ADDRESS_OCTETS: Final = {each.number: {4: 4, 6: 16}[each.ip_version] for each in FLATTENED if each.ip_version}
+OF_ADDRESSES: Final = tuple(_ADDRESS_OCTETS)
 _TEXTS: Final = {each.number: each.text for each in FLATTENED}
 _NUMBERS: Final = {each.text: each.number for each in FLATTENED}
 
@@ -64,6 +74,11 @@ def number_of(text: str) -> int:
 def text_of(number: int) -> str:
     """Return the text of any type (RFC 3597 section 5 where it has no other)."""
     return _TEXTS.get(number) or dns.rdatatype.to_text(dns.rdatatype.RdataType.make(number))
+
+
+def is_service(number: int) -> bool:
+    """Tell whether a type is SVCB or HTTPS (RFC 9460): what it says of addresses must fit those that are answered."""
+    return number in (TYPE_SVCB, TYPE_HTTPS)
 
 
 def has_addresses(number: int) -> bool:
@@ -101,15 +116,23 @@ def is_special(number: int, rdata: bytes) -> bool:
 class RdataTexts(list[str]):
     """Rdatas in text form; as one text they are set apart by commas."""
 
+    nothing = "no address"
+
     def __str__(self) -> str:
-        return ", ".join(self) or "no address"
+        return ", ".join(self) or self.nothing
+
+
+class _RecordTexts(RdataTexts):
+    """Those of a type that has no addresses."""
+
+    nothing = "no record"
 
 
 def rdata_texts(number: int, rdatas: Iterable[bytes]) -> RdataTexts:
     """Return rdatas of one type in text form."""
     if has_addresses(number):
         return RdataTexts(str(ip_address(rdata)) for rdata in rdatas)
-    return RdataTexts(_parsed(number, rdata).to_text() for rdata in rdatas)
+    return _RecordTexts(_parsed(number, rdata).to_text() for rdata in rdatas)
 
 
 def _parsed(number: int, rdata: bytes) -> dns.rdata.Rdata:

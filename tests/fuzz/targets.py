@@ -113,7 +113,8 @@ def landings(data: bytes) -> None:
         for rdatas in ((), (b"\xc6\x33\x64\x01",) if found.rdtype == TYPE_A else (bytes(16),)):
             again = landing.find(data, lambda name: name == FLAGGED)
             assert again is not None
-            made = landing.rewrite(again, 60, rdatas, soa, 1232)
+            denial = () if rdatas else (landing.record_of(soa),)
+            made = landing.rewrite(again, landing.Records(ttl_s=60, rdatas=rdatas, authority=denial), 1232)
             assert made[:2] == data[:2]
             assert len(made) <= 1232
             dns.message.from_wire(made)

@@ -56,6 +56,8 @@ class FakeInternet(Startable):
     whole_chains: bool = True
     """Give the whole chain in one reply, as resolvers do, or one CNAME at a time."""
     negative_ttl: int = 2
+    validates: bool = False
+    """Set AD=1 in every answer to a query that has it (RFC 6840 section 5.7)."""
     moods: dict[str, Mood] = field(factory=dict, init=False)
     asked: Counter[tuple[str, str]] = field(factory=Counter, init=False)
     """Queries seen by lower-case name and type."""
@@ -118,6 +120,8 @@ class FakeInternet(Startable):
         if mood is Mood.GARBAGE:
             return query.to_wire()[:2] + b"\x81\x80\xff garbage"
         reply = dns.message.make_response(query, recursion_available=True)
+        if self.validates:
+            reply.flags |= query.flags & dns.flags.AD
         if mood is Mood.SERVFAIL:
             reply.set_rcode(dns.rcode.SERVFAIL)
         elif mood is Mood.REFUSED:

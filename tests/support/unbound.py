@@ -34,7 +34,12 @@ server:
     do-ip6: no
     do-not-query-localhost: no
     access-control: 127.0.0.0/8 allow
-    module-config: "iterator"
+    module-config: "{modules}"
+{anchors}    aggressive-nsec: {aggressive}
+    harden-dnssec-stripped: yes
+    harden-below-nxdomain: yes
+    val-bogus-ttl: 1
+    val-log-level: 2
     use-caps-for-id: yes
     qname-minimisation: yes
     qname-minimisation-strict: yes
@@ -58,6 +63,10 @@ class Unbound(Startable):
     stubs: Sequence[str]
     authority: Address
     """Who is asked for the stub zones."""
+    anchors: Sequence[str] = ()
+    """Keys that are trusted, each as `zone. DNSKEY …`; with one, it validates."""
+    aggressive: bool = False
+    """Whether it denies by itself what an NSEC record that it has seen does not list (RFC 8198)."""
 
     host: str = "127.0.0.1"
     port: int = field(default=0, init=False)
@@ -86,7 +95,14 @@ class Unbound(Startable):
         path = self.folder / "unbound.conf"
         host, port = self.authority
         path.write_text(
-            _SERVER.format(host=self.host, port=self.port, folder=self.folder)
+            _SERVER.format(
+                host=self.host,
+                port=self.port,
+                folder=self.folder,
+                modules="validator iterator" if self.anchors else "iterator",
+                anchors="".join(f'    trust-anchor: "{anchor}"\n' for anchor in self.anchors),
+                aggressive="yes" if self.aggressive else "no",
+            )
             + "".join(_STUB.format(zone=zone, host=host, port=port) for zone in self.stubs)
         )
         return ["unbound", "-d", "-c", str(path)]

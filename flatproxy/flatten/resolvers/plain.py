@@ -156,16 +156,22 @@ class Servers:
     header: bytes = b""
     """Octets that come before each query, such as a PROXY header."""
     rest: Callable[[], None] = _no_rest
+    require_ad: bool = False
+    """Take only what a server has validated (AD=1)."""
 
-    async def ask(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
-        """Return the first answer that says yes or no; otherwise the last other one.
+    async def ask(
+        self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType, *, dnssec: bool = False
+    ) -> dns.message.Message:
+        """Return the first answer that says yes or no; otherwise the last other one. `dnssec` asks with DO=1.
 
         Raises `UpstreamTimeout` where nobody answers in time, `ChainBroken` where nobody can be asked.
         """
-        query = dns.message.make_query(name, rdtype, use_edns=0, payload=edns.MAX_UDP_SIZE)
+        query = dns.message.make_query(name, rdtype, use_edns=0, payload=edns.MAX_UDP_SIZE, want_dnssec=dnssec)
         self.rest()
         if not self.recursion:
             query.flags &= ~dns.flags.RD
+        if self.require_ad:
+            query.flags |= dns.flags.AD  # RFC 6840 section 5.7: say whether it is validated
         other: dns.message.Message | None = None
         failures: list[FlatproxyError] = []
         for endpoint in self.endpoints:
@@ -176,6 +182,9 @@ class Servers:
                 failures.append(error.with_traceback(None))
                 continue
             self.asked = endpoint
+            if self.require_ad and response.rcode() in FINAL and not response.flags & dns.flags.AD:
+                failures.append(ChainBroken(f"{endpoint}: not validated (AD=0), and require_ad is set"))
+                continue
             if response.rcode() in FINAL:
                 return response
             other = response

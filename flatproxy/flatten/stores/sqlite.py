@@ -21,11 +21,12 @@ from flatproxy.flatten.stores.store import Row
 from flatproxy.wire import types
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 log = Logger()
 
-VERSION = 1
+VERSION = 2
 FLUSH_S = 1.0
 LOCK_S = 0.5
 """For how long another process's lock is waited for, in the writer's thread."""
@@ -36,6 +37,15 @@ CREATE TABLE IF NOT EXISTS answers (
     names TEXT NOT NULL, resolved_at REAL NOT NULL, PRIMARY KEY (target, rdtype)
 ) WITHOUT ROWID
 """
+_KEYS = """
+CREATE TABLE IF NOT EXISTS keys (
+    zone BLOB NOT NULL, algorithm INTEGER NOT NULL, tag INTEGER NOT NULL, state TEXT NOT NULL, since REAL NOT NULL,
+    held_until REAL NOT NULL, ttl INTEGER NOT NULL, off TEXT NOT NULL, PRIMARY KEY (zone, algorithm, tag)
+) WITHOUT ROWID
+"""
+"""New in format 2."""
+_KEY_TYPES = (bytes, int, int, str, float, float, int, str)
+_SAVE_KEY = "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _SAVE = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)"
 
 
@@ -86,7 +96,18 @@ def _row(*record: Any) -> Row | None:  # noqa: ANN401 - whatever the file holds
     return row if all(types.is_rdata(row.rdtype, rdata) for rdata in row.rdatas) else None
 
 
-def write(path: Path, rows: list[Row]) -> None:
+def read_keys(path: Path) -> list[tuple[Any, ...]]:
+    """Return what the file holds of keys; nothing where it has none. Raises `sqlite3.Error` where it is damaged."""
+    if not path.exists():
+        return []
+    with closing(_connect(path)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'keys'").fetchone():
+            return []
+        records = connection.execute("SELECT * FROM keys").fetchall()
+    return [record for record in records if all(map(isinstance, record, _KEY_TYPES))]
+
+
+def write(path: Path, rows: list[Row], keys: Sequence[tuple[Any, ...]] = ()) -> None:
     """Save these rows in one transaction; `sqlite3.Error` or `OSError` where that cannot be done.
 
     A new file is its owner's alone (0600); SQLite gives its journal the same permissions.
@@ -96,6 +117,7 @@ def write(path: Path, rows: list[Row]) -> None:
     with closing(_connect(path)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(_SCHEMA)
+        connection.execute(_KEYS)
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.executemany(
             _SAVE,
@@ -111,6 +133,7 @@ def write(path: Path, rows: list[Row]) -> None:
                 for row in rows
             ],
         )
+        connection.executemany(_SAVE_KEY, keys)
         connection.execute("COMMIT")
 
 
@@ -121,6 +144,7 @@ class SqliteStore:
     path: Path
     errors: int = 0
     _dirty: dict[tuple[bytes, int], Row] = field(factory=dict)
+    _dirty_keys: dict[tuple[Any, ...], tuple[Any, ...]] = field(factory=dict)
     _due: float = 0.0
     _failing: bool = False
     _task: asyncio.Task[None] | None = None
@@ -132,6 +156,18 @@ class SqliteStore:
         except (sqlite3.Error, OSError, ValueError, TypeError) as error:
             self._failed(error)
         return []
+
+    def load_keys(self) -> list[tuple[Any, ...]]:
+        """Return what the file holds of keys."""
+        try:
+            return read_keys(self.path)
+        except (sqlite3.Error, OSError, ValueError, TypeError) as error:
+            self._failed(error)
+        return []
+
+    def save_keys(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Write these rows with the next flush."""
+        self._dirty_keys.update((row[:3], row) for row in rows)
 
     def _failed(self, error: Exception) -> None:
         """Take note of an error, and put the file aside where it is damaged, not only out of reach."""
@@ -149,14 +185,14 @@ class SqliteStore:
 
     def tick(self, now: float) -> None:
         """Begin a flush where one is due."""
-        if self._dirty and now >= self._due and self._task is None:
+        if (self._dirty or self._dirty_keys) and now >= self._due and self._task is None:
             self._due = now + FLUSH_S
             self._task = asyncio.get_running_loop().create_task(self._flush())
 
     async def _flush(self) -> None:
-        rows = dict(self._dirty)
+        rows, keys = dict(self._dirty), dict(self._dirty_keys)
         try:
-            await asyncio.to_thread(write, self.path, list(rows.values()))
+            await asyncio.to_thread(write, self.path, list(rows.values()), list(keys.values()))
         except (sqlite3.Error, OSError) as error:
             self._failed(error)
         else:
@@ -164,6 +200,9 @@ class SqliteStore:
             for key, row in rows.items():
                 if self._dirty.get(key) is row:
                     del self._dirty[key]
+            for name, values in keys.items():
+                if self._dirty_keys.get(name) is values:
+                    del self._dirty_keys[name]
         self._task = None
 
     def _note(self, error: Exception) -> None:
@@ -181,5 +220,5 @@ class SqliteStore:
         """Write what is left."""
         if self._task is not None:
             await self._task
-        if self._dirty:
+        if self._dirty or self._dirty_keys:
             await self._flush()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import frozen
 
 from flatproxy.table.ladder import Resolution
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from flatproxy.table.target import Target
 
 
@@ -42,6 +44,12 @@ class Store(Protocol):
 
     errors: int
     """Failed reads and writes."""
+
+    def load_keys(self) -> list[tuple[Any, ...]]:
+        """Return what it holds of keys: the values of `KeyRow`s; nothing where it cannot be read."""
+
+    def save_keys(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Keep the values of `KeyRow`s, now or soon."""
 
     def load(self) -> list[Row]:
         """Return what it holds; nothing where it cannot be read."""

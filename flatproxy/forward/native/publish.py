@@ -49,6 +49,7 @@ class Publisher:
         self._changed: dict[Target, None] = {}
         self._zones_changed = True
         self._zones_at = 0.0
+        self._zones_version = -1
 
     def prepare(self, settings: Settings) -> None:
         """Make the table of these settings. The cost is that of the names, and half a second for a million of them."""
@@ -122,6 +123,7 @@ class Publisher:
         for target in changed:
             for answer in target.answers:
                 self._say(answer, now)
+        self._zones_changed |= self._table.zones.version != self._zones_version
         if self._zones_changed and now >= self._zones_at:
             self._zones_changed = False
             path.publish(self._zones())
@@ -137,9 +139,16 @@ class Publisher:
             said.say(stages_of(answer), not answer.rule.fallback)
 
     def _zones(self) -> _core.Zones:
-        zones, core = self._table.zones, self._core
-        signs = {False: core.DNSSEC_NONE, True: core.DNSSEC_FORWARD}
-        apexes = list(zones.apexes)
-        facts = tuple((signs[zones.is_signed(apex)], zones.soa(apex) or b"") for apex in apexes)
-        made: _core.Zones = core.Zones(b"".join(apexes), facts)
+        zones = self._table.zones
+        self._zones_version = zones.version
+        apexes = list(dict.fromkeys((*zones.apexes, *zones.signings)))
+        facts = tuple((self._dnssec(apex), zones.soa(apex) or b"") for apex in apexes)
+        made: _core.Zones = self._core.Zones(b"".join(apexes), facts)
         return made
+
+    def _dnssec(self, apex: bytes) -> int:
+        """Say what becomes of DO=1 in a zone: where a key is ours Python signs, or says that it cannot."""
+        zones, core = self._table.zones, self._core
+        if not zones.is_signed(apex):
+            return int(core.DNSSEC_NONE)
+        return int(core.DNSSEC_FORWARD if zones.signing_of(apex) is None else core.DNSSEC_SIGN)

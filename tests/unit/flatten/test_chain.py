@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import dns.message
 import dns.name
 import dns.rdatatype
 import pytest
 
 from flatproxy.config.settings import Rule
-from flatproxy.errors import ChainBroken, ChainLoop
+from flatproxy.errors import ChainBroken, ChainLoop, ChainTooLong
 from flatproxy.flatten.chain import Chain, Found
 from flatproxy.flatten.scope import ConfiguredScope
 from tests.unit.flatten.walking import SOA, response
@@ -156,3 +157,45 @@ def test_each_hop_says_what_was_found_and_for_how_long() -> None:
         ("lb.test.", "CNAME a.test.", 7),
         ("a.test.", "A 192.0.2.1", 60),
     ]
+
+
+class TestServices:
+    """HTTPS and SVCB: AliasMode is followed (RFC 9460 section 2.4.2)."""
+
+    @staticmethod
+    def walk() -> Chain:
+        return Chain.to(dns.name.from_text("lb.test"), dns.rdatatype.HTTPS, ConfiguredScope({}, frozenset()))
+
+    def test_service_mode_ends_the_chain_where_it_stands(self) -> None:
+        walk = self.walk()
+        answer = ["lb.test. 7 IN CNAME a.test.", 'a.test. 60 IN HTTPS 1 . alpn="h2"']
+        walk.receive(_https("lb.test", answer))
+        assert (found(walk).names, found(walk).ttl_s, len(found(walk).rdatas)) == (("lb.test", "a.test"), 7, 1)
+
+    def test_alias_mode_is_the_next_question(self) -> None:
+        walk = self.walk()
+        walk.receive(_https("lb.test", ["lb.test. 7 IN HTTPS 0 a.test."]))
+        assert asks(walk) == ("a.test", False)
+        walk.receive(_https("a.test", ["a.test. 60 IN HTTPS 1 . port=8443"]))
+        assert (found(walk).names, found(walk).ttl_s, found(walk).outcome) == (("lb.test", "a.test"), 7, "addresses")
+
+    def test_an_alias_to_the_root_says_that_there_is_no_service(self) -> None:
+        walk = self.walk()
+        walk.receive(_https("lb.test", ["lb.test. 7 IN HTTPS 0 ."]))
+        assert (found(walk).rdatas, found(walk).ttl_s, found(walk).outcome) == ((), 7, "nodata")
+
+    def test_eight_aliases_and_no_more(self) -> None:
+        walk = self.walk()
+        owner = "lb.test"
+        for number in range(8):
+            walk.receive(_https(owner, [f"{owner}. 60 IN HTTPS 0 a{number}.test."]))
+            owner = f"a{number}.test"
+        assert asks(walk) == (owner, False)
+        with pytest.raises(ChainTooLong, match="8 aliases"):
+            walk.receive(_https(owner, [f"{owner}. 60 IN HTTPS 0 b.test."]))
+
+
+def _https(name: str, answer: list[str]) -> dns.message.Message:
+    made = response(name, answer)
+    made.question[0].rdtype = dns.rdatatype.HTTPS
+    return made

@@ -6,9 +6,10 @@ import attrs
 import dns.resolver
 import pytest
 
-from flatproxy.config.settings import Access, Endpoint, Listen, Resolver, Rule, Settings, State, Upstream
-from flatproxy.errors import FlatproxyError
+from flatproxy.config.settings import Access, Dnssec, Endpoint, Listen, Resolver, Rule, Settings, State, Upstream
+from flatproxy.errors import ConfigError, FlatproxyError
 from flatproxy.flatten.flattener import Flattener
+from flatproxy.signing import keys
 from flatproxy.table.table import Table, question
 
 if TYPE_CHECKING:
@@ -86,3 +87,43 @@ def test_a_commit_brings_all_of_it_into_force(tmp_path: Path) -> None:
     assert store is not None
     made.abort()
     assert {name for name, _rdtype in table.targets} == {OTHER}
+
+
+def test_keys_are_read_while_preparing(tmp_path: Path) -> None:
+    """What is wrong with a file of a key is said before anything has changed."""
+    made, table = flattener()
+    made.prepare(settings())
+    made.commit()
+    wanted = attrs.evolve(settings(OTHER), dnssec={NAME: Dnssec(key=(tmp_path / "Kexample.com.+013+00001",))})
+    with pytest.raises(ConfigError, match="no such file"):
+        made.prepare(wanted)
+    made.abort()
+    assert (list(table.zones.signings), {name for name, _rdtype in table.targets}) == ([], {LB})
+
+
+def test_a_reload_keeps_what_is_known_of_keys(tmp_path: Path) -> None:
+    first, second = (keys.generate(NAME, "ECDSAP256SHA256") for _ in range(2))
+    pairs = [keys.write_pair(key, tmp_path) for key in (first, second)]
+    made, table = flattener()
+    made.prepare(attrs.evolve(settings(), dnssec={NAME: Dnssec(key=(pairs[0],))}))
+    made.commit()
+    signing = table.zones.signings[NAME]
+    for moment in (1e9, 1e9 + 100):
+        signing.learn([first.rdata, second.rdata], 60, moment)
+    made.prepare(attrs.evolve(settings(), dnssec={NAME: Dnssec(key=(pairs[1], pairs[0]))}))
+    assert signing.keys.keys == (first,)
+    made.commit()
+    after = table.zones.signings[NAME]
+    assert (after.keys.keys, after.signer.keys) == ((second, first), (first,))
+    made.prepare(settings())
+    made.commit()
+    assert table.zones.signings == {}
+
+
+def test_a_system_resolver_elsewhere_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _table = flattener()
+    there = dns.resolver.Resolver(configure=False)
+    there.nameservers = ["192.0.2.1"]
+    monkeypatch.setattr(dns.resolver, "Resolver", lambda: there)
+    with pytest.raises(FlatproxyError, match=r"192\.0\.2\.1:53 is not"):
+        made.prepare(settings(resolver=Resolver(servers=("system",), require_ad=True)))

@@ -82,7 +82,13 @@ class OverTcp(Servers):
 
     asked_again: list[str] = field(factory=list)
 
-    async def ask(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
+    async def ask(
+        self,
+        name: dns.name.Name,
+        rdtype: dns.rdatatype.RdataType,
+        *,
+        dnssec: bool = False,  # noqa: ARG002 - as the real one
+    ) -> dns.message.Message:
         text = name.to_text(omit_final_dot=True)
         self.asked_again.append(f"{text} {rdtype.name}")
         return response(text, [f"{text}. 60 IN A 192.0.2.7"])

@@ -69,6 +69,9 @@ class Fixed:
     def reply(self, query: bytes, end: int, now: float, *, udp: bool) -> bytes | None:  # noqa: ARG002 - as the real one
         return None if self.made is None else query[:2] + self.made[2:]
 
+    def signed(self, name: bytes, now: float) -> None:
+        """Nothing: no zone is signed."""
+
     def rrset(self, now: float) -> tuple[int, Sequence[bytes]] | None:  # noqa: ARG002 - as the real one
         return self.addresses
 

@@ -13,6 +13,8 @@ from flatproxy.forward import policy as module
 from flatproxy.forward.access import Networks
 from flatproxy.forward.policy import DROP, FLATTEN, FORWARD, PRESERVE, REFUSE
 from flatproxy.forward.socket_addresses import octets_of
+from flatproxy.signing import keys
+from flatproxy.signing.zone import ZoneSigning
 from flatproxy.table.changes import Feed
 from flatproxy.table.zones import Zones
 from tests.unit.forward.surroundings import ZONE, Fixed, policy
@@ -119,6 +121,9 @@ class TestNoSideDoor:
         assert verdict(pointed, transfer=US) == PRESERVE
 
 
+KEY, THEIRS = (keys.generate(ZONE, "ECDSAP256SHA256") for _ in range(2))
+
+
 class TestFlagged:
     @pytest.mark.parametrize("message", [query(), query("EXAMPLE.com"), query(use_edns=0), query(use_edns=1)])
     def test_a_plain_query_is_flattened(self, message: bytes) -> None:
@@ -145,6 +150,22 @@ class TestFlagged:
         assert judge.judge(asked, CLIENT)[0] == FLATTEN
         zones.found(ZONE, b"")
         zones.judged(ZONE, signed=True)
+        assert judge.judge(asked, CLIENT)[0] == FORWARD
+        assert judge.judge(query(use_edns=0), CLIENT)[0] == FLATTEN
+
+    def test_with_do_a_signed_zone_is_flattened_while_it_can_be_signed(self) -> None:
+        zones, signing = Zones(Feed()), ZoneSigning.of(ZONE, (KEY,))
+        zones.sign_with({ZONE: signing})
+        judge = policy(table=TABLE, signing=zones)
+        asked = query(use_edns=0, want_dnssec=True)
+        assert judge.judge(asked, CLIENT)[0] == FORWARD
+        for moment in (1e9, 1e9 + 100):
+            signing.learn([KEY.rdata, THEIRS.rdata], 60, moment)
+        signing.there[ZONE] = frozenset({1})
+        zones.version += 1
+        assert judge.judge(asked, CLIENT)[0] == FLATTEN
+        signing.there[ZONE] = frozenset({15})
+        zones.version += 1
         assert judge.judge(asked, CLIENT)[0] == FORWARD
         assert judge.judge(query(use_edns=0), CLIENT)[0] == FLATTEN
 

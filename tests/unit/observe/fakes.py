@@ -97,6 +97,8 @@ def sources() -> Sources:
         addresses_cut=lambda: 1000,
         state_errors=lambda: 5,
         signed_zones=lambda: ["example.org"],
+        keys_by_state=lambda: {("example.org", "active"): 1, ("example.org", "waiting"): 0},
+        placeholders_missing=lambda: [("example.org", "AAAA")],
         reload=FakeReload,
     )
 

@@ -120,7 +120,7 @@ def test_udp_is_cut_where_tcp_is_whole() -> None:
 
 
 def test_any_is_hinfo() -> None:
-    made = AnyAnswer(300).reply(query(rdtype="ANY"), end_of(query(rdtype="ANY")), 0.0, udp=True)
+    made = AnyAnswer(300, Table()).reply(query(rdtype="ANY"), end_of(query(rdtype="ANY")), 0.0, udp=True)
     assert made is not None
     parsed = dns.message.from_wire(made)
     assert [(rrset.rdtype, rrset.ttl, rrset[0].to_text()) for rrset in parsed.answer] == [

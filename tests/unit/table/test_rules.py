@@ -44,5 +44,5 @@ def test_the_table_knows_no_socket_no_task_and_no_clock(path: Path) -> None:
     tops = {name.split(".")[0] for name in imported}
     assert tops & {"asyncio", "socket", "time", "datetime", "threading"} == set()
     ours = {name.split(".")[1] for name in imported if name.startswith("flatproxy.")}
-    assert ours <= {"config", "wire", "table"}
+    assert ours <= {"config", "errors", "signing", "table", "wire"}
     assert {name for name in imported if name.startswith("twisted")} <= {"twisted.logger"}

@@ -20,8 +20,8 @@ def test_each_type_has_a_text(number: int, text: str) -> None:
 
 
 def test_what_is_flattened_is_found_by_its_text() -> None:
-    assert [types.number_of(text) for text in types.TEXTS] == [1, 28]
-    assert {b"\0\1\0\1", b"\0\x1c\0\1"} == types.QUESTIONS
+    assert [types.number_of(text) for text in types.TEXTS] == [1, 28, 64, 65]
+    assert {b"\0\1\0\1", b"\0\x1c\0\1", b"\0\x40\0\1", b"\0\x41\0\1"} == types.QUESTIONS
     assert [types.text_of_address(version) for version in (4, 6)] == ["A", "AAAA"]
 
 
@@ -48,6 +48,7 @@ def test_rdatas_in_text() -> None:
     assert types.rdata_texts(65, [HTTPS]) == ['1 . alpn="h2"']
     assert str(types.rdata_texts(1, [IPV4, bytes([192, 0, 2, 2])])) == "192.0.2.1, 192.0.2.2"
     assert str(types.rdata_texts(1, [])) == "no address"
+    assert str(types.rdata_texts(65, [])) == "no record"
 
 
 def test_special_addresses() -> None:

@@ -33,7 +33,7 @@ class World:
         table = Table()
         rule = Rule(target=LB, types=frozenset({"A"}), any="forward", stale_for_s=self.stale_for_s)
         (self.target,) = table.adopt({NAME: rule}, 0.0, 1.8).new
-        self.saving = Saving(self.rows, lambda: self.wall)
+        self.saving = Saving(self.rows, lambda: self.wall)  # type: ignore[arg-type] # it saves no keys
         table.feed.subscribe(self.saving)
 
     def saved(self, wall: float, **changes: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flatproxy.flatten.stores.sqlite import SqliteStore, read_rows, write
+from flatproxy.flatten.stores.sqlite import SqliteStore, read_keys, read_rows, write
 from flatproxy.flatten.stores.store import Row
 
 if TYPE_CHECKING:
@@ -33,6 +33,36 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert sorted(read_rows(path), key=lambda row: row.target) == [LATER, EMPTY]
 
 
+KEY = (b"\7example\3com\0", 13, 34567, "waiting", 1e9, 1e9 + 60.5, 60, "")
+
+
+def test_keys_are_kept_beside_answers(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    write(path, [ROW], [KEY])
+    write(path, [], [(*KEY[:3], "active", *KEY[4:])])
+    assert read_keys(path) == [(*KEY[:3], "active", *KEY[4:])]
+    assert read_rows(path) == [ROW]
+
+
+def test_keys_alone_are_written_too(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "answers.sqlite")
+
+    async def script() -> None:
+        store.save_keys([KEY])
+        store.tick(1.0)
+        assert await _written(store)
+        await store.stop()
+
+    asyncio.run(script())
+    assert SqliteStore(store.path).load_keys() == [KEY]
+
+
+def test_a_row_of_a_key_that_makes_no_sense_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    write(path, [], [KEY, (*KEY[:2], 2, "active", "yesterday", *KEY[5:])])
+    assert read_keys(path) == [KEY]
+
+
 def test_a_missing_file_holds_nothing(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "none")
     assert (store.load(), store.errors) == ([], 0)
@@ -55,6 +85,7 @@ def test_a_file_of_the_first_format_is_read(tmp_path: Path) -> None:
         )
     connection.close()
     assert read_rows(path) == [ROW]
+    assert read_keys(path) == []
 
 
 HTTPS = Row(b"\2lb\4test\0", 65, (b"\0\1\0", b"\0\2\3lb1\0\0\1\0\3\2h2"), 60, ("lb.test",), 1e9)

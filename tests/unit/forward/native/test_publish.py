@@ -52,6 +52,7 @@ class _Extension:
 
     DNSSEC_NONE = 0
     DNSSEC_FORWARD = 1
+    DNSSEC_SIGN = 2
     Answer = _Said
     published: list[Any] = field(factory=list)
 

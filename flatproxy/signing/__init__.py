@@ -1,0 +1,1 @@
+"""Signatures for flattened answers. No socket, no task, no clock lives here: `now` is passed, in wall-clock seconds."""
