@@ -133,7 +133,8 @@ class Publisher:
         said = self._of.get(answer)
         if said is None:
             return
-        if answer.target.is_cold(now):
+        # SVCB and HTTPS depend on other targets' addresses, too: Python puts them together.
+        if answer.target.is_cold(now) or types.is_service(answer.target.rdtype):
             said.unsay()
         else:
             said.say(stages_of(answer), not answer.rule.fallback)

@@ -45,7 +45,7 @@ def stages_of(answer: TargetAnswer) -> tuple[Stage, ...]:
         if rule.stale_for_s:
             gone = int(stale_until(resolution, rule) * SECOND)
             found.append((gone, 0, rule.stale_ttl_s, edns.EDE_STALE, denies, said, None))
-    if rule.fallback or types.is_service(rdtype):
+    if rule.fallback:
         rdatas = types.address_rdatas(rdtype, rule.fallback)
         found.append((FOR_EVER, 0, rule.stale_ttl_s, NO_ERROR, not rdatas, layout(rdtype, rdatas), None))
     return tuple(found)
