@@ -19,9 +19,9 @@ PROCESSES ?= 6
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope --no-loadscope-reorder --durations=10
 
-# The same tests of what a client sees, with the packet path in Python.
-test-python: $(VENV)/.installed
-	FLATPROXY_NATIVE=0 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope --no-loadscope-reorder \
+# The same tests of what a client sees, with the packet path in C.
+test-native: native
+	FLATPROXY_NATIVE=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope --no-loadscope-reorder \
 		$(addprefix tests/integration/test_, exchange.py flattening.py ladder.py landing.py reload.py rates.py end.py \
 		limits_of_connections.py limits_of_datagrams.py several_nameservers.py transports.py privileges.py)
 
@@ -64,8 +64,8 @@ fuzz-native: $(VENV)/.installed
 conformance: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/conformance --quiet --override-ini addopts='--strict-markers --strict-config'
 
-conformance-python:
-	FLATPROXY_NATIVE=0 $(MAKE) conformance
+conformance-native: native
+	FLATPROXY_NATIVE=1 $(MAKE) conformance
 
 # The newest versions that pyproject.toml allows, with the hashes of all their files, for deployment.
 pins: $(VENV)/.installed
