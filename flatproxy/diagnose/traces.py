@@ -8,7 +8,7 @@ from attrs import frozen
 
 from flatproxy.errors import ChainBroken, ChainError, FlatproxyError, UpstreamTimeout
 from flatproxy.flatten.chain import Asker, Chain
-from flatproxy.flatten.refresher import outcome_of
+from flatproxy.flatten.driving import outcome_of
 from flatproxy.wire import names, types
 
 if TYPE_CHECKING:

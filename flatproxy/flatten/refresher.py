@@ -23,14 +23,16 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from flatproxy.counts import BucketTable
-from flatproxy.errors import ChainBroken, ChainLoop, ChainTooLong, FlatproxyError, UpstreamTimeout
+from flatproxy.errors import FlatproxyError
 from flatproxy.flatten.chain import Chain
+from flatproxy.flatten.driving import drive, outcome_of
 from flatproxy.flatten.resolvers.plain import Servers
 from flatproxy.flatten.schedule import Schedule
+from flatproxy.flatten.timing import resolve_again_at
 from flatproxy.flatten.token_bucket import TokenBucket
 from flatproxy.flatten.walk import TargetWalk
 from flatproxy.table.agenda import NEVER
-from flatproxy.table.ladder import Resolution, lifetime_s
+from flatproxy.table.ladder import Resolution
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
@@ -63,44 +65,6 @@ REST = 3.0
 """After a slice nothing is done for so many times as long as it took: the tasks that it began have their turn."""
 WALK_REST = 0.5
 """The same where walks need no such turn; a slice counts as no longer than it should be."""
-MIN_INTERVAL_S = 1.0
-MARGIN_S = 4.0
-"""Before the TTL ends: room for two attempts with the default timeout of 1.8 s."""
-FAILURE_S = 5.0
-MAX_FAILURE_S = 300.0
-MAX_ASKED_FAILURE_S = 60.0
-"""The longest pause where clients ask for it."""
-
-_OUTCOMES: dict[type[FlatproxyError], str] = {ChainLoop: "loop", ChainTooLong: "too_long", UpstreamTimeout: "timeout"}
-
-
-def refresh_at(now: float, lifetime: float, chance: float) -> float:
-    """Return when to resolve again what lives for `lifetime` seconds; `chance` in [0, 1) scatters equal ones."""
-    lead = max(min(MARGIN_S, lifetime / 2), lifetime * 0.1)
-    return now + max((lifetime - lead) * (1 - 0.1 * chance), MIN_INTERVAL_S)
-
-
-def retry_at(now: float, failures: int, chance: float, longest_s: float = MAX_FAILURE_S) -> float:
-    """Return when to try again after this many failures in a row: 5 s, doubling to 5 min."""
-    pause = min(FAILURE_S * (1 << min(failures - 1, 10)), longest_s)
-    return now + pause * (1 - 0.1 * chance)
-
-
-def outcome_of(error: FlatproxyError | None) -> str:
-    """Return the word for how a walk ended that found nothing: "loop", "too_long", "timeout" or "broken"."""
-    return _OUTCOMES.get(type(error), "broken") if error is not None else "broken"
-
-
-async def drive(chain: Chain, resolvers: Asker, upstream: Asker, rest: Callable[[], None]) -> Found:
-    """Drive a chain to its end, with a `rest` after each answer; raises `ChainError` or `UpstreamTimeout`."""
-    while (ask := chain.ask) is not None:
-        response = await (upstream if ask.upstream else resolvers).ask(ask.name, chain.rdtype)
-        rest()
-        chain.receive(response)
-        rest()
-    if chain.found is None:
-        raise ChainBroken("the walk ended nowhere")
-    return chain.found
 
 
 def _nothing() -> None:
@@ -320,7 +284,7 @@ class Refresher:
         else:
             target.settle(_resolution(found, now), found.outcome, self.wall())
         asked = target.was_asked()
-        self._due.set(target, _next(target, now, asked=asked), asked=asked)
+        self._due.set(target, resolve_again_at(target, now, random.random(), asked=asked), asked=asked)
 
     async def stop(self) -> None:
         """End what is under way."""
@@ -344,14 +308,3 @@ def _resolution(found: Found, now: float) -> Resolution:
     return Resolution(
         rdatas=found.rdatas, ttl_s=found.ttl_s, names=found.names, resolved_at=now, left_out=found.left_out
     )
-
-
-def _next(target: Target, now: float, *, asked: bool) -> float:
-    """Return when to resolve a target again."""
-    chance = random.random()
-    if target.failures or target.resolution is None:
-        longest_s = MAX_ASKED_FAILURE_S if asked else MAX_FAILURE_S
-        return retry_at(now, max(target.failures, 1), chance, longest_s)
-    ttl_s = target.resolution.ttl_s
-    lifetime = min((lifetime_s(ttl_s, answer.rule) for answer in target.answers), default=ttl_s)
-    return refresh_at(now, lifetime, chance)

@@ -8,8 +8,9 @@ import pytest
 from attrs import define, field
 
 from flatproxy.config.settings import Rule
-from flatproxy.flatten.refresher import BEGIN_RATE, BEGUN_AT_ONCE, SLICE_S, Refresher, refresh_at, retry_at
+from flatproxy.flatten.refresher import BEGIN_RATE, BEGUN_AT_ONCE, SLICE_S, Refresher
 from flatproxy.flatten.scope import ConfiguredScope
+from flatproxy.flatten.timing import refresh_at, retry_at
 from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.ladder import Rung
 from flatproxy.table.table import Table, question

@@ -14,8 +14,6 @@ from attrs import define, field
 from flatproxy.config.settings import Endpoint, Rule
 from flatproxy.errors import FlatproxyError, UpstreamTimeout
 from flatproxy.flatten.refresher import (
-    MAX_ASKED_FAILURE_S,
-    MAX_FAILURE_S,
     NEW_RATE,
     SLICE_S,
     WALK_RATE,
@@ -24,6 +22,7 @@ from flatproxy.flatten.refresher import (
 )
 from flatproxy.flatten.resolvers.plain import Servers
 from flatproxy.flatten.scope import ConfiguredScope
+from flatproxy.flatten.timing import MAX_ASKED_FAILURE_S, MAX_FAILURE_S
 from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.changes import Failed
 from flatproxy.table.table import Table, question

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from flatproxy.config.settings import Endpoint, Rule
 from flatproxy.errors import ChainBroken, FlatproxyError, UpstreamTimeout
 from flatproxy.flatten.chain import Chain
-from flatproxy.flatten.refresher import drive
+from flatproxy.flatten.driving import drive
 from flatproxy.flatten.reply_memo import _records
 from flatproxy.flatten.resolvers.plain import Servers
 from flatproxy.flatten.scope import ConfiguredScope
