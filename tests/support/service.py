@@ -4,6 +4,7 @@ rights for a while, and a place that other users can read.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import pwd
@@ -137,6 +138,17 @@ def need_root() -> None:
         pytest.skip("not root: cannot become another user")
 
 
+def _alone(python: str) -> str:
+    """Return a command for a Python without the system's packages: they do not go with those of the environment."""
+    folder = Path(tempfile.mkdtemp(prefix="flatproxy-python-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder.chmod(0o755)
+    command = folder / "python"
+    command.write_text(f'#!/bin/sh\nexec {python} -S "$@"\n')
+    command.chmod(0o755)
+    return str(command)
+
+
 @functools.cache
 def readable_python() -> tuple[str, dict[str, str]]:
     """Return a Python that NOBODY can run flatproxy with, and what it needs in its environment; skip without one."""
@@ -147,9 +159,10 @@ def readable_python() -> tuple[str, dict[str, str]]:
     for candidate in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
         if shutil.which(candidate) is None:
             continue
+        python = _alone(candidate)
         try:
             done = subprocess.run(
-                [candidate, "-c", "import base64, sqlite3, flatproxy.process.run, dns.rdtypes.IN.A"],
+                [python, "-c", "import base64, sqlite3, flatproxy.process.run, dns.rdtypes.IN.A, twisted.internet.tcp"],
                 user=NOBODY,
                 group=pwd.getpwnam(NOBODY).pw_gid,
                 extra_groups=[],
@@ -162,7 +175,7 @@ def readable_python() -> tuple[str, dict[str, str]]:
         except PermissionError:
             continue
         if done.returncode == 0:
-            return candidate, environ
+            return python, environ
     pytest.skip(f"no {version} here that the user {NOBODY} can read")
 
 
