@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flatproxy.wire.prefixes import Network, Prefixes
+
+Address = IPv4Address | IPv6Address
+
+NESTED = Prefixes(
+    {
+        ip_network("10.0.0.0/8"): "inside",
+        ip_network("10.1.0.0/16"): "branch",
+        ip_network("10.1.0.0/24"): "desk",
+        ip_network("10.1.255.0/24"): "lab",
+        ip_network("255.255.255.255/32"): "last",
+        ip_network("2001:db8::/32"): "v6",
+        ip_network("2001:db8:1::/48"): "v6 branch",
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("address", "label"),
+    [
+        ("9.255.255.255", None),
+        ("10.0.0.0", "inside"),
+        ("10.0.255.255", "inside"),
+        ("10.1.0.0", "desk"),
+        ("10.1.1.0", "branch"),
+        ("10.1.255.255", "lab"),
+        ("10.2.0.0", "inside"),
+        ("11.0.0.0", None),
+        ("255.255.255.254", None),
+        ("255.255.255.255", "last"),
+        ("::", None),
+        ("2001:db8::1", "v6"),
+        ("2001:db8:1:ffff::", "v6 branch"),
+        ("2001:db8:2::", "v6"),
+        ("2001:db9::", None),
+    ],
+)
+def test_the_longest_prefix_decides(address: str, label: str | None) -> None:
+    assert NESTED.get(ip_address(address).packed) == label
+
+
+def test_everything_may_have_a_label() -> None:
+    everyone = Prefixes({ip_network("0.0.0.0/0"): 4, ip_network("::/0"): 6})
+    assert [everyone.get(bytes(4)), everyone.get(b"\xff" * 4)] == [4, 4]
+    assert [everyone.get(bytes(16)), everyone.get(b"\xff" * 16)] == [6, 6]
+    assert Prefixes[int]({}).get(bytes(4)) is None
+
+
+def _network(number: int, length: int, bits: int) -> Network:
+    number = number >> (bits - length) << (bits - length)
+    return IPv4Network((number, length)) if bits == 32 else IPv6Network((number, length))
+
+
+def _networks(bits: int) -> st.SearchStrategy[Network]:
+    # Few leading octets, so that networks nest and touch.
+    numbers = st.integers(0, 3).map(lambda top: top << (bits - 2)) | st.integers(0, 2**bits - 1)
+    return st.builds(_network, numbers, st.integers(0, bits), st.just(bits))
+
+
+def _longest(networks: list[Network], address: Address) -> Network | None:
+    around = [network for network in networks if network.version == address.version and address in network]
+    return max(around, key=lambda network: network.prefixlen, default=None)
+
+
+@given(
+    st.lists(_networks(32) | _networks(128), max_size=25),
+    st.lists(st.ip_addresses(), max_size=5),
+)
+def test_it_agrees_with_ipaddress(networks: list[Network], others: list[Address]) -> None:
+    prefixes = Prefixes({network: network for network in networks})
+    edges = [edge for network in networks for edge in (network.network_address, network.broadcast_address)]
+    numbers = [(int(edge) + step, edge.max_prefixlen) for edge in edges for step in (-1, 0, 1)]
+    near: list[Address] = [
+        IPv4Address(number) if bits == 32 else IPv6Address(number)
+        for number, bits in numbers
+        if 0 <= number < 1 << bits
+    ]
+    for address in near + others:
+        assert prefixes.get(address.packed) == _longest(networks, address)
+
+
+def test_ten_thousand_networks() -> None:
+    prefixes = Prefixes({IPv4Network((number << 12, 20)): number for number in range(0, 20_000, 2)})
+    assert prefixes.get((1_000 << 12 | 5).to_bytes(4, "big")) == 1_000
+    assert prefixes.get((1_001 << 12).to_bytes(4, "big")) is None
+    assert prefixes.get((19_998 << 12).to_bytes(4, "big")) == 19_998
