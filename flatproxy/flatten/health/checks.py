@@ -1,0 +1,118 @@
+"""The probes under way: begun when they are due, ended with what they check. How one is made is `probes`' matter."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from flatproxy.counts import BucketTable
+from flatproxy.errors import NoWay, ProbeFailed
+from flatproxy.flatten.health.states import Schedule
+from flatproxy.wire import records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Coroutine, Hashable, Iterable
+
+    from flatproxy.flatten.health.states import Check, Watched
+
+    Probe = Callable[[Check, bytes], Coroutine[None, None, None]]
+
+log = Logger()
+
+
+@define(eq=False)
+class HealthChecks:
+    """Watches addresses for its users. `probe` raises `ProbeFailed` or `NoWay`, and ends by itself within the timeout.
+
+    `clock` returns monotonic seconds; `changed` is told of each address that fell sick or got well.
+    """
+
+    probe: Probe
+    clock: Callable[[], float]
+    changed: Callable[[Watched], None]
+    latency: BucketTable = field(factory=BucketTable)
+    no_ways: int = 0
+    """Probes that could not be sent from here."""
+    _schedule: Schedule = field(factory=Schedule)
+    _running: dict[Watched, asyncio.Task[None]] = field(factory=dict)
+
+    def watch(self, user: Hashable, check: Check, addresses: Collection[bytes]) -> None:
+        """Have these addresses probed for a user, and no others. At a reload, let the new users in first."""
+        self._end_probes(self._schedule.watch(user, check, addresses, self.clock()))
+
+    def forget(self, user: Hashable) -> None:
+        """Have nothing probed for a user any more."""
+        self._end_probes(self._schedule.forget(user))
+
+    def _end_probes(self, unused: Iterable[Watched]) -> None:
+        for watched in unused:
+            task = self._running.get(watched)
+            if task is not None:
+                task.cancel()
+
+    def sick(self, check: Check) -> Collection[bytes]:
+        """Return the addresses that are sick under a check."""
+        return self._schedule.sick(check)
+
+    @property
+    def watched(self) -> Collection[Watched]:
+        """Everything that is watched."""
+        return self._schedule.watched
+
+    def tick(self, now: float) -> None:
+        """Begin the probes that are due."""
+        for watched in self._schedule.begin(now):
+            task = asyncio.get_running_loop().create_task(self._probe(watched))
+            self._running[watched] = task
+            # A task that is cancelled before it began never comes to its own `finally`.
+            task.add_done_callback(partial(self._ended, watched))
+
+    async def _probe(self, watched: Watched) -> None:
+        """Make one probe and keep what it says; never raises."""
+        began, success, reason = self.clock(), None, ""
+        try:
+            await self.probe(watched.check, watched.address)
+            success = True
+        except ProbeFailed as error:
+            success, reason = False, str(error)
+        except NoWay:
+            self.no_ways += 1
+        except Exception:  # noqa: BLE001 - one server's oddity must not end the probing
+            log.failure("probing {address} went wrong", event="probe_failed", address=_text(watched))
+        now = self.clock()
+        self.latency.add(now - began)
+        if self._schedule.end(watched, now, success=success):
+            self._report(watched, reason)
+            self.changed(watched)
+
+    def _ended(self, watched: Watched, _task: asyncio.Task[None]) -> None:
+        del self._running[watched]
+        self._schedule.cancel(watched)
+
+    def _report(self, watched: Watched, reason: str) -> None:
+        check = watched.check
+        log.info(
+            "{address} {check} port {port}{host}: {state}{because}",
+            event="health_change",
+            address=_text(watched),
+            check=check.kind,
+            port=check.port,
+            host=f" as {check.host}" if check.host else "",
+            state="well" if watched.is_well else "sick",
+            because=f" ({reason})" if reason else "",
+        )
+
+    async def stop(self) -> None:
+        """End what is under way."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _text(watched: Watched) -> str:
+    return records.texts([watched.address])[0]

@@ -1,0 +1,172 @@
+"""Whether each address is well, and when to probe it next. No socket and no task: `now` is passed, results are told.
+
+An address is well until `fall` probes in a row failed, and then sick until `rise` in a row succeeded:
+
+    well --- fall failures ---> sick
+    sick --- rise successes --> well
+
+One address under one check is one `Watched`, whoever uses it, and is probed once an interval.
+"""
+
+from __future__ import annotations
+
+import random
+from heapq import heappop, heappush
+from itertools import count
+from typing import TYPE_CHECKING, Final, Literal
+
+from attrs import define, field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Hashable, Iterator
+    from pathlib import Path
+
+UNDER_WAY: Final = 512
+JITTER: Final = 0.1
+_NONE: Final[frozenset[bytes]] = frozenset()
+
+
+@frozen(kw_only=True)
+class Check:
+    """How addresses are probed, and how often. Equal checks of one address are one probe.
+
+    `host` is the name that an HTTP server is asked for and that its certificate must be good for, in text; `status` are
+    the codes that are good, both ends included; `ca_file` None stands for the system's certificates.
+    """
+
+    kind: Literal["tcp", "http", "https"]
+    port: int
+    host: str = ""
+    path: str = "/"
+    status: tuple[tuple[int, int], ...] = ((200, 399),)
+    verify: bool = True
+    ca_file: Path | None = None
+    interval_s: float = 10.0
+    timeout_s: float = 3.0
+    fall: int = 3
+    rise: int = 2
+
+
+@define(eq=False)
+class Watched:
+    """One address, of 4 or 16 octets, under one check. `flaps` counts how often it changed."""
+
+    check: Check
+    address: bytes
+    is_well: bool = True
+    flaps: int = 0
+    users: set[Hashable] = field(factory=set)
+    _against: int = 0
+    """Results in a row that speak against `is_well`."""
+
+    def note(self, *, success: bool) -> bool:
+        """Take a result in, and tell whether the address has changed by it."""
+        if success is self.is_well:
+            self._against = 0
+            return False
+        self._against += 1
+        if self._against < (self.check.fall if self.is_well else self.check.rise):
+            return False
+        self.is_well, self._against = success, 0
+        self.flaps += 1
+        return True
+
+
+@define(eq=False)
+class Schedule:
+    """Every watched address, by its users: anything that needs to know of it, such as an answer."""
+
+    _watched: dict[tuple[Check, bytes], Watched] = field(factory=dict)
+    _wanted: dict[Hashable, tuple[Check, frozenset[bytes]]] = field(factory=dict)
+    _sick: dict[Check, set[bytes]] = field(factory=dict)
+    _due: list[tuple[float, int, Watched]] = field(factory=list)
+    """When to probe next; one entry each, none while a probe is under way. What is not watched any more stays in."""
+    _numbers: Iterator[int] = field(factory=count)
+    _began: dict[Watched, float] = field(factory=dict)
+    """What is being probed, and when that was due."""
+
+    def watch(self, user: Hashable, check: Check, addresses: Collection[bytes], now: float) -> list[Watched]:
+        """Have these addresses watched for a user, and no others; return those that nobody uses any more.
+
+        A new address is first probed within an interval, at any time of it: many that come at once are spread out.
+        """
+        before = self._wanted.get(user)
+        wanted = frozenset(addresses)
+        if before == (check, wanted):
+            return []
+        self._wanted[user] = check, wanted
+        for address in wanted:
+            watched = self._watched.get((check, address))
+            if watched is None:
+                watched = self._watched[check, address] = Watched(check, address)
+                self._schedule(watched, now + random.random() * check.interval_s)
+            watched.users.add(user)
+        if before is None:
+            return []
+        return self._leave(user, before[0], before[1] - wanted if before[0] == check else before[1])
+
+    def forget(self, user: Hashable) -> list[Watched]:
+        """Have nothing watched for a user; return what nobody uses any more."""
+        before = self._wanted.pop(user, None)
+        return self._leave(user, *before) if before else []
+
+    def _leave(self, user: Hashable, check: Check, addresses: Collection[bytes]) -> list[Watched]:
+        unused = []
+        for address in addresses:
+            watched = self._watched[check, address]
+            watched.users.discard(user)
+            if not watched.users:
+                del self._watched[check, address]
+                self._took_sides(watched, is_well=True)
+                unused.append(watched)
+        return unused
+
+    def _schedule(self, watched: Watched, due: float) -> None:
+        heappush(self._due, (due, next(self._numbers), watched))
+
+    def begin(self, now: float) -> Iterator[Watched]:
+        """Yield what to probe now, as much as there is room for; each is to be ended by `end`."""
+        while self._due and self._due[0][0] <= now and len(self._began) < UNDER_WAY:
+            due, _number, watched = heappop(self._due)
+            if watched.users:
+                self._began[watched] = due
+                yield watched
+
+    def end(self, watched: Watched, now: float, *, success: bool | None) -> bool:
+        """Take in how a probe ended, None where it says nothing; tell whether the address has changed by it.
+
+        The next one is counted from when this one was due, so that being late once is not being late always.
+        """
+        due = self._began.pop(watched)
+        if not watched.users:
+            return False
+        interval_s = watched.check.interval_s
+        self._schedule(watched, max(due + interval_s * random.uniform(1 - JITTER, 1 + JITTER), now))
+        if success is None or not watched.note(success=success):
+            return False
+        self._took_sides(watched, is_well=watched.is_well)
+        return True
+
+    def cancel(self, watched: Watched) -> None:
+        """Take note that a probe was ended before it said anything; harmless where it was not."""
+        due = self._began.pop(watched, None)
+        if due is not None and watched.users:
+            self._schedule(watched, due + watched.check.interval_s)
+
+    def _took_sides(self, watched: Watched, *, is_well: bool) -> None:
+        sick = self._sick.setdefault(watched.check, set())
+        if not is_well:
+            sick.add(watched.address)
+        else:
+            sick.discard(watched.address)
+            if not sick:
+                del self._sick[watched.check]
+
+    def sick(self, check: Check) -> Collection[bytes]:
+        """Return the addresses that are sick under a check."""
+        return self._sick.get(check, _NONE)
+
+    @property
+    def watched(self) -> Collection[Watched]:
+        """Everything that is watched."""
+        return self._watched.values()
