@@ -90,7 +90,7 @@ class Subnets(Generic[Value]):
             return None
         for bits in sorted(known.lengths.get(subnet.family, ()), reverse=True):
             scope = subnet.shortened(bits)
-            entry = known.entries.get(scope) if bits <= subnet.bits else None
+            entry = known.entries.get(scope)
             if entry is not None and now < entry.until:
                 return entry
             if entry is not None:

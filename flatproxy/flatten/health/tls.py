@@ -74,7 +74,7 @@ class _Creator:
         """Return a connection that asks for the host, and takes no other's certificate."""
         connection = SSL.Connection(self.context, None)
         connection.set_tlsext_host_name(self.host.encode())
-        connection.set_verify(SSL.VERIFY_PEER if self.verify else SSL.VERIFY_NONE, self._is_good)
+        connection.set_verify(SSL.VERIFY_PEER, self._is_good)
         return connection
 
     def _is_good(self, _connection: SSL.Connection, certificate: X509, _error: int, depth: int, good: int) -> bool:

@@ -139,6 +139,9 @@ def test_what_comes_for_a_forgotten_target_is_dropped() -> None:
     subnets.settle(LB, numbered(0), Found(scope=24, value="late", ttl_s=60.0), 0.0)
     subnets.fail(LB, numbered(0), 0.0)
     assert (len(subnets), subnets.count(LB)) == (0, 0)
+    assert subnets.begin(LB, numbered(1))
+    subnets.settle(LB, numbered(0), Found(scope=24, value="late", ttl_s=60.0), 0.0)
+    assert (len(subnets), subnets.count(LB)) == (0, 0)
 
 
 @frozen
