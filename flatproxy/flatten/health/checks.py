@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 log = Logger()
 
+SPREAD_S = 0.05
+"""What is due in one tick is begun over so long: a probe costs up to a few milliseconds, and packets wait meanwhile."""
+
 
 @define(eq=False)
 class HealthChecks:
@@ -34,6 +38,7 @@ class HealthChecks:
     probe: Probe
     clock: Callable[[], float]
     changed: Callable[[Watched], None]
+    spread_s: float = SPREAD_S
     latency: BucketTable = field(factory=BucketTable)
     no_ways: int = 0
     """Probes that could not be sent from here."""
@@ -73,6 +78,7 @@ class HealthChecks:
 
     async def _probe(self, watched: Watched) -> None:
         """Make one probe and keep what it says; never raises."""
+        await asyncio.sleep(random.random() * self.spread_s)
         began, success, reason = self.clock(), None, ""
         try:
             await self.probe(watched.check, watched.address)
