@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types imports check conformance fuzz soak pins faults clean
+.PHONY: demo test lint types imports check conformance fuzz soak pins dist-check faults clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -49,6 +49,17 @@ pins: $(VENV)/.installed
 		--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 		--output-file requirements.txt pyproject.toml
 
+# What is published: an sdist, a wheel made of it, and that wheel alone in a fresh environment.
+dist-check: $(VENV)/.installed
+	rm -rf dist build/fresh
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'build>=1.2' 'twine>=6.1'
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m zipfile --list dist/*.whl | grep -q flatproxy/py.typed
+	$(PYTHON) -m venv build/fresh
+	build/fresh/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	build/fresh/bin/flatproxy demo --once
+
 # Side by side with dnsdist and PowerDNS: about twelve minutes; two for the quick one, which keeps no committed results.
 $(VENV)/.bench: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
@@ -70,4 +81,4 @@ faults: $(VENV)/.installed
 check: lint types imports test
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

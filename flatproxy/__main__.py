@@ -1,7 +1,21 @@
-"""`python -m flatproxy` is `flatproxy`."""
+"""The program's first lines: `flatproxy`, and `python -m flatproxy`.
+
+`flatproxy run` can be told to reload before it is ready to: from here on that is held, so all else is imported later.
+"""
 
 import sys
 
-from flatproxy.cli import main
+from flatproxy.process import hangup
 
-sys.exit(main())
+
+def main() -> int:
+    """Run a command and return its exit code."""
+    if sys.argv[1:2] == ["run"]:
+        hangup.hold()
+    from flatproxy.cli import main as command
+
+    return command()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

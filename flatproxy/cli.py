@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from flatproxy.demo.run import main as run_demo
 
         return run_demo(once=options.once)
+    if options.command == "run":
+        return _run(options.config, options.log_format, options.user)
     try:
         settings = load_settings(options.config)
     except ConfigError as error:
@@ -66,8 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print(error, file=sys.stderr)
         return WRONG
-    if options.command == "run":
-        return _run(settings, options.config, options.log_format, options.user)
     try:
         if options.command == "check":
             return _check(settings, options.config, as_json=options.json)
@@ -76,16 +76,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _run(settings: Settings, path: Path, log_format: str, user_name: str | None) -> int:
+def _run(path: Path, log_format: str, user_name: str | None) -> int:
     """Run until SIGTERM or SIGINT."""
-    from flatproxy.process import privileges
     from flatproxy.process.run import run
 
     try:
-        user = privileges.find(user_name) if user_name is not None else None
-        run(settings, path, "json" if log_format == "json" else "text", user)
+        run(path, "json" if log_format == "json" else "text", user_name)
     except ConfigError as error:
-        print(f"flatproxy: {error}", file=sys.stderr)
+        print(error if error.file else f"flatproxy: {error}", file=sys.stderr)
         return WRONG
     except FlatproxyError as error:
         print(f"flatproxy: {error}", file=sys.stderr)

@@ -4,37 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cattrs.errors import BaseValidationError
-
 from flatproxy.config.addresses import address
 from flatproxy.config.problems import Refusal, problem, quoted
-from flatproxy.config.settings import Rule
-from flatproxy.config.tables import reader_of
+from flatproxy.config.tables import RULE
+from flatproxy.wire import types
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from flatproxy.config.settings import Rule
     from flatproxy.errors import Problem
 
-read_rule = reader_of(Rule)
-PLACEHOLDER = {"target": "example.com"}
+ANY_TARGET = {"target": "example.com"}
 """What stands in for a target where there is none."""
 
-_RR_TYPE = {4: "A", 6: "AAAA"}
-_NEUTRAL: dict[str, object] = {"types": ["A", "AAAA"], "min_ttl": "0s", "max_ttl": "7d"}
+_NEUTRAL: dict[str, object] = {"types": [*types.TEXTS], "min_ttl": "0s", "max_ttl": "7d"}
 
 
 def without_wrong(table: Mapping[str, object]) -> dict[str, object]:
     """Return the keys that are right by themselves; one that clashes with nothing stands in for one that is wrong."""
     right: dict[str, object] = {}
     for key, value in table.items():
-        try:
-            read_rule({**PLACEHOLDER, key: value})
-        except BaseValidationError:
-            if key in _NEUTRAL:
-                right[key] = _NEUTRAL[key]
-        else:
+        if RULE.read({**ANY_TARGET, key: value}, "", []) is not None:
             right[key] = value
+        elif key in _NEUTRAL:
+            right[key] = _NEUTRAL[key]
     return right
 
 
@@ -53,14 +47,14 @@ def ttl_clashes(rule: Rule, table: Mapping[str, object], path: str) -> Iterator[
 def fallback_clashes(rule: Rule, table: Mapping[str, object], path: str) -> Iterator[Problem]:
     """Yield the fallback addresses of a family that the name is not flattened for."""
     items = table.get("fallback")
-    if len(rule.types) == len(_RR_TYPE) or not isinstance(items, list):
+    if not isinstance(items, list):
         return
     for index, item in enumerate(items):
         try:
             version = address(item).version
         except Refusal:
             continue
-        if _RR_TYPE[version] not in rule.types:
-            reason = f"an IPv{version} address, but types has no {quoted(_RR_TYPE[version])}"
+        if (text := types.text_of_address(version)) not in rule.types:
+            reason = f"an IPv{version} address, but types has no {quoted(text)}"
             refusal = Refusal(reason, 'types = ["A", "AAAA"], or leave the address out')
             yield problem(f"{path}.fallback[{index}]", item, refusal)

@@ -8,32 +8,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field
-from cattrs.errors import BaseValidationError
 
 from flatproxy.config import names
-from flatproxy.config.clashes import PLACEHOLDER, fallback_clashes, read_rule, ttl_clashes, without_wrong
-from flatproxy.config.problems import (
-    INCLUDE,
-    TABLE_KEYS,
-    Refusal,
-    join,
-    keys_of,
-    kind_of,
-    problem,
-    problems_of,
-    quoted,
-    toml_text,
-    unknown_key,
-)
+from flatproxy.config.clashes import ANY_TARGET, fallback_clashes, ttl_clashes, without_wrong
+from flatproxy.config.problems import Refusal, join, kind_of, problem, quoted, toml_text
 from flatproxy.config.settings import Rule, Rules
+from flatproxy.config.tables import INCLUDE, RULE, TABLE_KEYS, unknown_key
 from flatproxy.errors import Problem
+from flatproxy.wire.names import enclosing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
     from flatproxy.config.include import Included
 
-_RULE_KEYS = frozenset(keys_of(Rule))
 _EXAMPLE_TABLE = '[flatten."example.com"]\ntarget = "lb.example.net"'
 _EXAMPLE_LINE = "example.com lb.example.net"
 _MOST_WRONG_LINES = 100
@@ -76,13 +64,17 @@ class Flagged:
         known = TABLE_KEYS["defaults"]
         self.problems.extend(unknown_key("defaults", key, raw[key], known) for key in raw if key not in known)
         self._defaults = {key: value for key, value in raw.items() if key in known}
-        try:
-            rule = read_rule({**PLACEHOLDER, **self._defaults})
-        except BaseValidationError as error:
-            self.problems.extend(problems_of(error, raw, "defaults"))
+        rule = RULE.read({**ANY_TARGET, **self._defaults}, "defaults", self.problems)
+        if rule is None:
             self._defaults = without_wrong(self._defaults)
-            rule = read_rule({**PLACEHOLDER, **self._defaults})
+            rule = self._read_right({})
         self.problems.extend(ttl_clashes(rule, self._defaults, "defaults"))
+
+    def _read_right(self, table: Mapping[str, object]) -> Rule:
+        """Return the rule of keys that are known to be right, over the defaults."""
+        rule = RULE.read({**ANY_TARGET, **self._defaults, **table}, "", [])
+        assert rule is not None
+        return rule
 
     def read_names(self, raw: Mapping[str, object], zones: tuple[bytes, ...]) -> None:
         """Take `[flatten]`. Each name must be in one of the zones."""
@@ -151,12 +143,12 @@ class Flagged:
         wire = names.flagged_name(name)
         if wire in self._first:
             raise self._twice(wire)
-        if not _is_inside(wire, zones):
+        if enclosing(wire, zones) is None:
             raise _outside(name)
         rule = self._targets.get(target)
         if rule is None:
             names.target(target)  # raises what is wrong with it
-            made = read_rule({**self._defaults, "target": target})
+            made = self._read_right({"target": target})
             rule = self._targets[target] = self._interned.setdefault(made, made)
         if rule.target == wire:
             raise _OWN_TARGET
@@ -174,17 +166,14 @@ class Flagged:
                 write = f"{INCLUDE} = {toml_text(table)} at the top of the file, before the first table"
             self.problems.append(problem(path, table, Refusal(what, write)))
             return None
-        try:
-            rule = read_rule({**self._defaults, **table})
-            wrong = False
-        except BaseValidationError as error:
+        known = len(self.problems)
+        rule = RULE.read({**self._defaults, **table}, path, self.problems)
+        if rule is None:
             # What is right is looked at all the same, so that nothing is found only the next time.
-            self.problems.extend(problems_of(error, table, path))
-            rule = read_rule({**PLACEHOLDER, **self._defaults, **without_wrong(table)})
-            wrong = True
-        clashes = [*ttl_clashes(rule, table, path), *fallback_clashes(rule, table, path)]
-        self.problems.extend(clashes)
-        return None if wrong or clashes else self._interned.setdefault(rule, rule)
+            rule = self._read_right(without_wrong(table))
+        self.problems += ttl_clashes(rule, table, path)
+        self.problems += fallback_clashes(rule, table, path)
+        return None if len(self.problems) > known else self._interned.setdefault(rule, rule)
 
     def _place(
         self, name: str, table: object, rule: Rule | None, zones: frozenset[bytes], raw: Mapping[str, object]
@@ -199,7 +188,7 @@ class Flagged:
         if wire in self._first:
             wrong = self._twice(wire, raw)
             self._refuse(name, wrong.reason, wrong.write)
-        elif not _is_inside(wire, zones):
+        elif enclosing(wire, zones) is None:
             wrong = _outside(name)
             self._refuse(name, wrong.reason, wrong.write)
         self._first.setdefault(wire, self._file)
@@ -234,7 +223,7 @@ class Flagged:
         """Return the table without the tables that unquoted dots in a name have made; None where nothing is left."""
         if not isinstance(table, dict):
             return table
-        rest = {key: value for key, value in table.items() if key in _RULE_KEYS or not isinstance(value, dict)}
+        rest = {key: value for key, value in table.items() if key in RULE.keys or not isinstance(value, dict)}
         if len(rest) == len(table):
             return table
         for whole in _divided_names(name, {key: value for key, value in table.items() if key not in rest}):
@@ -281,18 +270,8 @@ def _divided_names(name: str, tables: Mapping[str, object]) -> Iterator[str]:
     while waiting:
         name, value, labels = waiting.pop()
         inner = value.items() if isinstance(value, dict) else ()
-        deeper = [(key, item) for key, item in inner if key not in _RULE_KEYS and isinstance(item, dict)]
+        deeper = [(key, item) for key, item in inner if key not in RULE.keys and isinstance(item, dict)]
         if labels == _MOST_LABELS or len(deeper) < len(inner) or not deeper:
             yield name
         if labels < _MOST_LABELS:
             waiting.extend((f"{name}.{key}", item, labels + 1) for key, item in reversed(deeper))
-
-
-def _is_inside(wire: bytes, zones: frozenset[bytes]) -> bool:
-    """Return whether a name or one of its ancestors is among the zones."""
-    offset = 0
-    while wire[offset:] not in zones:
-        if not wire[offset]:
-            return False
-        offset += wire[offset] + 1
-    return True

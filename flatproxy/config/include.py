@@ -109,7 +109,7 @@ def files_of(main: Path, raw: Mapping[str, object], problems: list[Problem]) -> 
     """
     try:
         patterns = read_include(raw.get("include", []))
-    except (Refusal, ExceptionGroup):
+    except Refusal:
         return []  # reported with the other keys of the file
     found: dict[Path, None] = {}
     for index, pattern in enumerate(patterns):

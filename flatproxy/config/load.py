@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import hashlib
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
 from flatproxy.config.addresses import server
 from flatproxy.config.flagged import Flagged
 from flatproxy.config.include import included, read, read_include, toml_of
-from flatproxy.config.names import ROOT
-from flatproxy.config.problems import INCLUDE, TABLE_KEYS, Refusal, kind_of, problem, problems_of, quoted, unknown_key
-from flatproxy.config.settings import Access, Endpoint, Limits, Listen, Resolver, Rules, Settings, State, Upstream
-from flatproxy.config.tables import read_listen_dns, read_listen_http, read_zones, structure
+from flatproxy.config.problems import Refusal, kind_of, problem, problems_of, quoted
+from flatproxy.config.settings import Endpoint, Rules, Settings
+from flatproxy.config.tables import (
+    EXAMPLES,
+    INCLUDE,
+    TABLE_KEYS,
+    TABLES,
+    read_listen_dns,
+    read_listen_http,
+    read_zones,
+    unknown_key,
+)
 from flatproxy.errors import ConfigError, Problem
+from flatproxy.wire.names import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,19 +37,6 @@ if TYPE_CHECKING:
     from flatproxy.config.values import Reader
 
     Tables = Mapping[str, dict[str, object]]
-
-T = TypeVar("T")
-
-_EXAMPLES = {
-    "listen": '[listen]\ndns = ["0.0.0.0:53", "[::]:53"]',
-    "upstream": '[upstream]\nservers = ["192.0.2.53:53"]  # the existing nameserver',
-    "access": '[access]\nzones = ["example.com"]  # the zones of the nameserver; ["."] for every name',
-    "resolver": '[resolver]\nservers = ["system"]',
-    "defaults": '[defaults]\nmax_ttl = "300s"',
-    "flatten": '[flatten."example.com"]\ntarget = "lb.example.net"',
-    "limits": "[limits]\nresponses_per_second = 50",
-    "state": '[state]\npath = "/var/lib/flatproxy/answers.sqlite"',
-}
 
 
 def _no_rest() -> None:
@@ -97,13 +93,9 @@ def to_settings(
     """
     problems = list(problems)
     tables = _tables(raw, problems)
-    listen = _part(Listen, "listen", tables, problems)
-    upstream = _part(Upstream, "upstream", tables, problems)
-    access = _part(Access, "access", tables, problems)
-    resolver = _part(Resolver, "resolver", tables, problems) or Resolver()
-    limits = _part(Limits, "limits", tables, problems) or Limits()
-    state = _part(State, "state", tables, problems)
-
+    parts: dict[str, Any] = {
+        name: table.read(tables[name], name, problems) for name, table in TABLES.items() if name in tables
+    }
     flagged = Flagged(rest)
     flagged.read_defaults(tables.get("defaults", {}))
     zones = _zones(tables)
@@ -113,18 +105,9 @@ def to_settings(
     problems += flagged.problems
     problems += _own_nameserver(tables)
     problems += _http_on_dns(tables)
-    if problems or listen is None or upstream is None or access is None:
+    if problems:
         raise ConfigError(problems=tuple(problems), file=file)
-    return Settings(
-        listen=listen,
-        upstream=upstream,
-        access=access,
-        resolver=resolver,
-        flatten=flagged.rules,
-        limits=limits,
-        state=state,
-        digest=digest,
-    )
+    return Settings(**parts, flatten=flagged.rules, digest=digest)
 
 
 def _tables(raw: Mapping[str, object], problems: list[Problem]) -> dict[str, dict[str, object]]:
@@ -138,10 +121,10 @@ def _tables(raw: Mapping[str, object], problems: list[Problem]) -> dict[str, dic
         elif isinstance(value, dict):
             tables[name] = value
         else:
-            refusal = Refusal(f"a table is needed, not {kind_of(value)}", _EXAMPLES[name])
+            refusal = Refusal(f"a table is needed, not {kind_of(value)}", EXAMPLES[name])
             problems.append(problem(name, value, refusal))
     problems.extend(
-        Problem(key=name, reason="this table is required", write=_EXAMPLES[name])
+        Problem(key=name, reason="this table is required", write=EXAMPLES[name])
         for name in ("listen", "upstream", "access")
         if name not in raw
     )
@@ -151,19 +134,15 @@ def _tables(raw: Mapping[str, object], problems: list[Problem]) -> dict[str, dic
 def _wrong_include(value: object) -> Iterator[Problem]:
     try:
         read_include(value)
-    except (Refusal, ExceptionGroup) as error:
-        yield from problems_of(error, value, INCLUDE)
-
-
-def _part(table: type[T], name: str, tables: Tables, problems: list[Problem]) -> T | None:
-    return structure(table, tables[name], name, problems) if name in tables else None
+    except Refusal as refusal:
+        yield from problems_of(refusal, value, INCLUDE)
 
 
 def _zones(tables: Tables) -> tuple[bytes, ...]:
     """Return the served zones; where they are wrong, which is reported already, every name passes for served."""
     try:
         return read_zones(tables["access"]["zones"])
-    except (KeyError, ValueError, ExceptionGroup):
+    except (KeyError, Refusal):
         return (ROOT,)
 
 

@@ -10,8 +10,7 @@ import dns.exception
 import dns.name
 
 from flatproxy.config.problems import Refusal, kind_of, quoted
-
-ROOT = b"\0"
+from flatproxy.wire.names import ROOT
 
 # Most names: they need no parser, which counts with a hundred thousand of them. The last label starts with a letter, so
 # that no address is among them.

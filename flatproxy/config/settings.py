@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from pathlib import Path  # noqa: TC003 - cattrs reads the annotations when it runs
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from attrs import field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 
 Network = IPv4Network | IPv6Network
@@ -80,7 +80,7 @@ class Rule:
     """One `[flatten."NAME"]` with `[defaults]` merged in. Equal rules are one object, whatever their number."""
 
     target: bytes
-    types: frozenset[Literal["A", "AAAA"]] = frozenset({"A", "AAAA"})
+    types: frozenset[str] = frozenset({"A", "AAAA"})
     max_ttl_s: int = 300
     min_ttl_s: int = 0
     stale_for_s: int = 86400
@@ -89,18 +89,34 @@ class Rule:
     fallback: tuple[Address, ...] = ()
 
 
+NAMES_KEPT = 999
+"""Names of a group beside the first one that can be shown without a look at all names."""
+
+
+class Group(NamedTuple):
+    """A rule object, the first of its names, up to `NAMES_KEPT` others, and how many there are in all."""
+
+    rule: Rule
+    first: bytes
+    others: tuple[bytes, ...]
+    size: int
+
+
 class Rules(dict[bytes, Rule]):
     """The rule of each flagged name. It must not change once it is part of the settings."""
 
     @cached_property
-    def groups(self) -> tuple[tuple[Rule, bytes, int], ...]:
-        """Each rule object with the first of its names and their number; worked out once, which takes a while."""
+    def groups(self) -> tuple[Group, ...]:
+        """The names by their rules; worked out once, which takes a while."""
         counts = Counter(map(id, self.values()))
-        first: dict[int, tuple[Rule, bytes, int]] = {}
+        first: dict[int, tuple[Rule, bytes]] = {}
+        others: dict[int, list[bytes]] = {}
         for name, rule in self.items():
             if id(rule) not in first:
-                first[id(rule)] = rule, name, counts[id(rule)]
-        return tuple(first.values())
+                first[id(rule)] = rule, name
+            elif len(more := others.setdefault(id(rule), [])) < NAMES_KEPT:
+                more.append(name)
+        return tuple(Group(rule, name, tuple(others.get(key, ())), counts[key]) for key, (rule, name) in first.items())
 
 
 def _as_rules(rules: Mapping[bytes, Rule]) -> Rules:

@@ -1,36 +1,88 @@
-"""One table of the file to one class of the settings, by cattrs. It looks at one table at a time and at no file."""
+"""The tables of the file: for each its keys, who reads them, and the class of the settings that it becomes.
+
+A new key is an attribute of that class and a line here. It looks at one table at a time and at no file.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+import difflib
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from cattrs import Converter, override
-from cattrs.errors import BaseValidationError
-from cattrs.gen import make_dict_structure_fn
+from attrs import NOTHING, AttrsInstance, field, fields, frozen
 
 from flatproxy.config import addresses, names, values
-from flatproxy.config.problems import key_of, problems_of
+from flatproxy.config.problems import Refusal, assignment, join, problems_of, toml_text
 from flatproxy.config.settings import Access, Limits, Listen, Resolver, Rule, State, Upstream
+from flatproxy.errors import Problem
+from flatproxy.wire import types
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from flatproxy.config.values import Reader
-    from flatproxy.errors import Problem
 
-T = TypeVar("T")
+T = TypeVar("T", bound=AttrsInstance)
+
+INCLUDE = "include"
+"""The one key that stands above all tables."""
+_FLAGGED_ONLY = ("target", "fallback")
+
+# What to write for a key that must be there and is not.
+_MISSING = {
+    "dns": 'dns = ["0.0.0.0:53", "[::]:53"]',
+    "servers": 'servers = ["192.0.2.53:53"], with the address of the existing nameserver',
+    "zones": 'zones = ["example.com"], with the zones of the nameserver; or zones = ["."] for every name',
+    "target": 'target = "lb.example.net", with the host name whose addresses are the answer',
+    "path": 'path = "/var/lib/flatproxy/answers.sqlite"; or leave [state] out to keep answers in memory only',
+}
+
+
+@frozen
+class Table(Generic[T]):
+    """A table that becomes an object of `kind`; `readers` has the reader of each of its attributes.
+
+    An attribute `timeout_s` is written `timeout`. A key must be there where its attribute has no default.
+    """
+
+    kind: type[T]
+    readers: Mapping[str, Reader[Any]]
+    keys: dict[str, str] = field(init=False)
+    """The attribute of each key, in the order of the class."""
+    required: frozenset[str] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        attributes = {attribute.name.removesuffix("_s"): attribute for attribute in fields(self.kind)}
+        object.__setattr__(self, "keys", {key: attribute.name for key, attribute in attributes.items()})
+        required = frozenset(key for key, attribute in attributes.items() if attribute.default is NOTHING)
+        object.__setattr__(self, "required", required)
+
+    def read(self, raw: Mapping[str, object], path: str, problems: list[Problem]) -> T | None:
+        """Return the table at `path` as its class; where that fails, None, and what is wrong is added to `problems`."""
+        known = len(problems)
+        found: dict[str, Any] = {}
+        for key, attribute in self.keys.items():
+            if key in raw:
+                try:
+                    found[attribute] = self.readers[attribute](raw[key])
+                except Refusal as refusal:
+                    problems.extend(problems_of(refusal, raw[key], join(path, key)))
+            elif key in self.required:
+                problems.append(Problem(key=join(path, key), reason="is required", write=_MISSING[key]))
+        problems.extend(unknown_key(path, key, raw[key], self.keys) for key in raw if key not in self.keys)
+        return None if len(problems) > known else self.kind(**found)
+
 
 _NETWORKS = values.each(addresses.network, example='["192.0.2.0/24", "2001:db8::/32"]')
-_ALL_TYPES = frozenset({"A", "AAAA"})
+_DEFAULT_TYPES = Rule(target=b"").types
 _types = values.each(
-    values.choice(("A", "AAAA"), "only A and AAAA can be flattened"),
+    values.choice(types.TEXTS, f"only {' and '.join(types.TEXTS)} can be flattened"),
     example='["A", "AAAA"]',
     empty="without a type nothing is flattened",
 )
 
 
 def _read_types(value: object) -> frozenset[str]:
-    return _ALL_TYPES if value == ["A", "AAAA"] else frozenset(_types(value))
+    return _DEFAULT_TYPES if value == ["A", "AAAA"] else frozenset(_types(value))
 
 
 read_listen_dns = addresses.listen_endpoint(addresses.DNS_PORT)
@@ -41,35 +93,9 @@ read_zones = values.each(
     empty="without a zone every query is refused",
 )
 
-_READERS: dict[type, dict[str, Reader[Any]]] = {
-    Listen: {
-        "dns": values.each(
-            read_listen_dns, example='["0.0.0.0:53", "[::]:53"]', empty="without an address nobody can ask"
-        ),
-        "http": read_listen_http,
-        "proxy_from": _NETWORKS,
-    },
-    Upstream: {
-        "servers": values.each(
-            addresses.server, example='["192.0.2.53:53"]', empty="without a server nothing can be forwarded"
-        ),
-        "timeout_s": values.timeout('"2s"'),
-        "proxy_protocol": values.flag,
-    },
-    Access: {
-        "zones": read_zones,
-        "query": _NETWORKS,
-        "transfer": _NETWORKS,
-        "update": _NETWORKS,
-        "notify": _NETWORKS,
-    },
-    Resolver: {
-        "servers": values.each(
-            addresses.resolver, example='["system"]', empty="without a server no target can be resolved"
-        ),
-        "timeout_s": values.timeout('"1.8s"'),
-    },
-    Rule: {
+RULE: Final = Table(
+    Rule,
+    {
         "target": names.target,
         "types": _read_types,
         "max_ttl_s": values.whole_seconds(1, "7d", '"300s"'),
@@ -79,46 +105,95 @@ _READERS: dict[type, dict[str, Reader[Any]]] = {
         "any": values.choice(("hinfo", "forward"), "ANY is answered with HINFO or forwarded"),
         "fallback": values.each(addresses.address, example='["192.0.2.10", "2001:db8::10"]'),
     },
-    Limits: {
-        "responses_per_second": values.count(0, 1_000_000, "50, or 0 for no limit"),
-        "slip": values.count(0, 10, "2, or 0 to drop all that is too much"),
-        "queries_per_second": values.count(0, 1_000_000, "1000, or 0 for no limit"),
-    },
-    State: {"path": values.file_path},
+)
+"""`[flatten."NAME"]`; `[defaults]` has the same keys but for those of one name only."""
+
+TABLES: Final[dict[str, Table[Any]]] = {
+    "listen": Table(
+        Listen,
+        {
+            "dns": values.each(
+                read_listen_dns, example='["0.0.0.0:53", "[::]:53"]', empty="without an address nobody can ask"
+            ),
+            "http": read_listen_http,
+            "proxy_from": _NETWORKS,
+        },
+    ),
+    "upstream": Table(
+        Upstream,
+        {
+            "servers": values.each(
+                addresses.server, example='["192.0.2.53:53"]', empty="without a server nothing can be forwarded"
+            ),
+            "timeout_s": values.timeout('"2s"'),
+            "proxy_protocol": values.flag,
+        },
+    ),
+    "access": Table(
+        Access,
+        {
+            "zones": read_zones,
+            "query": _NETWORKS,
+            "transfer": _NETWORKS,
+            "update": _NETWORKS,
+            "notify": _NETWORKS,
+        },
+    ),
+    "resolver": Table(
+        Resolver,
+        {
+            "servers": values.each(
+                addresses.resolver, example='["system"]', empty="without a server no target can be resolved"
+            ),
+            "timeout_s": values.timeout('"1.8s"'),
+        },
+    ),
+    "limits": Table(
+        Limits,
+        {
+            "responses_per_second": values.count(0, 1_000_000, "50, or 0 for no limit"),
+            "slip": values.count(0, 10, "2, or 0 to drop all that is too much"),
+            "queries_per_second": values.count(0, 1_000_000, "1000, or 0 for no limit"),
+        },
+    ),
+    "state": Table(State, {"path": values.file_path}),
 }
+"""The tables that become one object each, by name: an attribute of `Settings`."""
+
+EXAMPLES: Final = {
+    "listen": '[listen]\ndns = ["0.0.0.0:53", "[::]:53"]',
+    "upstream": '[upstream]\nservers = ["192.0.2.53:53"]  # the existing nameserver',
+    "access": '[access]\nzones = ["example.com"]  # the zones of the nameserver; ["."] for every name',
+    "resolver": '[resolver]\nservers = ["system"]',
+    "defaults": '[defaults]\nmax_ttl = "300s"',
+    "flatten": '[flatten."example.com"]\ntarget = "lb.example.net"',
+    "limits": "[limits]\nresponses_per_second = 50",
+    "state": '[state]\npath = "/var/lib/flatproxy/answers.sqlite"',
+}
+"""What each table may look like."""
+
+TABLE_KEYS: Final[dict[str, list[str]]] = {
+    name: list(TABLES[name].keys) if name in TABLES else [] for name in EXAMPLES
+} | {"defaults": [key for key in RULE.keys if key not in _FLAGGED_ONLY]}
 
 
-def _hook(read: Reader[T]) -> Callable[[object, object], T]:
-    """Return the reader as cattrs calls it, with a type that the reader already knows."""
-    return lambda value, _: read(value)
-
-
-def _converter() -> Converter:
-    converter = Converter(detailed_validation=True, forbid_extra_keys=True)
-    for table, readers in _READERS.items():
-        overrides = {
-            attribute: override(rename=key_of(attribute), struct_hook=_hook(read))
-            for attribute, read in readers.items()
-        }
-        # mypy sees the overrides as the options that they stand beside.
-        hook: Callable[..., Any] = make_dict_structure_fn(table, converter, **overrides)  # type: ignore[arg-type]
-        converter.register_structure_hook(table, hook)
-    return converter
-
-
-_CONVERTER = _converter()
-
-
-def reader_of(table: type[T]) -> Callable[[Mapping[str, object]], T]:
-    """Return what structures a table without looking for its hook each time; it raises cattrs' errors."""
-    hook = _CONVERTER.get_structure_hook(table)
-    return lambda raw: hook(raw, table)
-
-
-def structure(table: type[T], raw: Mapping[str, object], path: str, problems: list[Problem]) -> T | None:
-    """Return the table as its class; where that fails, None, and what is wrong is added to `problems`."""
-    try:
-        return _CONVERTER.structure(raw, table)
-    except BaseValidationError as error:
-        problems.extend(problems_of(error, raw, path))
-        return None
+def unknown_key(path: str, key: str, value: object, known: Iterable[str]) -> Problem:
+    """Return the problem of a key that its table does not have, with the key that was probably meant."""
+    known = list(known)
+    reason = f"[{path}] has no such key" if path else "there is no such table"
+    close = difflib.get_close_matches(key.lower(), known if path else [*known, INCLUDE], n=1)
+    homes = [home for home, keys in TABLE_KEYS.items() if key in keys]
+    if (path, key) == ("listen", "workers"):
+        reason, write = "one process takes all packets, worker processes are gone", "no such line"
+    elif key == INCLUDE:
+        write = f"{assignment(key, value)} at the top of the file, before the first table"
+    elif close:
+        reason += f"; did you mean {close[0]}?"
+        write = assignment(close[0], value) if path or close[0] == INCLUDE else f"[{close[0]}]"
+    elif key in _FLAGGED_ONLY:
+        write = f'{assignment(key, value)} under [flatten."NAME"]'
+    elif homes:
+        write = f"{assignment(key, value)} under [{homes[0]}]"
+    else:
+        write = f"no such line; the {'keys' if path else 'tables'} here are {', '.join(known)}"
+    return Problem(key=join(path, key), value=toml_text(value), reason=reason, write=write)

@@ -13,9 +13,7 @@ from math import ceil
 from pathlib import Path
 from typing import TypeVar
 
-from cattrs.errors import IterableValidationError, IterableValidationNote
-
-from flatproxy.config.problems import Refusal, kind_of, quoted
+from flatproxy.config.problems import ItemRefusals, Refusal, kind_of, quoted
 from flatproxy.config.settings import Endpoint
 
 T = TypeVar("T")
@@ -149,19 +147,18 @@ def each(read: Reader[T], *, example: str, empty: str = "") -> Reader[tuple[T, .
             raise Refusal(empty, example)
         items: list[T] = []
         first: dict[T, int] = {}
-        refusals: list[Refusal] = []
+        refusals: list[tuple[int, Refusal]] = []
         for index, item in enumerate(value):
             result = _try(read, item)
             # Several listeners may have port 0: each gets a port of its own.
             if not isinstance(result, Refusal) and first.setdefault(result, index) != index and not _any_port(result):
                 result = Refusal(f"the same as item [{first[result]}]", "each only once: leave this one out")
             if isinstance(result, Refusal):
-                result.add_note(IterableValidationNote("", index, str))
-                refusals.append(result)
+                refusals.append((index, result))
             else:
                 items.append(result)
         if refusals:
-            raise IterableValidationError("", refusals, tuple)
+            raise ItemRefusals(refusals)
         return tuple(items)
 
     return read_all

@@ -96,7 +96,6 @@ def main(*, once: bool) -> int:
     notes = Notes(aloud=not (can_redraw(sys.stdout) and sys.stderr.isatty()) or once)
     logs.setup("json", notes)
     reactor = install_reactor()
-    loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop  # noqa: SLF001 - Twisted names no other way to the loop
     codes: list[int] = []
 
     async def play() -> None:
@@ -111,6 +110,7 @@ def main(*, once: bool) -> int:
             reactor.stop()
 
     def begin() -> None:
+        loop = asyncio.get_running_loop()
         task = loop.create_task(play())
         for number in (SIGINT, SIGTERM):
             # Not the loop's own, which only Unix has.
@@ -138,8 +138,8 @@ async def _play(reactor: Any, notes: Notes, scene: Callable[[Stage], Awaitable[i
         stack.push_async_callback(behind.close)
         resolver = await serve(outside)
         stack.push_async_callback(resolver.close)
-        app = App(settings_for(behind.endpoint, resolver.endpoint), reactor, ReloadRecord("demo", at=time()))
-        app.start()
+        app = App(reactor, ReloadRecord("demo", at=time()))
+        app.start(settings_for(behind.endpoint, resolver.endpoint))
         stack.push_async_callback(app.stop)
         await _until_ready(app)
         return await scene(Stage(app=app, nameserver=behind.endpoint, internet=outside, notes=notes))

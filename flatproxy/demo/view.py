@@ -68,7 +68,7 @@ def _rows(status: NameStatus, wall: float, width: int, *, coloured: bool) -> lis
     standing = _wrapped(status.rdtype, [f"{rung:<{_RUNG}}", *_standing(status, wall)], width)
     if coloured:
         standing[0] = standing[0].replace(rung, f"{COLOURS[rung]}{rung}{PLAIN}", 1)
-    return [*standing, *_wrapped("", list(status.addresses) or [_instead(status)], width)]
+    return [*standing, *_wrapped("", list(status.rdatas) or [_instead(status)], width)]
 
 
 def _standing(status: NameStatus, wall: float) -> list[str]:
@@ -122,7 +122,7 @@ class Changes:
         clock = strftime("%H:%M:%S", localtime(wall))
         for status in statuses:
             key = (status.name, status.rdtype)
-            now = (status.rung, frozenset(status.addresses))
+            now = (status.rung, frozenset(status.rdatas))
             if self._seen.get(key) != now:
                 self._seen[key] = now
                 chain = "" if self.briefly else f"; {' → '.join(status.chain)}"
@@ -131,6 +131,6 @@ class Changes:
 
 
 def _line(status: NameStatus) -> str:
-    addresses = " ".join(status.addresses) or _instead(status)
+    addresses = " ".join(status.rdatas) or _instead(status)
     ttl = f", TTL {duration(status.ttl_left_s)}" if status.rung == "fresh" else ""
     return f"{status.name} {status.rdtype:<4} {addresses}; {status.rung}{ttl}"

@@ -12,6 +12,7 @@ from flatproxy.diagnose.asking import Asking
 from flatproxy.diagnose.findings import Report
 from flatproxy.diagnose.flagged import FlaggedNames
 from flatproxy.diagnose.nameservers import Nameservers
+from flatproxy.diagnose.pointers import Pointers
 from flatproxy.diagnose.resolvers import Resolvers
 from flatproxy.diagnose.targets import Targets
 from flatproxy.flatten.stores import sqlite as store
@@ -35,7 +36,10 @@ async def check(settings: Settings, file: str) -> Report:
     flagged = FlaggedNames(settings, asking, nameservers.usable)
     targets = Targets(settings, asking, resolvers.endpoints, nameservers.usable)
     await asyncio.gather(flagged.probe(), targets.probe())
-    found = [*nameservers.found, *resolvers.found, *targets.found, *flagged.found]
+    pointers = Pointers(settings, flagged.apexes, lambda: asking.upstream(nameservers.usable))
+    if nameservers.usable:
+        await pointers.probe()
+    found = [*nameservers.found, *resolvers.found, *targets.found, *flagged.found, *pointers.found]
     if settings.state is not None:
         found += about_state(settings.state)
     return Report(file=file, findings=tuple(sorted(found, key=_order)), targets=tuple(targets.reports()))

@@ -13,15 +13,14 @@ import dns.rdatatype
 from attrs import frozen
 
 from flatproxy.diagnose.asking import Asking
-from flatproxy.diagnose.prospects import Answer, OwnAnswer, answer_now, kept_in, limit_of
+from flatproxy.diagnose.prospects import OwnAnswer, Prospect, answer_now, kept_in, limit_of
 from flatproxy.diagnose.traces import follow
 from flatproxy.diagnose.zones import Keys
 from flatproxy.errors import ChainError, FlatproxyError
 from flatproxy.flatten.resolvers.plain import expand
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.zone_probes import zone_of
-from flatproxy.table.answers import RDTYPES
-from flatproxy.wire import names
+from flatproxy.wire import names, types
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,7 +40,7 @@ class TypeReport:
 
     walk: Walk
     limit: Limit | None
-    answer: Answer
+    answer: Prospect
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -125,11 +124,11 @@ async def explain(settings: Settings, name: bytes) -> Flattened | Forwarded:
 async def _flattened(settings: Settings, name: bytes, rule: Rule) -> Flattened:
     asking = Asking(settings)
     kept = kept_in(settings.state)
-    types, signed = await asyncio.gather(
+    reports, signed = await asyncio.gather(
         asyncio.gather(*(_type_report(asking, name, rule, rdtype, kept) for rdtype in sorted(rule.types))),
         _signed_zone(asking, name),
     )
-    return Flattened(name=names.to_text(name), rule=rule, types=tuple(types), signed=signed)
+    return Flattened(name=names.to_text(name), rule=rule, types=tuple(reports), signed=signed)
 
 
 async def _type_report(asking: Asking, name: bytes, rule: Rule, rdtype: str, kept: Kept) -> TypeReport:
@@ -198,13 +197,13 @@ def _aliases(response: dns.message.Message) -> tuple[bytes, ...]:
 
 async def _forwarded(settings: Settings, name: bytes) -> Forwarded:
     zones = frozenset(settings.access.zones)
-    zone = next((suffix for suffix in names.suffixes(name) if suffix in zones), None)
+    zone = names.enclosing(name, zones)
     near = tuple(near_misses(name, settings.flatten))
     if zone is None:
         return Forwarded(name=names.to_text(name), zone=None, near=near)
     asking = Asking(settings)
-    types = [dns.rdatatype.RdataType(number) for number in RDTYPES.values()]
-    answers = await asyncio.gather(*(_own_answer(asking, name, rdtype) for rdtype in types))
+    rdtypes = [dns.rdatatype.RdataType(each.number) for each in types.FLATTENED]
+    answers = await asyncio.gather(*(_own_answer(asking, name, rdtype) for rdtype in rdtypes))
     aliases = dict.fromkeys(alias for answer in answers for alias in answer.aliases)
     landing = next((alias for alias in aliases if alias in settings.flatten), None)
     return Forwarded(
@@ -219,7 +218,12 @@ async def _forwarded(settings: Settings, name: bytes) -> Forwarded:
 def near_misses(name: bytes, flagged: Iterable[bytes]) -> list[str]:
     """Return flagged names that may have been meant: those above it, its `www`, else names written much like it."""
     known = frozenset(flagged)
-    related = [suffix for suffix in (*names.suffixes(name)[1:], b"\3www" + name) if suffix in known]
+    related: list[bytes] = []
+    above: bytes | None = name
+    while above is not None and above != names.ROOT:
+        above = names.enclosing(names.parent(above), known)
+        related += [above] if above is not None else []
+    related += [www] if (www := b"\3www" + name) in known else []
     if related:
         return [names.to_text(each) for each in related[:_NEAR]]
     texts = sorted(names.to_text(each) for each in known)

@@ -9,16 +9,15 @@ from flatproxy.diagnose.explain import Flattened
 from flatproxy.diagnose.prospects import SERVFAIL, duration
 from flatproxy.diagnose.text import labelled, some, table, wrapped
 from flatproxy.diagnose.zones import SIGNED
-from flatproxy.wire import names
+from flatproxy.wire import names, types
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flatproxy.diagnose.explain import Forwarded, TypeReport
-    from flatproxy.diagnose.prospects import Answer, OwnAnswer
-    from flatproxy.diagnose.traces import Hop, Walk
+    from flatproxy.diagnose.prospects import OwnAnswer, Prospect
+    from flatproxy.diagnose.traces import TraceHop, Walk
 
-_ALL = ("A", "AAAA")
 _ADDRESSES = 12
 _AT = 13
 _RUNGS = {
@@ -44,7 +43,7 @@ def _flattened(report: Flattened) -> Iterator[str]:
         yield from _type(one, report)
     yield ""
     yield "Other types"
-    others = [rdtype for rdtype in _ALL if rdtype not in report.rule.types]
+    others = [rdtype for rdtype in types.TEXTS if rdtype not in report.rule.types]
     which = f"{', '.join(others)} and all other types" if others else "all"
     yield from wrapped(f"{which} are forwarded to the nameserver", "  ", 4)
     if report.rule.any == "hinfo":
@@ -54,7 +53,7 @@ def _flattened(report: Flattened) -> Iterator[str]:
         yield from wrapped(f"The zone {report.signed} is signed: {SIGNED}.", "", 0)
 
 
-def _hop_row(hop: Hop) -> tuple[str, str, str, str]:
+def _hop_row(hop: TraceHop) -> tuple[str, str, str, str]:
     ttl = f"TTL {hop.ttl_s}" if hop.ttl_s is not None else ""
     words = hop.what.split()
     what = hop.what if len(words) <= _ADDRESSES + 1 else f"{' '.join(words[: _ADDRESSES + 1])} and more"
@@ -72,7 +71,7 @@ def _type(one: TypeReport, report: Flattened) -> Iterator[str]:
     yield from labelled("rung", f"{_RUNGS[answer.rung]}: {answer.why}", at=_AT)
 
 
-def _addresses(answer: Answer) -> str:
+def _addresses(answer: Prospect) -> str:
     if answer.rung == SERVFAIL:
         return "SERVFAIL"
     if answer.own is not None:
@@ -122,8 +121,8 @@ def _forwarded(report: Forwarded) -> Iterator[str]:
     if report.landing is not None:
         yield ""
         what = (
-            f"Its CNAME lands on {report.landing}, which is flagged: in answers for A and AAAA flatproxy puts the "
-            f"target's addresses in the place of the nameserver's; see: explain {report.landing}"
+            f"Its CNAME lands on {report.landing}, which is flagged: in answers for {' and '.join(types.TEXTS)} "
+            f"flatproxy puts the target's addresses in the place of the nameserver's; see: explain {report.landing}"
         )
         yield from wrapped(what, "", 0)
         return

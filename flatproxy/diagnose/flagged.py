@@ -17,8 +17,7 @@ from flatproxy.diagnose.asking import Patience, each
 from flatproxy.diagnose.zones import SIGNED, UNSIGN, Keys
 from flatproxy.errors import FlatproxyError
 from flatproxy.flatten.zone_probes import zone_of
-from flatproxy.table.answers import RDTYPES
-from flatproxy.wire import names
+from flatproxy.wire import names, types
 
 if TYPE_CHECKING:
     import dns.message
@@ -85,12 +84,16 @@ def hints(response: dns.message.Message) -> list[str]:
 
 @define
 class FlaggedNames:
-    """The probes at the flagged names, and what they found. `endpoints` are the nameservers that answer."""
+    """The probes at the flagged names, and what they found. `endpoints` are the nameservers that answer.
+
+    `apexes` has the apex of each name's zone, where the nameserver said which it is.
+    """
 
     settings: Settings
     asking: Asking
     endpoints: list[Endpoint]
     found: list[Finding] = field(factory=list)
+    apexes: dict[bytes, bytes] = field(factory=dict)
     _keys: Keys = field(init=False)
     _signed: set[bytes] = field(factory=set)
     _patience: Patience = field(factory=Patience)
@@ -143,6 +146,8 @@ class FlaggedNames:
         if finding is not None:
             self.found.append(finding)
         zone = zone_of(response)
+        if zone is not None:
+            self.apexes[name] = zone.apex
         if zone is not None and (finding is None or response.rcode() == dns.rcode.NXDOMAIN):
             await self._look_for_keys(name, zone.apex)
         if finding is not None:
@@ -166,8 +171,9 @@ class FlaggedNames:
     async def _look_for_placeholder(self, name: bytes, rule: Rule) -> None:
         """See whether the last rung has an address."""
         for rdtype in sorted(rule.types):
-            response = await self._ask(name, dns.rdatatype.RdataType(RDTYPES[rdtype]))
-            if any(rrset.rdtype == RDTYPES[rdtype] for rrset in response.answer):
+            number = dns.rdatatype.RdataType(types.number_of(rdtype))
+            response = await self._ask(name, number)
+            if any(rrset.rdtype == number for rrset in response.answer):
                 return
         what = (
             f"the nameserver has no {' or '.join(sorted(rule.types))} record there, and there is no fallback: when the "

@@ -84,7 +84,7 @@ def _outside(settings: Settings) -> Iterator[tuple[dns.name.Name, dns.rdatatype.
     yield dns.name.root, dns.rdatatype.NS
     zones = frozenset(settings.access.zones) - {names.ROOT}
     for rule in settings.flatten.values():
-        if zones.isdisjoint(names.suffixes(rule.target)):
+        if names.enclosing(rule.target, zones) is None:
             yield names.to_name(rule.target), dns.rdatatype.A
             return
 

@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 
 from flatproxy.flatten.stores import sqlite as store
 from flatproxy.table.ladder import Resolution, Rung, lifetime_s, stale_until, step
-from flatproxy.wire import records
+from flatproxy.wire import types
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,7 @@ class OwnAnswer:
 
 
 @frozen(kw_only=True)
-class Answer:
+class Prospect:
     """What clients get: the rung in lower case, `SERVFAIL` where no rung holds; the TTL in seconds; and why."""
 
     rung: str
@@ -72,7 +72,7 @@ class Answer:
     why: str
     own: OwnAnswer | None = None
 
-    def with_own(self, own: OwnAnswer) -> Answer:
+    def with_own(self, own: OwnAnswer) -> Prospect:
         """Return the last rung with the nameserver's answer on it, or without any where it gave none."""
         if own.error is None:
             return evolve(self, own=own)
@@ -126,7 +126,7 @@ def kept_in(state: State | None) -> Kept:
     return Kept(rows={(row.target, row.rdtype): row for row in rows})
 
 
-def answer_now(walk: Walk, earlier: Earlier, rule: Rule, rdtype: int, now: float) -> Answer:
+def answer_now(walk: Walk, earlier: Earlier, rule: Rule, rdtype: int, now: float) -> Prospect:
     """Return the answer at `now` (monotonic seconds), the nameserver's own not yet looked up."""
     resolution = earlier.resolution
     if walk.found is not None:
@@ -134,9 +134,9 @@ def answer_now(walk: Walk, earlier: Earlier, rule: Rule, rdtype: int, now: float
         resolution = Resolution(rdatas=found.rdatas, ttl_s=found.ttl_s, names=found.names, resolved_at=now)
     current = step(resolution, rule, rdtype, now)
     served = resolution if current.rung in (Rung.FRESH, Rung.STALE) else None
-    return Answer(
+    return Prospect(
         rung=current.rung.name.lower(),
-        addresses=tuple(records.texts(current.rdatas)),
+        addresses=tuple(types.rdata_texts(rdtype, current.rdatas)),
         ttl_s=current.ttl_s if current.rung is not Rung.UPSTREAM else None,
         age_s=now - served.resolved_at if served is not None else None,
         why=_why(walk, earlier, rule, current, now),

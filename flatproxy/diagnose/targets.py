@@ -17,7 +17,7 @@ from flatproxy.diagnose.traces import follow
 from flatproxy.errors import ChainLoop
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.table.ladder import MIN_FRESH_S, lifetime_s
-from flatproxy.wire import names
+from flatproxy.wire import names, types
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -90,7 +90,8 @@ def _nothing(use: Use, walks: Sequence[Walk], failed: Sequence[Walk]) -> tuple[s
 
 
 def _about_addresses(use: Use, walks: Sequence[Walk]) -> Iterator[Finding]:
-    addresses = [address for walk in walks for address in walk.addresses]
+    with_addresses = [walk for walk in walks if types.has_addresses(types.number_of(walk.rdtype))]
+    addresses = [address for walk in with_addresses for address in walk.addresses]
     private = [address for address in addresses if ip_address(address).is_private]
     if private:
         what = f"addresses that cannot be reached from everywhere: {some(private, _SHOWN)}"

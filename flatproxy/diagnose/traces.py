@@ -9,7 +9,7 @@ from attrs import frozen
 from flatproxy.errors import ChainBroken, ChainError, FlatproxyError, UpstreamTimeout
 from flatproxy.flatten.chain import Chain
 from flatproxy.flatten.refresher import outcome_of
-from flatproxy.wire import names, records
+from flatproxy.wire import names, types
 
 if TYPE_CHECKING:
     import dns.message
@@ -17,14 +17,13 @@ if TYPE_CHECKING:
     import dns.rdatatype
 
     from flatproxy.config.settings import Endpoint
-    from flatproxy.flatten.chain import Ask, Found, Scope
-    from flatproxy.flatten.chain import Hop as ChainHop
+    from flatproxy.flatten.chain import Ask, Found, Hop, Scope
 
 NAMESERVER = "nameserver"
 RESOLVER = "resolver"
 
 
-class Asker(Protocol):
+class NamedAsker(Protocol):
     """Who answers, one question after the other."""
 
     @property
@@ -36,7 +35,7 @@ class Asker(Protocol):
 
 
 @frozen(kw_only=True)
-class Hop:
+class TraceHop:
     """One step, as text. `asked` is `NAMESERVER`, `RESOLVER`, or empty where the configuration alone says it."""
 
     name: str
@@ -63,7 +62,7 @@ class Walk:
     """One target's walk for one type. Either `found` or `error` is there."""
 
     rdtype: str
-    hops: tuple[Hop, ...] = ()
+    hops: tuple[TraceHop, ...] = ()
     found: Found | None = None
     error: FlatproxyError | None = None
     silent: bool = False
@@ -83,7 +82,9 @@ class Walk:
     @property
     def addresses(self) -> tuple[str, ...]:
         """The addresses found, in text form."""
-        return tuple(records.texts(self.found.rdatas)) if self.found is not None else ()
+        return (
+            tuple(types.rdata_texts(types.number_of(self.rdtype), self.found.rdatas)) if self.found is not None else ()
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -97,10 +98,10 @@ class Walk:
 
 
 async def follow(
-    target: bytes, rdtype: dns.rdatatype.RdataType, scope: Scope, resolvers: Asker, upstream: Asker
+    target: bytes, rdtype: dns.rdatatype.RdataType, scope: Scope, resolvers: NamedAsker, upstream: NamedAsker
 ) -> Walk:
     """Walk from a target to its end; what goes wrong is in the walk."""
-    hops: list[Hop] = []
+    hops: list[TraceHop] = []
     silent = False
     try:
         chain = Chain.to(names.to_name(target), rdtype, scope)
@@ -123,9 +124,9 @@ async def follow(
     return Walk(rdtype=rdtype.name, hops=tuple(hops), found=chain.found, error=error)
 
 
-def _hop(hop: ChainHop, server: Endpoint | None) -> Hop:
+def _hop(hop: Hop, server: Endpoint | None) -> TraceHop:
     told = hop.ttl_s is not None  # a hop from a flagged name to its target has no TTL
-    return Hop(
+    return TraceHop(
         name=hop.name.to_text(omit_final_dot=True),
         what=hop.what.removesuffix("."),
         ttl_s=hop.ttl_s,
@@ -134,10 +135,10 @@ def _hop(hop: ChainHop, server: Endpoint | None) -> Hop:
     )
 
 
-def _failed(ask: Ask, rdtype: dns.rdatatype.RdataType, reason: str, server: Endpoint | None) -> Hop:
+def _failed(ask: Ask, rdtype: dns.rdatatype.RdataType, reason: str, server: Endpoint | None) -> TraceHop:
     """Return the hop that the walk did not get past."""
     name = ask.name.to_text(omit_final_dot=True)
-    return Hop(
+    return TraceHop(
         name=name,
         what=reason.removeprefix(f"{name} {rdtype.name}: ").removeprefix(f"{name}: "),
         ttl_s=None,

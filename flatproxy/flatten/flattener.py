@@ -1,4 +1,4 @@
-"""The flattening half put together: targets, zones, the state file, and the table of answers that comes of them.
+"""The flattening half put together: targets are resolved, zones asked about, and the table is told.
 
 No packet of a client passes here.
 """
@@ -12,99 +12,77 @@ from flatproxy.flatten.refresher import Refresher
 from flatproxy.flatten.resolvers.plain import Servers, expand
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.stores.sqlite import Row, Store
-from flatproxy.flatten.zone_probes import ZoneFacts
-from flatproxy.table import answers, status
+from flatproxy.flatten.zone_probes import ZoneProbes
+from flatproxy.table.changes import Settled
 from flatproxy.wire import names, proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Iterator
 
     from flatproxy.config.settings import Settings
     from flatproxy.counts import BucketTable
-    from flatproxy.table.answers import Table, Target
-
-
-def _nobody() -> None:
-    """Tell nobody."""
+    from flatproxy.table.changes import Change
+    from flatproxy.table.table import Table
 
 
 class Flattener:
     """From `start` to `stop`; `parts` yields what is to be done many times a second."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.table: Table = {}
-        self.signed_changed: Callable[[], None] = _nobody
-        """Called when `signed` has changed."""
-        self._store = Store(settings.state.path) if settings.state else None
-        self.zones = ZoneFacts(_servers(settings), self._tell_signed_changed)
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._prepared: tuple[Settings, Servers] | None = None
+        self._begun = False
+        self._store: Store | None = None
+        nobody = Servers((), 0.0, recursion=False)
+        self._zone_probes = ZoneProbes(nobody, table.zones)
         self._refresher = Refresher(
-            resolvers=_resolvers(settings),
-            upstream=_servers(settings),
-            scope=_scope(settings),
-            cold_s=settings.resolver.timeout_s,
-            clock=monotonic,
-            saved=self._save,
+            table=table, resolvers=nobody, upstream=nobody, scope=ConfiguredScope({}, frozenset()), clock=monotonic
         )
 
+    def prepare(self, settings: Settings) -> None:
+        """Find out who resolves; `FlatproxyError` where that cannot be read."""
+        self._prepared = settings, _resolvers(settings)
+
+    def abort(self) -> None:
+        """Forget what was prepared."""
+        self._prepared = None
+
+    def commit(self) -> None:
+        """Go over to new settings: what is known stays, what is new is resolved as soon as there is room."""
+        assert self._prepared is not None, "nothing was prepared"
+        (settings, resolvers), self._prepared = self._prepared, None
+        if not self._begun:
+            self._store = Store(settings.state.path) if settings.state else None
+            self._begun = True
+        self._refresher.resolvers = resolvers
+        self._refresher.upstream = self._zone_probes.upstream = _servers(settings)
+        self._refresher.scope = _scope(settings)
+        now = monotonic()
+        new = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s)
+        self._refresher.begin(new, now)
+        self._zone_probes.cover(settings.flatten)
+
     def start(self) -> None:
-        """Build the table, with what the state file knows."""
-        self._adopt()
+        """Take what the state file knows."""
         if self._store is not None:
             now, wall = monotonic(), time()
-            self._refresher.keep({(row.target, row.rdtype): row.resolution(now, wall) for row in self._store.load()})
+            for row in self._store.load():
+                target = self._table.targets.get((row.target, row.rdtype))
+                if target is not None:
+                    target.restore(row.resolution(now, wall), now)
+            self._table.feed.subscribe(self._save)
 
-    def apply(self, settings: Settings) -> None:
-        """Go over to new settings: what is known stays, what is new is resolved as soon as there is room."""
-        self._refresher.cold_s = settings.resolver.timeout_s
-        self._refresher.resolvers = _resolvers(settings)
-        self._refresher.upstream = self.zones.upstream = _servers(settings)
-        self._refresher.scope = _scope(settings)
-        self.settings = settings
-        self._adopt()
-
-    def _adopt(self) -> None:
-        """Build the table and put it in place in one assignment."""
-        for target in self._refresher.targets.values():
-            target.answers.clear()
-        table = answers.build(self.settings.flatten, self._refresher.target_for, self.zones)
-        table.carry(self.table)
-        self.table = table
-        self._refresher.retire_unused()
-        self.zones.cover(self.settings.flatten)
-
-    def _save(self, target: Target) -> None:
-        resolution = target.resolution
-        if self._store is not None and resolution is not None:
-            self._store.save(
-                Row(target.name, target.rdtype, resolution.rdatas, resolution.ttl_s, resolution.names, time())
-            )
-
-    def _tell_signed_changed(self) -> None:
-        self.signed_changed()
+    def _save(self, change: Change) -> None:
+        if isinstance(change, Settled) and self._store is not None:
+            self._store.save(Row.of(change.target, time()))
 
     def parts(self, now: float) -> Iterator[Callable[[], None]]:
         """Yield what is to be done now."""
         yield lambda: self._refresher.tick(now)
-        yield lambda: self.zones.tick(now)
+        yield lambda: self._zone_probes.tick(now)
         store = self._store
         if store is not None:
             yield lambda: store.tick(now)
-
-    @property
-    def targets(self) -> Collection[Target]:
-        """Every target of the table."""
-        return self._refresher.targets.values()
-
-    @property
-    def signed(self) -> Collection[bytes]:
-        """The flagged names whose zone is signed; the object stays the same and changes."""
-        return self.zones.signed
-
-    @property
-    def signed_zones(self) -> list[str]:
-        """The signed zones in text."""
-        return [names.to_text(zone) for zone in self.zones.signed_zones]
 
     @property
     def latency(self) -> BucketTable:
@@ -116,26 +94,15 @@ class Flattener:
         """Failed reads and writes of the state file."""
         return self._store.errors if self._store else 0
 
-    def waits(self) -> bool:
-        """Tell whether a query in this process waits for a target's first resolution."""
-        return any(target.waiters for target in self.targets)
-
     def missing(self) -> Iterator[str]:
         """Yield what has no answer yet."""
-        now = monotonic()
-        for target in self.targets:
-            if target.is_cold(now):
-                for answer in target.answers:
-                    yield f"{names.to_text(answer.first_name)} {target.type_text}: not resolved yet"
-
-    def statuses(self, now: float) -> Iterator[status.NameStatus]:
-        """Yield what each flagged name answers at `now`."""
-        return status.statuses(self.settings.flatten, self.table, now)
+        for answer in self._table.tally.cold:
+            yield f"{names.to_text(answer.first_name)} {answer.target.type_text}: not resolved yet"
 
     async def stop(self) -> None:
         """End what is under way, and write what is left to write."""
         await self._refresher.stop()
-        await self.zones.stop()
+        await self._zone_probes.stop()
         if self._store is not None:
             await self._store.stop()
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from flatproxy.wire import names
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -28,32 +30,39 @@ class NewNames:
     _before: Mapping[bytes, object] = field(factory=dict)
     """The names before a change, until all were compared with them."""
     _compared: Iterator[bytes] | None = None
+    _unused: set[bytes] = field(factory=set)
+    """Zones known before a change of which no name was seen since."""
     _parents: set[bytes] = field(factory=set)
     """Parents of new names of which one has been put in front."""
 
-    def cover(self, before: Mapping[bytes, object], flagged: Mapping[bytes, object]) -> None:
-        """Find, over the next calls of `compare`, the names that were not there before."""
+    def cover(self, before: Mapping[bytes, object], flagged: Mapping[bytes, object], zones: set[bytes]) -> None:
+        """Find, over the next calls of `compare`, the names that were not there before, and which zones have none."""
         while self._compared is not None:
-            self.compare()
-        self._before, self._compared = before, iter(flagged)
+            self.compare(lambda _name: None)
+        self._before, self._compared, self._unused = before, iter(flagged), zones
         self._parents.clear()
 
-    def compare(self) -> None:
-        """Find new names, some at a time; one of each parent comes first."""
+    def compare(self, apex_of: Callable[[bytes], bytes | None]) -> set[bytes]:
+        """Find new names, some at a time, one of each parent first; return zones that turn out to have no name."""
         if self._compared is None:
-            return
+            return set()
         part = list(islice(self._compared, COMPARED))
         for name in part:
+            if self._unused and (apex := apex_of(name)) is not None:
+                self._unused.discard(apex)
             if name in self._before:
                 continue
-            parent = name[name[0] + 1 :]
+            parent = names.parent(name)
             if len(self._parents) < PARENTS and parent not in self._parents:
                 self._parents.add(parent)
                 self.urgent.appendleft(name)
             else:
                 self.urgent.append(name)
-        if not part:
-            self._compared, self._before = None, {}
+        if part:
+            return set()
+        unused, self._unused = self._unused, set()
+        self._compared, self._before = None, {}
+        return unused
 
     def sort(self, is_in_known_zone: Callable[[bytes], bool]) -> None:
         """Put names that are in a known zone among the patient ones, until one is not, some at a time."""

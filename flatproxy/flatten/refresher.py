@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from heapq import heappop, heappush
-from itertools import count
 from time import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,15 +18,18 @@ from twisted.logger import Logger
 from flatproxy.counts import BucketTable
 from flatproxy.errors import ChainBroken, ChainLoop, ChainTooLong, FlatproxyError, UpstreamTimeout
 from flatproxy.flatten.chain import Chain, Found, Scope
-from flatproxy.table.answers import Target
-from flatproxy.table.ladder import Resolution, Rung, lifetime_s
-from flatproxy.wire import names, records
+from flatproxy.table.agenda import Agenda
+from flatproxy.table.ladder import Resolution, lifetime_s
+from flatproxy.wire import names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable
 
     import dns.message
     import dns.name
+
+    from flatproxy.table.table import Table
+    from flatproxy.table.target import Target
 
 log = Logger()
 
@@ -41,8 +42,6 @@ FAILURE_S = 5.0
 MAX_FAILURE_S = 300.0
 
 _OUTCOMES: dict[type[FlatproxyError], str] = {ChainLoop: "loop", ChainTooLong: "too_long", UpstreamTimeout: "timeout"}
-
-Key = tuple[bytes, int]
 
 
 class Asker(Protocol):
@@ -80,180 +79,53 @@ async def walk(chain: Chain, resolvers: Asker, upstream: Asker) -> Found:
 
 @define(eq=False)
 class Refresher:
-    """The targets and their schedule. `clock` returns monotonic seconds; `saved` is told of every new resolution."""
+    """The schedule of the table's targets. `clock` returns monotonic seconds, `wall` Unix time."""
 
+    table: Table
     resolvers: Asker
     upstream: Asker
     scope: Scope
-    cold_s: float
     clock: Callable[[], float]
-    saved: Callable[[Target], None]
+    wall: Callable[[], float] = time
     latency: BucketTable = field(factory=BucketTable)
-    targets: dict[Key, Target] = field(factory=dict)
-    _due: list[tuple[float, int, Target]] = field(factory=list)
-    """When to resolve each target next; one entry a target, none while it is being resolved."""
-    _numbers: Iterator[int] = field(factory=count)
+    _due: Agenda[Target] = field(factory=Agenda)
+    """When to resolve each target next; it is not there while it is being resolved."""
     _running: dict[Target, asyncio.Task[None]] = field(factory=dict)
-    _waiting: dict[Key, float] = field(factory=dict)
-    """Cold targets and when their waiters are let go."""
-    _troubled: dict[Key, None] = field(factory=dict)
-    """Targets not all of whose answers are fresh."""
-    _told_private: set[bytes] = field(factory=set)
 
-    def target_for(self, name: bytes, rdtype: int) -> Target:
-        """Return the target, a new one being resolved as soon as there is room."""
-        key = (name, rdtype)
-        target = self.targets.get(key)
-        if target is None:
-            now = self.clock()
-            target = self.targets[key] = Target(name, rdtype, cold_until=now + self.cold_s)
-            self._troubled[key] = None
-            self._waiting[key] = target.cold_until
-            self._schedule(target, now)
-        return target
-
-    def _schedule(self, target: Target, due: float) -> None:
-        heappush(self._due, (due, next(self._numbers), target))
-
-    def _is_wanted(self, target: Target) -> bool:
-        """Tell whether it is still in the table: a reload may have dropped it, and another may stand in its place."""
-        return self.targets.get((target.name, target.rdtype)) is target
-
-    def keep(self, known: dict[Key, Resolution]) -> None:
-        """Take resolutions from before a restart for targets that have none yet."""
-        for key, resolution in known.items():
-            target = self.targets.get(key)
-            if target is not None and target.resolution is None:
-                target.resolution = resolution
-
-    def retire_unused(self) -> None:
-        """Forget the targets that no answer refers to any more."""
-        for key, target in list(self.targets.items()):
-            if not target.answers:
-                del self.targets[key]
-                self._waiting.pop(key, None)
-                self._troubled.pop(key, None)
-                target.release()
+    def begin(self, targets: Iterable[Target], now: float) -> None:
+        """Resolve new targets as soon as there is room."""
+        for target in targets:
+            self._due.set(target, now)
 
     def tick(self, now: float) -> None:
-        """Begin what is due, let go who waited long enough, and report changes of rung."""
-        while self._due and self._due[0][0] <= now and len(self._running) < CONCURRENT:
-            target = heappop(self._due)[2]
-            if self._is_wanted(target):
+        """Begin what is due, and have the table take note of the time."""
+        while len(self._running) < CONCURRENT and (target := self._due.next_due(now)) is not None:
+            if self.table.holds(target):
                 self._running[target] = asyncio.get_running_loop().create_task(self._resolve(target))
-        for key in [key for key, until in self._waiting.items() if until <= now]:
-            del self._waiting[key]
-            self.targets[key].release()
-        # One whose refresh takes long may grow stale meanwhile, without any failure.
-        slow = {(target.name, target.rdtype) for target in self._running if self._is_wanted(target)}
-        for key in slow.union(self._troubled):
-            self._report_rungs(key, now)
+        while self.table.advance(now):
+            pass
 
     async def _resolve(self, target: Target) -> None:
         """Resolve one target and put down the result; never raises."""
         began = self.clock()
-        outcome = "broken"
+        found, outcome, reason = None, "broken", "unexpected"
         try:
             rdtype = dns.rdatatype.RdataType(target.rdtype)
             found = await walk(Chain.to(names.to_name(target.name), rdtype, self.scope), self.resolvers, self.upstream)
         except FlatproxyError as error:
-            outcome = outcome_of(error)
-            self._failed(target, str(error))
+            outcome, reason = outcome_of(error), str(error)
         except Exception:  # noqa: BLE001 - a resolver's answer must not end the refreshing
-            log.failure("resolving {target} went wrong", event="resolve_failed", target=names.to_text(target.name))
-            self._failed(target, "unexpected")
-        else:
-            outcome = found.outcome
-            self._found(target, found)
-        target.outcomes[outcome] = target.outcomes.get(outcome, 0) + 1
+            log.failure("resolving {target} went wrong", event="resolve_failed", target=str(target))
         now = self.clock()
         self.latency.add(now - began)
         del self._running[target]
-        if self._is_wanted(target):
-            key = (target.name, target.rdtype)
-            self._schedule(target, self._next(target, now))
-            self._waiting.pop(key, None)
-            self._report_rungs(key, now)
-        target.release()
-
-    def _next(self, target: Target, now: float) -> float:
-        chance = random.random()
-        if target.failures or target.resolution is None:
-            return retry_at(now, max(target.failures, 1), chance)
-        ttl_s = target.resolution.ttl_s
-        lifetime = min((lifetime_s(ttl_s, answer.rule) for answer in target.answers), default=ttl_s)
-        return refresh_at(now, lifetime, chance)
-
-    def _failed(self, target: Target, reason: str) -> None:
-        target.failures += 1
-        if target.failures == 1:
-            log.warn(
-                "{target} {type} cannot be resolved: {reason}",
-                event="target_failed",
-                target=names.to_text(target.name),
-                type=target.type_text,
-                reason=reason,
-            )
-
-    def _found(self, target: Target, found: Found) -> None:
-        old = target.resolution
-        target.failures = 0
-        target.resolution = Resolution(
-            rdatas=found.rdatas, ttl_s=found.ttl_s, names=found.names, resolved_at=self.clock()
-        )
-        if (old.rdatas if old else ()) != found.rdatas:
-            target.changed_at = time()
-            self._report_addresses(target, old, found.rdatas)
-        self.saved(target)
-
-    def _report_addresses(self, target: Target, old: Resolution | None, rdatas: tuple[bytes, ...]) -> None:
-        for answer in target.answers:
-            log.info(
-                "{name} {type}: {old} → {new}{others}",
-                event="address_change",
-                name=names.to_text(answer.first_name),
-                type=target.type_text,
-                old=records.texts(old.rdatas if old else ()),
-                new=records.texts(rdatas),
-                others=_others(answer.names),
-                target=names.to_text(target.name),
-            )
-        for rdata in rdatas:
-            if records.is_private(rdata) and rdata not in self._told_private and len(self._told_private) < 1_000:
-                self._told_private.add(rdata)
-                log.warn(
-                    "{target} has the private address {address}: clients elsewhere cannot reach it",
-                    event="private_address",
-                    target=names.to_text(target.name),
-                    address=records.texts([rdata])[0],
-                )
-
-    def _report_rungs(self, key: Key, now: float) -> None:
-        """Log each answer of a target whose rung has changed; a target all of whose answers are fresh is left alone."""
-        target = self.targets[key]
-        fresh = not target.failures and target.resolution is not None
-        if not target.is_cold(now):
-            for answer in target.answers:
-                rung = answer.step(now).rung
-                if answer.rung is None and rung is Rung.FRESH:
-                    answer.rung = rung  # the addresses have their own line
-                elif answer.rung is not rung:
-                    log.info(
-                        "{name} {type}: {old} → {new}{others}",
-                        event="rung_change",
-                        name=names.to_text(answer.first_name),
-                        type=target.type_text,
-                        old=answer.rung.name.lower() if answer.rung is not None else "none",
-                        new=rung.name.lower(),
-                        others=_others(answer.names),
-                    )
-                    answer.rung = rung
+        if not self.table.holds(target):
+            return
+        if found is None:
+            target.fail(outcome, reason, now)
         else:
-            fresh = False
-        if fresh:
-            self._troubled.pop(key, None)
-        else:
-            self._troubled[key] = None
+            target.settle(_resolution(found, now), found.outcome, self.wall())
+        self._due.set(target, _next(target, now))
 
     async def stop(self) -> None:
         """End what is under way."""
@@ -263,5 +135,15 @@ class Refresher:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _others(count: int) -> str:
-    return f" (and {count - 1} more names)" if count > 1 else ""
+def _resolution(found: Found, now: float) -> Resolution:
+    return Resolution(rdatas=found.rdatas, ttl_s=found.ttl_s, names=found.names, resolved_at=now)
+
+
+def _next(target: Target, now: float) -> float:
+    """Return when to resolve a target again."""
+    chance = random.random()
+    if target.failures or target.resolution is None:
+        return retry_at(now, max(target.failures, 1), chance)
+    ttl_s = target.resolution.ttl_s
+    lifetime = min((lifetime_s(ttl_s, answer.rule) for answer in target.answers), default=ttl_s)
+    return refresh_at(now, lifetime, chance)

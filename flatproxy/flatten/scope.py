@@ -31,4 +31,4 @@ class ConfiguredScope:
 
     def is_served(self, name: dns.name.Name) -> bool:
         """Tell whether the name is in a zone of the nameserver behind us."""
-        return any(suffix != names.ROOT and suffix in self.zones for suffix in names.suffixes(names.to_wire(name)))
+        return names.enclosing(names.to_wire(name), self.zones) not in (None, names.ROOT)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from itertools import islice
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import dns.flags
@@ -25,13 +24,12 @@ import dns.name
 import dns.rdatatype
 from attrs import define, field
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from flatproxy.errors import FlatproxyError, UpstreamTimeout
 from flatproxy.flatten.probe_queue import NewNames
 from flatproxy.flatten.token_bucket import Allowance
 from flatproxy.wire import names, records
-from flatproxy.wire.peek import TYPE_SOA
+from flatproxy.wire.types import TYPE_SOA
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
     import dns.message
 
     from flatproxy.flatten.refresher import Asker
+    from flatproxy.table.zones import Zones
 
 log = Logger()
 
@@ -54,10 +53,6 @@ RECHECK_S = 3600.0
 RETRY_S = 5.0
 SILENCES = 16
 """Questions in a row without an answer that end the asking for `RETRY_S`."""
-SLICE = 500
-"""Names looked at without a rest: less than a millisecond."""
-LOOK_SHARE = 0.02
-"""The share of a core that looking through all names may take."""
 
 
 @define(frozen=True)
@@ -80,17 +75,12 @@ def zone_of(response: dns.message.Message) -> Zone | None:
 
 
 @define(eq=False)
-class ZoneFacts:
-    """The zones of the flagged names. `signed` holds the flagged names whose zone has a DNSKEY."""
+class ZoneProbes:
+    """Asks for the zones of the flagged names, and keeps the answers in the table's `zones`."""
 
     upstream: Asker
-    changed: Callable[[], None]
-    """Called when `signed` has changed."""
+    zones: Zones
     names: Mapping[bytes, object] = field(factory=dict)
-    signed: set[bytes] = field(factory=set)
-    signed_zones: set[bytes] = field(factory=set)
-    _soas: dict[bytes, bytes] = field(factory=dict)
-    """The SOA record of each known zone, by apex."""
     _new: NewNames = field(factory=NewNames)
     _keyless: deque[bytes] = field(factory=deque)
     """Zones just found, whose DNSKEY is to be asked for."""
@@ -106,58 +96,31 @@ class ZoneFacts:
     _silences: int = 0
     _quiet_until: float = float("-inf")
     _asking: set[asyncio.Task[None]] = field(factory=set)
-    _dirty: set[bytes] | None = None
-    """Zones that changed since all names were looked through; None where there is no need to look."""
-    _look: asyncio.Task[None] | None = None
-    _look_due: float = float("-inf")
-
-    @property
-    def soas(self) -> Mapping[bytes, bytes]:
-        """The SOA record of each known zone, by apex."""
-        return self._soas
-
-    def soa(self, name: bytes) -> bytes | None:
-        """Return the SOA record of a flagged name's zone, None where it is not known."""
-        apex = self._apex(name)
-        return self._soas[apex] if apex is not None else None
-
-    def _apex(self, name: bytes) -> bytes | None:
-        """Return the deepest known zone that encloses a name, None where none does."""
-        soas, offset = self._soas, 0
-        while (suffix := name[offset:]) not in soas:
-            if not name[offset]:
-                return None
-            offset += name[offset] + 1
-        return suffix
 
     def cover(self, flagged: Mapping[bytes, object]) -> None:
         """Ask about these names from now on, about new ones at once. The mapping is kept, and must not change."""
-        self._new.cover(self.names, flagged)
+        self._new.cover(self.names, flagged, set(self.zones.apexes))
         self.names = flagged
-        self.signed.intersection_update(flagged)
-        self._mark()
 
     def tick(self, now: float) -> None:
         """Begin what is due, as much as is allowed."""
         if self._round_due == float("inf"):
             self._round_due = now + INTERVAL_S
         self._now = now
-        self._new.compare()
+        for apex in self._new.compare(self.zones.apex):
+            self.zones.gone(apex)
         self._first.refill(now)
         self._again.refill(now)
         while len(self._asking) < CONCURRENT and (job := self._next()) is not None:
             task = asyncio.get_running_loop().create_task(self._go_on(job))
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
-        if self._dirty is not None and self._look is None and now >= self._look_due:
-            self._look = asyncio.get_running_loop().create_task(self._look_through())
-            self._look.add_done_callback(self._looked)
 
     def _next(self) -> Job | None:
         """Return what to ask next, None where nothing is left or no more is allowed now."""
         if self._now < self._quiet_until:
             return None
-        self._new.sort(lambda name: self._apex(name) is not None)
+        self._new.sort(lambda name: self.zones.apex(name) is not None)
         if (self._keyless or self._new.urgent) and self._first.take():
             if self._keyless:
                 return self._ask_keys, self._keyless.popleft()
@@ -178,7 +141,7 @@ class ZoneFacts:
 
     def _jobs_again(self) -> Iterator[Job]:
         """Yield a round: every zone, every name without one, and a part of the other names."""
-        zones, unknown = list(self._soas), list(self._unknown)
+        zones, unknown = list(self.zones.apexes), list(self._unknown)
         for apex in zones:
             yield self._ask_apex, apex
             yield self._ask_keys, apex
@@ -192,7 +155,7 @@ class ZoneFacts:
         start = self._asked_again if self._asked_again < len(self.names) else 0
         self._asked_again = start + part
         for name in list(islice(self.names, start, start + part)):
-            if name in self.names and name not in self._soas and name not in self._unknown:
+            if name in self.names and name not in self.zones.apexes and name not in self._unknown:
                 yield self._ask_name, name
 
     async def _go_on(self, job: Job | None) -> None:
@@ -219,7 +182,7 @@ class ZoneFacts:
     async def _zone_at(self, name: bytes) -> Zone | None:
         """Return the zone that the nameserver says a name is in; at a CNAME it may name the zone of the other end."""
         zone = zone_of(await self.upstream.ask(names.to_name(name), dns.rdatatype.SOA))
-        return zone if zone is not None and zone.apex in names.suffixes(name) else None
+        return zone if zone is not None and names.enclosing(name, (zone.apex,)) else None
 
     async def _ask_name(self, name: bytes) -> None:
         if name not in self.names:
@@ -233,95 +196,30 @@ class ZoneFacts:
             return
         self._unknown.pop(name, None)
         self._note(zone)
-        known = self._apex(name)
+        known = self.zones.apex(name)
         if known is not None and known != zone.apex:
             await self._ask_apex(known)  # it was a zone between the two, and seems to be none any more
-        if self._judge(name):
-            self.changed()
 
     async def _ask_apex(self, apex: bytes) -> None:
         """See whether a zone is still one, and take its SOA record."""
         zone = await self._zone_at(apex)
-        if zone is None or apex not in self._soas:
+        if zone is None or apex not in self.zones.apexes:
             return
         self._note(zone)
         if zone.apex != apex:
-            self._forget(apex)
-            self._mark(zone.apex)
+            self.zones.gone(apex)
 
     async def _ask_keys(self, apex: bytes) -> None:
         response = await self.upstream.ask(names.to_name(apex), dns.rdatatype.DNSKEY)
-        signed = any(rrset.rdtype == dns.rdatatype.DNSKEY for rrset in response.answer)
-        if apex not in self._soas or signed == (apex in self.signed_zones):
-            return
-        self.signed_zones ^= {apex}
-        self._mark(apex)
-        if signed:
-            log.warn(
-                "zone {zone} is signed: queries with DO=1 for its flagged names go to the nameserver",
-                event="zone_signed",
-                zone=names.to_text(apex),
-            )
+        self.zones.judged(apex, signed=any(rrset.rdtype == dns.rdatatype.DNSKEY for rrset in response.answer))
 
     def _note(self, zone: Zone) -> None:
         """Keep what is known of a zone."""
-        before = self._soas.get(zone.apex)
-        if before == zone.soa:
-            return
-        self._soas[zone.apex] = zone.soa
-        if before is None:
+        if self.zones.found(zone.apex, zone.soa):
             self._keyless.append(zone.apex)
-        self._mark(zone.apex)
-
-    def _forget(self, apex: bytes) -> None:
-        self._soas.pop(apex, None)
-        self.signed_zones.discard(apex)
-
-    def _mark(self, *apexes: bytes) -> None:
-        """Have all names looked through soon, since something is new of these zones."""
-        if self._dirty is None:
-            self._dirty = set()
-        self._dirty.update(apexes)
-
-    def _judge(self, name: bytes) -> bool:
-        """Put a name among the signed ones, or take it out; tell whether that was a change."""
-        if (self._apex(name) in self.signed_zones) == (name in self.signed):
-            return False
-        self.signed ^= {name}
-        return True
-
-    async def _look_through(self) -> None:
-        """Bring all names in line with what is known of the zones, a slice at a time."""
-        dirty, self._dirty, flagged = self._dirty or set(), None, self.names
-        known, used, spent_s, left = set(self._soas), set(), 0.0, iter(flagged)
-        while part := list(islice(left, SLICE)):
-            began = perf_counter()
-            changes = 0
-            for name in part:
-                apex = self._apex(name)
-                used.add(apex)
-                judged = self._judge(name)
-                changes += judged
-            if changes:
-                self.changed()
-            spent_s += perf_counter() - began
-            await asyncio.sleep(0)
-            if self.names is not flagged:
-                self._mark(*dirty)
-                return
-        if self._dirty is None:
-            for apex in known - used:
-                self._forget(apex)
-        self._look_due = self._now + spent_s / LOOK_SHARE
-
-    def _looked(self, task: asyncio.Task[None]) -> None:
-        self._look = None
-        if not task.cancelled() and task.exception() is not None:
-            log.failure("looking through the names went wrong", Failure(task.exception()), event="zone_failed")  # type: ignore[no-untyped-call]
 
     async def stop(self) -> None:
         """End what is under way."""
-        tasks = [*self._asking, *([self._look] if self._look is not None else ())]
-        for task in tasks:
+        for task in self._asking:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._asking, return_exceptions=True)

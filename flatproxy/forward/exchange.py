@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from flatproxy.counts import Traffic
     from flatproxy.forward.pending import Query, Send
-    from flatproxy.forward.policy import Answer, Policy
+    from flatproxy.forward.policy import Policy
+    from flatproxy.table.answers import Answer
 
 
 @define(eq=False)
@@ -121,11 +122,11 @@ class Road:
         table = self.policy.table
         end = question_end(came)
         type_and_class = came[end - 4 : end]
-        found = landing.find(came, lambda name: name + type_and_class in table)
-        if found is None:
+        found = landing.find(came, lambda name: table.get(name + type_and_class) is not None)
+        answer = table.get(found.name + type_and_class) if found is not None else None
+        if found is None or answer is None:
             respond(came)
             return
-        answer = table[found.name + type_and_class]
         settle = partial(_settle, answer, found, came, limit, respond)
         if answer.rrset(now) is not None or not answer.wait(now, settle):
             settle()
@@ -146,7 +147,7 @@ class Road:
 
     def servfail(self, message: bytes) -> bytes:
         """Return SERVFAIL for a query that no nameserver answered, 22 for a flagged name, else 23 (RFC 8914)."""
-        flagged = message[HEADER : question_end(message)].lower() in self.policy.table
+        flagged = self.policy.table.get(message[HEADER : question_end(message)].lower()) is not None
         code = edns.EDE_NO_REACHABLE_AUTHORITY if flagged else edns.EDE_NETWORK_ERROR
         return reply.error(message, reply.SERVFAIL, code)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
@@ -19,39 +19,26 @@ from flatproxy.forward.bounds import share_descriptors
 from flatproxy.forward.exchange import Road
 from flatproxy.forward.listeners.connections import Connections
 from flatproxy.forward.listeners.datagram import UdpListener
+from flatproxy.forward.listeners.sockets import bind
 from flatproxy.forward.listeners.stream import TcpListener
 from flatproxy.forward.nameservers.pool import Upstreams
+from flatproxy.forward.packet_loop import PacketLoop
 from flatproxy.forward.policy import Policy
 from flatproxy.forward.rate_limits import Limits
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from twisted.internet.interfaces import IListeningPort
 
     from flatproxy.config.settings import Endpoint, Settings
     from flatproxy.forward.listeners.sockets import Sockets
     from flatproxy.forward.nameservers.pool import Upstream
-    from flatproxy.forward.policy import Answer
+    from flatproxy.table.table import Table
 
 TICK_S = 0.05
 DRAIN_S = 1.0
-
-
-class Source(Protocol):
-    """Where the answers come from. A policy keeps both as they are when it is made."""
-
-    @property
-    def table(self) -> Mapping[bytes, Answer]:
-        """The answers by question."""
-
-    @property
-    def signed(self) -> Collection[bytes]:
-        """The flagged names whose zone is signed; it changes as that is found out."""
-
-    def waits(self) -> bool:
-        """Tell whether a query waits for an answer."""
 
 
 @define(eq=False)
@@ -65,14 +52,22 @@ class Listener:
 class Forwarder:
     """Takes packets from `listen` to `stop`. `reactor` is Twisted's, on asyncio.
 
-    Settings come into force in two steps: only the first, `open`, can fail; only the second, `adopt`, changes anything.
+    `listen_at` returns the bound sockets of a listen address; those of the first settings stay until the end.
     """
 
-    def __init__(self, reactor: Any, source: Source) -> None:  # noqa: ANN401 - many interfaces
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401 - many interfaces
+        table: Table,
+        listen_at: Callable[[Endpoint], Sockets] = bind,
+    ) -> None:
         self.traffic = Traffic()
         self._reactor = reactor
-        self._readers = reactor._asyncioEventloop.packets  # noqa: SLF001 - Twisted names no other way to the loop
-        self._source = source
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, PacketLoop), "another loop reads no packets"
+        self._readers = loop.packets
+        self._listen_at = listen_at
+        self._table = table
         self._road = Road(self.traffic)
         self._connections = Connections(self.traffic)
         self._settings: Settings | None = None
@@ -82,9 +77,17 @@ class Forwarder:
         self._listeners: list[Listener] = []
         self._bound: list[Sockets] = []
 
-    def open(self, settings: Settings) -> None:
+    def prepare(self, settings: Settings) -> None:
         """Make ready for these settings; `FlatproxyError` where a socket is not to be had."""
-        self.discard()
+        try:
+            if self._settings is None:
+                self._bind(settings)
+            self._open(settings)
+        except BaseException:
+            self.abort()
+            raise
+
+    def _open(self, settings: Settings) -> None:
         current, upstreams = self._settings, self._upstreams
         if (
             upstreams is None
@@ -106,13 +109,17 @@ class Forwarder:
         )
         self._opened = settings, upstreams, make
 
-    def discard(self) -> None:
-        """Forget what was made ready."""
+    def abort(self) -> None:
+        """Give back what was made ready."""
         if self._opened is not None and self._opened[1] is not self._upstreams:
             self._opened[1].close()
         self._opened = None
+        for pair in self._bound:
+            pair.udp.close()
+            pair.tcp.close()
+        self._bound.clear()
 
-    def adopt(self) -> None:
+    def commit(self) -> None:
         """Go over to what was made ready: what is under way ends as it began, what comes is judged by the new."""
         assert self._opened is not None, "nothing was opened"
         settings, upstreams, make = self._opened
@@ -122,23 +129,14 @@ class Forwarder:
                 self._retired.append((monotonic() + self._upstreams.timeout_s, self._upstreams))
             self._upstreams = upstreams
         self._settings = settings
-        self._road.policy = make(table=self._source.table, signed=self._source.signed)
+        self._road.policy = make(table=self._table, signing=self._table.zones)
+        self._listen(settings)
 
-    def signed_changed(self) -> None:
-        """Judge everything anew."""
-        if self._settings is not None:
-            self._road.policy.forget()
-
-    def bind(self, settings: Settings, listen_at: Callable[[Endpoint], Sockets]) -> None:
+    def _bind(self, settings: Settings) -> None:
         """Have one pair of sockets for each listen address; `FlatproxyError` where one is not to be had."""
         share_descriptors(len(settings.upstream.servers))
-        self._bound = [listen_at(endpoint) for endpoint in settings.listen.dns]
-
-    def begin(self, settings: Settings) -> None:
-        """Begin to take packets; `FlatproxyError` where there is no socket to a nameserver."""
-        self.open(settings)
-        self.adopt()
-        self._listen(settings)
+        for endpoint in settings.listen.dns:
+            self._bound.append(self._listen_at(endpoint))
 
     def _new_upstreams(self, settings: Settings) -> Upstreams:
         upstream = settings.upstream
@@ -159,7 +157,7 @@ class Forwarder:
         return upstreams
 
     def _listen(self, settings: Settings) -> None:
-        """Begin to read from the bound sockets."""
+        """Begin to read from the sockets that were bound, if any were."""
         self._connections.limit = share_descriptors(len(settings.upstream.servers)).connections
         proxies = Networks(settings.listen.proxy_from)
         for pair in self._bound:
@@ -171,6 +169,7 @@ class Forwarder:
             port = self._reactor.adoptStreamPort(pair.tcp.fileno(), pair.tcp.family, tcp)
             pair.tcp.close()  # Twisted listens on a duplicate
             self._listeners.append(Listener(udp, port))
+        self._bound.clear()
 
     @property
     def listening(self) -> list[Endpoint]:
@@ -213,7 +212,7 @@ class Forwarder:
         while self._busy() and monotonic() < deadline:  # noqa: ASYNC110 - many things to wait for, once
             await asyncio.sleep(TICK_S / 5)
         self._connections.close()
-        self.discard()
+        self.abort()
         for upstreams in self._all_upstreams():
             upstreams.close()
         for each in self._listeners:
@@ -229,5 +228,5 @@ class Forwarder:
         return bool(
             any(upstreams.pending for upstreams in self._all_upstreams())
             or not self._connections.finish()
-            or self._source.waits()
+            or self._table.tally.waiting
         )

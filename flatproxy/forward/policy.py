@@ -12,6 +12,10 @@ import dns.exception
 import dns.name
 from attrs import define, field, frozen
 
+from flatproxy.table.answers import Answer
+from flatproxy.table.changes import Feed
+from flatproxy.table.table import Table
+from flatproxy.table.zones import Zones
 from flatproxy.wire import edns, names
 from flatproxy.wire.peek import (
     HEADER,
@@ -19,17 +23,13 @@ from flatproxy.wire.peek import (
     OPCODE_NOTIFY,
     OPCODE_UPDATE,
     QR,
-    TYPE_AXFR,
-    TYPE_IXFR,
-    TYPE_TKEY,
     carries_only_opt,
     is_signed,
     question_end,
 )
+from flatproxy.wire.types import TYPE_AXFR, TYPE_IXFR, TYPE_TKEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
-
     from flatproxy.forward.access import Networks
     from flatproxy.forward.nameservers.pool import Upstreams
     from flatproxy.forward.rate_limits import Limits
@@ -49,20 +49,11 @@ _TRANSFERS = (TYPE_AXFR, TYPE_IXFR)
 _GUARDED = frozenset(rdtype.to_bytes(2, "big") for rdtype in (*_TRANSFERS, TYPE_TKEY))
 
 
-class Answer(Protocol):
-    """What the answer table holds for a flagged question (lower-cased qname, qtype, qclass in wire form)."""
+class Questions(Protocol):
+    """The answers by flagged question (lower-cased qname, qtype, qclass in wire form): the table."""
 
-    def reply(self, query: bytes, end: int, now: float, *, udp: bool) -> bytes | None:
-        """Return the reply to a well-formed query, None where there is nothing to say (yet)."""
-
-    def rrset(self, now: float) -> tuple[int, Sequence[bytes]] | None:
-        """Return TTL and rdatas (none: NODATA) for use inside another reply, None where there is nothing (yet)."""
-
-    def soa(self, name: bytes) -> bytes | None:
-        """Return the SOA record of the zone of this flagged name, None where it is not known."""
-
-    def wait(self, now: float, ready: Callable[[], None]) -> bool:
-        """Have `ready` called when the answer is known or has failed; False where waiting is no use."""
+    def get(self, key: bytes, /) -> Answer | None:
+        """Return the answer to a question, None where there is none."""
 
 
 Judgement = tuple[int, int, Answer | None, bytes]
@@ -80,6 +71,8 @@ class _Memo:
     """What was judged before, in two generations: what is asked again and again outlives what was asked once."""
 
     young: dict[bytes, Judgement] = field(factory=dict)
+    version: int = 0
+    """That of the zones whose judgements these are."""
     _old: dict[bytes, Judgement] = field(factory=dict)
 
     def found_again(self, key: bytes) -> Judgement | None:
@@ -95,16 +88,16 @@ class _Memo:
             self.young, self._old = {}, self.young
         self.young[key] = judgement
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self.young, self._old = {}, {}
+    def clear(self, version: int) -> None:
+        """Forget everything, for another version."""
+        self.young, self._old, self.version = {}, {}, version
 
 
 @frozen(kw_only=True)
 class Policy:
     """Who may ask what. `zones` is None where every name is served; `table` maps flagged questions to answers.
 
-    `signed` holds the flagged names (wire form) whose zone is signed with DNSSEC; it changes as that is found out.
+    `signing` knows the names (wire form) whose zone is signed with DNSSEC; it changes as that is found out.
     """
 
     upstreams: Upstreams
@@ -113,8 +106,8 @@ class Policy:
     transfer: Networks
     update: Networks
     notify: Networks
-    table: Mapping[bytes, Answer] = field(factory=dict)
-    signed: Collection[bytes] = field(factory=frozenset)
+    table: Questions = field(factory=Table)
+    signing: Zones = field(factory=lambda: Zones(Feed()))
     limits: Limits | None = None
     _memo: _Memo = field(factory=_Memo, init=False)
 
@@ -126,6 +119,8 @@ class Policy:
         if not self.query.everyone and not self.query.known.get(host) and host not in self.query:
             return (REFUSE if len(message) >= HEADER and not message[2] & QR else DROP), 0, None, b""
         # But for its ID, an ordinary query is judged by its octets alone, and most are asked again and again.
+        if self._memo.version != self.signing.version:
+            self._memo.clear(self.signing.version)
         known = self._memo.young.get(message[2:])
         if known is not None:
             return known
@@ -138,10 +133,6 @@ class Policy:
             self._memo.add(message[2:], judgement)
         return judgement
 
-    def forget(self) -> None:
-        """Judge everything anew: `signed` has changed."""
-        self._memo.clear()
-
     def _judge(self, message: bytes, host: bytes) -> tuple[int, int, Answer | None]:
         if len(message) < HEADER or message[2] & QR:
             return DROP, 0, None
@@ -150,7 +141,9 @@ class Policy:
         question = message[HEADER:end].lower()
         answer = self.table.get(question)
         if answer is not None:
-            if edns.is_whole(message, end) and not (question[:-4] in self.signed and edns.wants_dnssec(message, end)):
+            if edns.is_whole(message, end) and not (
+                edns.wants_dnssec(message, end) and self.signing.is_signed(question[:-4])
+            ):
                 return FLATTEN, end, answer
         elif question[-4:-2] in _GUARDED:
             return self._judge_guarded(question, host), end, None
@@ -162,15 +155,7 @@ class Policy:
 
     def _serves(self, name: bytes) -> bool:
         """Tell whether this name (wire form, lower case) is in a served zone."""
-        zones = self.zones
-        if zones is None:
-            return True
-        offset = 0
-        while name[offset:] not in zones:
-            if not name[offset]:
-                return False
-            offset += name[offset] + 1
-        return True
+        return self.zones is None or names.enclosing(name, self.zones) is not None
 
     def _judge_guarded(self, question: bytes, host: bytes) -> int:
         """Judge a plain question for a transfer or a key: these have lists of their own."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from prometheus_client import generate_latest
 from prometheus_client.core import Metric
-from twisted.application.service import Service
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import Cooperator
 from twisted.logger import Logger
@@ -24,6 +24,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from flatproxy.config.settings import Endpoint
+from flatproxy.errors import FlatproxyError
 from flatproxy.observe.families import Pieces
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort
     from twisted.python.failure import Failure
+
+    from flatproxy.config.settings import Settings
 
 CONNECTION_LIMIT: Final = 64
 """Connections open at once; the ones above it are closed as they come."""
@@ -249,20 +252,18 @@ class ObserveSite(Site):
         return channel
 
 
-class HttpSide(Service):
-    """Listens at `endpoint` from `startService` (raises `CannotListenError`) to `stopService`."""
+class HttpSide:
+    """Listens where the settings of the start say, until `stop`; `missing` and `alive` are those of `Pages`."""
 
     def __init__(
         self,
         *,
         reactor: Reactor,
-        endpoint: Endpoint,
         registry: CollectorRegistry,
         missing: Callable[[], list[str]],
         alive: Callable[[], bool],
     ) -> None:
         self._reactor = reactor
-        self._endpoint = endpoint
         self._site = ObserveSite(Pages(Scrapes(registry, reactor), missing, alive), reactor)
         self._port: IListeningPort | None = None
 
@@ -274,14 +275,25 @@ class HttpSide(Service):
         bound: Any = self._port.getHost()  # IPv4Address or IPv6Address
         return Endpoint(host=bound.host, port=bound.port)
 
-    def startService(self) -> None:
-        """Bind the socket."""
-        self._port = self._reactor.listenTCP(self._endpoint.port, self._site, interface=self._endpoint.host)
-        super().startService()
+    def prepare(self, settings: Settings) -> None:
+        """Bind the socket, where there is to be one; `FlatproxyError` where it is not to be had."""
+        endpoint = settings.listen.http
+        if endpoint is None:
+            return
+        try:
+            self._port = self._reactor.listenTCP(endpoint.port, self._site, interface=endpoint.host)
+        except CannotListenError as error:
+            raise FlatproxyError(f"cannot listen on {endpoint} (HTTP): {error}") from None
 
-    def stopService(self) -> Deferred[None] | None:
+    def commit(self) -> None:
+        """Do nothing: connections are taken from the next turn of the reactor on."""
+
+    def abort(self) -> None:
+        """Close the socket."""
+        self.stop()
+
+    def stop(self) -> Deferred[None] | None:
         """Close the socket and every connection."""
-        super().stopService()
         port, self._port = self._port, None
         for channel in list(self._site.channels):
             channel.loseConnection()

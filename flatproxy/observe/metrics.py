@@ -8,17 +8,18 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Final
 
 import dns.rcode
-from attrs import define, field, frozen
+from attrs import field, frozen
 from prometheus_client import PlatformCollector, ProcessCollector
 from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
 from flatproxy.observe import families as f
 from flatproxy.observe.sources import RUNGS
+from flatproxy.wire import types
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
     from flatproxy.observe.sources import Buckets, NameStatus, Server, Sources, Traffic, Verdicts
 
 DETAIL_LIMIT: Final = 1000
-"""Up to this many flagged names (counted per type) each has its own series; above it only those that are not fresh."""
+"""Up to this many flagged names (counted per type) each has its own series; above it only those that are not fresh.
+
+As many signed zones are shown."""
 ADDRESS_LIMIT: Final = 32
 """Addresses shown per name and type, so that one huge RRset does not fill a scrape."""
 
 PIECE: Final = 50
-"""Names whose status is read, or whose samples are made, without a rest: about a millisecond of work."""
+"""Names whose samples are made without a rest: about a millisecond of work."""
 
 _Read = Callable[["NameStatus"], Sequence["f.Reading"]]
 _ALWAYS_SHOWN: Final = frozenset({0, 1, 2, 3, 4, 5, 16})  # so that a rate exists before the first SERVFAIL
@@ -64,16 +67,16 @@ class Collector:
         return (family.empty() for family in f.FAMILIES)
 
     def collect(self) -> Iterator[Metric]:
-        """Every family with its samples as they are now. The statuses of the names are read once for all of them."""
+        """Every family with its samples as they are now. The statuses of the names shown are read once."""
         yield from _traffic(self.sources.traffic)
         yield _histogram(f.RESOLVE, self.sources.resolve_latency)
         yield from _servers(list(self.sources.servers()))
-        yield from _names(self.sources.statuses(self.now()))
+        yield from _names(self.sources, self.now())
         yield from self._condition()
 
     def _condition(self) -> Iterator[Metric]:
         reload = self.sources.reload()
-        yield f.ZONE_SIGNED.of(*(((zone,), 1) for zone in self.sources.signed_zones()))
+        yield f.ZONE_SIGNED.of(*(((zone,), 1) for zone in islice(self.sources.signed_zones(), DETAIL_LIMIT)))
         yield f.STATE_ERRORS.of(((), self.sources.state_errors()))
         yield f.RELOAD_SUCCESS.of(((), int(reload.success)))
         yield f.RELOAD_AT.of(((), reload.at))
@@ -133,51 +136,38 @@ def _servers(servers: Sequence[Server]) -> Iterator[Metric]:
     yield each(f.UPSTREAM_MISMATCHED, lambda server: server.mismatched)
 
 
-@define
-class _Roll:
-    """What one look at the statuses of all names leaves behind: a count of rungs, and the names to show."""
-
-    total: int = 0
-    rungs: dict[str, int] = field(factory=lambda: dict.fromkeys(RUNGS, 0))
-    _first: list[NameStatus] = field(factory=list)
-    _not_fresh: list[NameStatus] = field(factory=list)
-
-    def call(self, statuses: Iterable[NameStatus]) -> Iterator[Iterable[f.Reading]]:
-        """Read the statuses piece by piece; the readings of the rungs come with the last one."""
-        for status in statuses:
-            self.total += 1
-            self.rungs[status.rung] += 1
-            if self.total <= DETAIL_LIMIT:
-                self._first.append(status)
-            if status.rung != "fresh" and len(self._not_fresh) < DETAIL_LIMIT:
-                self._not_fresh.append(status)
-            if self.total % PIECE == 0:
-                yield ()
-        yield [((rung,), count) for rung, count in self.rungs.items()]
-
-    @property
-    def shown(self) -> Sequence[NameStatus]:
-        """The names that have series of their own."""
-        return self._first if self.total <= DETAIL_LIMIT else self._not_fresh
-
-
-def _names(statuses: Iterable[NameStatus]) -> Iterator[Metric]:
-    roll = _Roll()
-    by_rung = f.Pieces(f.NAMES, roll.call(statuses))
-    yield by_rung
-    for _piece in by_rung.pieces():  # whoever took it may not have looked at its samples
+def _names(sources: Sources, now: float) -> Iterator[Metric]:
+    """Count all names, and show some: the counts are kept by who changes them, so that nobody walks over a million."""
+    by_rung = sources.names_by_rung()
+    yield f.NAMES.of(*(((rung,), by_rung[rung]) for rung in RUNGS))
+    few = sum(by_rung.values()) <= DETAIL_LIMIT
+    statuses = islice((sources.statuses if few else sources.not_fresh)(now), DETAIL_LIMIT)
+    shown: list[NameStatus] = []
+    rungs = f.Pieces(f.RUNG, _readings(_kept(statuses, shown), _rung))
+    yield rungs
+    for _piece in rungs.pieces():  # whoever took it may not have looked at its samples
         pass
     for family, read in _PER_NAME:
-        yield f.Pieces(family, _readings(roll.shown, read))
+        yield f.Pieces(family, _readings(shown, read))
 
 
-def _readings(shown: Sequence[NameStatus], read: _Read) -> Iterator[Iterable[f.Reading]]:
-    for start in range(0, max(len(shown), 1), PIECE):
-        yield [
-            ((status.name, status.rdtype, *more), value)
-            for status in shown[start : start + PIECE]
-            for more, value in read(status)
-        ]
+def _kept(statuses: Iterable[NameStatus], shown: list[NameStatus]) -> Iterator[NameStatus]:
+    for status in statuses:
+        shown.append(status)
+        yield status
+
+
+def _readings(statuses: Iterable[NameStatus], read: _Read) -> Iterator[Iterable[f.Reading]]:
+    """Yield at least one piece, so that a family without samples is told of, too."""
+    left = iter(statuses)
+    first = True
+    while (piece := list(islice(left, PIECE))) or first:
+        first = False
+        yield [((status.name, status.rdtype, *more), value) for status in piece for more, value in read(status)]
+
+
+def _rung(status: NameStatus) -> Sequence[f.Reading]:
+    return _known(RUNGS.index(status.rung))
 
 
 def _known(value: float | None) -> Sequence[f.Reading]:
@@ -185,12 +175,13 @@ def _known(value: float | None) -> Sequence[f.Reading]:
 
 
 def _addresses(status: NameStatus) -> Sequence[f.Reading]:
-    first = sorted(set(status.addresses))[:ADDRESS_LIMIT]  # sorted: the same ones from scrape to scrape
+    if not types.has_addresses(types.number_of(status.rdtype)):
+        return ()
+    first = sorted(set(status.rdatas))[:ADDRESS_LIMIT]  # sorted: the same ones from scrape to scrape
     return [((address,), 1) for address in first]
 
 
 _PER_NAME: Final[tuple[tuple[f.Family, _Read], ...]] = (
-    (f.RUNG, lambda status: _known(RUNGS.index(status.rung))),
     (f.ABSENT, lambda status: _known(int(status.absent))),
     (f.TTL_LEFT, lambda status: _known(status.ttl_left_s)),
     (f.AGE, lambda status: _known(status.age_s)),
@@ -200,4 +191,4 @@ _PER_NAME: Final[tuple[tuple[f.Family, _Read], ...]] = (
     (f.CHAIN_LENGTH, lambda status: _known(len(status.chain))),
     (f.RESOLUTIONS, lambda status: [((outcome,), count) for outcome, count in status.outcomes.items()]),
 )
-"""The families of a name, and what each reads of its status: the labels after name and type, and the value."""
+"""The families of a name but its rung, and what each reads of its status: labels after name and type, and value."""

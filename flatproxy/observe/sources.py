@@ -138,7 +138,7 @@ class NameStatus(Protocol):
 
     @property
     def rdtype(self) -> str:
-        """`A` or `AAAA`."""
+        """The type as text, like `A`."""
 
     @property
     def rung(self) -> str:
@@ -161,8 +161,8 @@ class NameStatus(Protocol):
         """Seconds until the answer may no longer be served stale (RFC 8767 section 5); None where there is none."""
 
     @property
-    def addresses(self) -> Sequence[str]:
-        """The addresses that are served now."""
+    def rdatas(self) -> Sequence[str]:
+        """The rdatas that are served now, in text: addresses for `A` and `AAAA`."""
 
     @property
     def changed_at(self) -> float | None:
@@ -197,13 +197,17 @@ class Reload(Protocol):
 class Sources:
     """Where a scrape reads. What a reload may replace is a callable, asked anew for each scrape.
 
-    `statuses` takes the monotonic time in seconds. `state_errors` gives failed reads and writes of the state file
-    since the start (0 where there is none), `signed_zones` the served zones found signed with DNSSEC.
+    `statuses` and `not_fresh` take the monotonic time in seconds; `not_fresh` gives some of the names on other rungs,
+    the longest there first, and costs what is taken of it. `names_by_rung` counts all. `state_errors` gives failed
+    reads and writes of the state file since the start (0 where there is none), `signed_zones` the served zones found
+    signed with DNSSEC.
     """
 
     traffic: Traffic
     servers: Callable[[], Iterable[Server]]
+    names_by_rung: Callable[[], Mapping[str, int]]
     statuses: Callable[[float], Iterable[NameStatus]]
+    not_fresh: Callable[[float], Iterable[NameStatus]]
     resolve_latency: Buckets
     state_errors: Callable[[], int]
     signed_zones: Callable[[], Iterable[str]]

@@ -6,17 +6,20 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
-from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from flatproxy.errors import FlatproxyError
 from flatproxy.flatten.flattener import Flattener
 from flatproxy.forward.forwarder import TICK_S, Forwarder
 from flatproxy.forward.listeners.sockets import bind
 from flatproxy.observe import metrics
+from flatproxy.observe.change_log import ChangeLog
 from flatproxy.observe.http import HttpSide
 from flatproxy.observe.sources import Sources
+from flatproxy.process import phases
+from flatproxy.table.status import not_fresh, statuses
+from flatproxy.table.table import Table
+from flatproxy.wire import names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,43 +29,46 @@ if TYPE_CHECKING:
     from flatproxy.observe.sources import Reload
     from flatproxy.table.status import NameStatus
 
-    Bind = Callable[[Endpoint], Sockets]
-
 log = Logger()
 
 
 class App:
-    """Everything that runs, from `start` to `stop`. `reactor` is Twisted's, on asyncio."""
+    """Everything that runs, from `start` to `stop`. To be made within the running loop.
 
-    def __init__(self, settings: Settings, reactor: Any, record: Reload) -> None:  # noqa: ANN401 - many interfaces
-        self.settings = settings
-        self._reactor = reactor
+    `reactor` is Twisted's, on asyncio; `listen_at` returns the bound sockets of a listen address.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,  # noqa: ANN401 - many interfaces
+        record: Reload,
+        listen_at: Callable[[Endpoint], Sockets] = bind,
+    ) -> None:
+        self.settings: Settings | None = None
+        """What is in force; None before the start."""
         self._record = record
-        self._flattener = Flattener(settings)
-        self._forwarder = Forwarder(reactor, self._flattener)
-        self._flattener.signed_changed = self._forwarder.signed_changed
-        self._http: HttpSide | None = None
+        self._table = Table()
+        self._table.feed.subscribe(ChangeLog())
+        self._flattener = Flattener(self._table)
+        self._forwarder = Forwarder(reactor, self._table, listen_at)
+        registry = CollectorRegistry()
+        metrics.register(registry, self._sources(), monotonic)
+        self._http = HttpSide(
+            reactor=reactor, registry=registry, missing=self.missing, alive=lambda: bool(self.listening)
+        )
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = reactor
         self._ready = False
         self.ticked_at = 0.0  # when the periodic tasks last went through, on the monotonic clock
 
-    @property
-    def listening(self) -> list[Endpoint]:
-        """Where it listens, in the configuration's order."""
-        return self._forwarder.listening
+    def start(self, settings: Settings, bound: Callable[[], None] = lambda: None) -> None:
+        """Open everything, load the state, and begin; after a `FlatproxyError` nothing is open.
 
-    def start(self, listen_at: Bind = bind, bound: Callable[[], None] | None = None) -> None:
-        """Bind, load the state, and begin; `FlatproxyError` where an address is not to be had.
-
-        `bound` is called once all sockets are there, before any other thing is done.
+        `bound` is called once all sockets are there, before anything is read or written.
         """
-        self._forwarder.bind(self.settings, listen_at)
-        self._start_http()
-        if bound is not None:
-            bound()
+        phases.change((self._flattener, self._forwarder, self._http), settings, bound)
+        self.settings = settings
         self._flattener.start()
-        self._forwarder.begin(self.settings)
         self._ticker.start(TICK_S, now=False)
         http = str(self.http) if self.http else None
         addresses = [str(endpoint) for endpoint in self.listening]
@@ -75,53 +81,41 @@ class App:
             and_http=f"; HTTP on {http}" if http else "",
         )
 
-    def _start_http(self) -> None:
-        endpoint = self.settings.listen.http
-        if endpoint is None:
-            return
-        registry = CollectorRegistry()
-        metrics.register(registry, self._sources(), monotonic)
-        self._http = HttpSide(
-            reactor=self._reactor,
-            endpoint=endpoint,
-            registry=registry,
-            missing=self.missing,
-            alive=lambda: bool(self.listening),
-        )
-        try:
-            self._http.startService()
-        except CannotListenError as error:
-            raise FlatproxyError(f"cannot listen on {endpoint} (HTTP): {error}") from None
+    def reload(self, settings: Settings) -> None:
+        """Go over to new settings; a `FlatproxyError` has changed nothing."""
+        before = self.settings
+        phases.change((self._flattener, self._forwarder), settings)
+        self.settings = settings
+        if before is not None and (settings.listen, settings.state) != (before.listen, before.state):
+            log.warn("[listen] and [state] changed: these take effect after a restart", event="restart_needed")
 
     def _sources(self) -> Sources:
         forwarder, flattener = self._forwarder, self._flattener
         return Sources(
             traffic=forwarder.traffic,
             servers=lambda: forwarder.servers,
+            names_by_rung=lambda: {rung.name.lower(): count for rung, count in self._table.tally.names.items()},
             statuses=self.statuses,
+            not_fresh=lambda now: not_fresh(self._table, now),
             resolve_latency=flattener.latency,
             state_errors=lambda: flattener.state_errors,
-            signed_zones=lambda: flattener.signed_zones,
+            signed_zones=lambda: map(names.to_text, self._table.zones.signed),
             reload=lambda: self._record,
         )
 
     @property
+    def listening(self) -> list[Endpoint]:
+        """Where it listens, in the configuration's order."""
+        return self._forwarder.listening
+
+    @property
     def http(self) -> Endpoint | None:
         """Where the HTTP side listens, None where it does not."""
-        return self._http.address if self._http is not None else None
+        return self._http.address
 
     def statuses(self, now: float) -> Iterator[NameStatus]:
         """Yield what each flagged name answers at `now`."""
-        return self._flattener.statuses(now)
-
-    def apply(self, settings: Settings) -> None:
-        """Go over to new settings; `FlatproxyError` changes nothing."""
-        if settings.listen != self.settings.listen or settings.state != self.settings.state:
-            log.warn("[listen] and [state] changed: these take effect after a restart", event="restart_needed")
-        self._forwarder.open(settings)
-        self._flattener.apply(settings)
-        self.settings = settings
-        self._forwarder.adopt()
+        return statuses(self._table, now)
 
     def missing(self) -> list[str]:
         """Say what is not ready yet; nothing when all is."""
@@ -143,7 +137,7 @@ class App:
     async def stop(self) -> None:
         """Take nothing new, let what is under way end for up to a second, then close."""
         await self._forwarder.stop()
-        self._ticker.stop()
+        if self._ticker.running:
+            self._ticker.stop()
         await self._flattener.stop()
-        if self._http is not None:
-            self._http.stopService()
+        self._http.stop()

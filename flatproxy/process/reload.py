@@ -29,15 +29,15 @@ class ReloadRecord:
     at: float = 0.0
 
 
-class Applies(Protocol):
-    """Who goes over to new settings."""
+class Reloadable(Protocol):
+    """What goes over to new settings."""
 
-    def apply(self, settings: Settings) -> None:
-        """Do so; `FlatproxyError` changes nothing."""
+    def reload(self, settings: Settings) -> None:
+        """Go over to new settings; a `FlatproxyError` has changed nothing."""
 
 
-class Told(Protocol):
-    """Who is told that a reload begins and ends."""
+class Supervisor(Protocol):
+    """Who is to know that a reload begins and ends."""
 
     def reloading(self) -> None:
         """Note that a reload begins."""
@@ -51,9 +51,9 @@ class Reload:
     """Reloads `path` whenever `request` is called, one at a time; the last request is always honoured."""
 
     path: Path
-    app: Applies
+    app: Reloadable
     record: ReloadRecord
-    told: Told
+    supervisor: Supervisor
     _task: asyncio.Task[None] | None = None
     _again: bool = False
 
@@ -68,22 +68,24 @@ class Reload:
         again = True
         while again:
             self._again = False
-            self.told.reloading()
+            self.supervisor.reloading()
             try:
-                # In a thread: a file of many names takes seconds to read, and packets do not wait for that.
-                settings = await asyncio.to_thread(load_settings, self.path)
-                self.app.apply(settings)
+                await self._reload()
             except FlatproxyError as error:
                 self._failed(str(error))
             except Exception as error:  # noqa: BLE001 - the old configuration stays, whatever happened
                 log.failure("reloading went wrong", event="reload_error")
                 self._failed(str(error))
-            else:
-                self.record.success, self.record.digest, self.record.at = True, settings.digest, time()
-                log.info("configuration reloaded from {path}", event="reloaded", path=str(self.path))
-            self.told.ready()
+            self.supervisor.ready()
             again = self._again
         self._task = None
+
+    async def _reload(self) -> None:
+        # In a thread: a file of many names takes seconds to read, and packets do not wait for that.
+        settings = await asyncio.to_thread(load_settings, self.path)
+        self.app.reload(settings)
+        self.record.success, self.record.digest, self.record.at = True, settings.digest, time()
+        log.info("configuration reloaded from {path}", event="reloaded", path=str(self.path))
 
     def _failed(self, reason: str) -> None:
         self.record.success, self.record.at = False, time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -11,17 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from flatproxy.errors import FlatproxyError
 from flatproxy.forward.listeners.sockets import bind
 from flatproxy.observe import logs
-from flatproxy.process import privileges
+from flatproxy.process import hangup, privileges
 from flatproxy.process.app import App
+from flatproxy.process.loading import load_settings
 from flatproxy.process.reactor import install_reactor, settle_memory
 from flatproxy.process.reload import Reload, ReloadRecord
 from flatproxy.process.systemd import Notifier, adopt, passed_sockets
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from flatproxy.config.settings import Settings
@@ -30,53 +31,65 @@ if TYPE_CHECKING:
 log = Logger()
 
 
-def run(settings: Settings, path: Path, log_format: Literal["text", "json"], user: User | None = None) -> None:
-    """Run the proxy until SIGTERM or SIGINT, as `user` once it is bound; `FlatproxyError` where it cannot start."""
-    passed = adopt(passed_sockets(os.environ, os.getpid()), settings.listen.dns)
+def run(path: Path, log_format: Literal["text", "json"], user_name: str | None = None) -> None:
+    """Run the proxy until SIGTERM or SIGINT, as that user once it is bound; `FlatproxyError` where it cannot start."""
     notifier = Notifier.from_environment(os.environ, os.getpid())
     logs.setup(log_format, sys.stderr)
     reactor = install_reactor()
-    loop = reactor._asyncioEventloop  # noqa: SLF001 - Twisted names no other way to the loop
-    record = ReloadRecord(settings.digest, at=time())
-    app = App(settings, reactor, record)
-    reload = Reload(path, app, record, notifier)
-    failures: list[FlatproxyError] = []
-
-    async def stop() -> None:
-        log.info("stopping", event="stopping")
-        notifier.stopping()
-        await app.stop()
-        log.info("stopped", event="stopped")
-        reactor.stop()
+    failures: list[Exception] = []
 
     def start() -> None:
+        record = ReloadRecord("")
         try:
-            app.start(
-                lambda endpoint: passed[endpoint] if endpoint in passed else bind(endpoint),
-                lambda: _give_up_root(user, path, settings),
-            )
-        except FlatproxyError as error:
+            app = _started(path, user_name, reactor, record)
+        except Exception as error:  # noqa: BLE001 - raised again once the reactor has stopped
             failures.append(error)
             reactor.stop()
             return
-        stopping: list[asyncio.Task[None]] = []
-
-        def begin_stop() -> None:
-            if not stopping:
-                stopping.append(loop.create_task(stop()))
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, begin_stop)
-        if hasattr(signal, "SIGHUP"):
-            loop.add_signal_handler(signal.SIGHUP, reload.request)
         settle_memory()
         notifier.ready(f"listening on {', '.join(map(str, app.listening))}")
         _feed_watchdog(notifier, app, reactor)
+        _take_signals(Reload(path, app, record, notifier), lambda: _stop(app, notifier, reactor))
 
     reactor.callLater(0, start)  # from within the loop: tasks can be made from the first moment
     reactor.run(installSignalHandlers=False)
     if failures:
         raise failures[0]
+
+
+def _started(path: Path, user_name: str | None, reactor: Any, record: ReloadRecord) -> App:  # noqa: ANN401 - many interfaces
+    """Return the app, running. No frame that stays may hold the settings: a reload would not give back their memory."""
+    settings = load_settings(path)
+    record.digest, record.at = settings.digest, time()
+    user = privileges.find(user_name) if user_name is not None else None
+    passed = adopt(passed_sockets(os.environ, os.getpid()), settings.listen.dns)
+    app = App(reactor, record, lambda endpoint: passed[endpoint] if endpoint in passed else bind(endpoint))
+    app.start(settings, lambda: _give_up_root(user, path, settings))
+    return app
+
+
+def _take_signals(reload: Reload, stop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Stop at the first SIGTERM or SIGINT, reload at each SIGHUP, also at one that was held since the start."""
+    loop = asyncio.get_running_loop()
+    stopping: list[asyncio.Task[None]] = []
+
+    def begin_stop() -> None:
+        if not stopping:
+            stopping.append(loop.create_task(stop()))
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, begin_stop)
+    if hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, reload.request)
+        hangup.release()
+
+
+async def _stop(app: App, notifier: Notifier, reactor: Any) -> None:  # noqa: ANN401 - many interfaces
+    log.info("stopping", event="stopping")
+    notifier.stopping()
+    await app.stop()
+    log.info("stopped", event="stopped")
+    reactor.stop()
 
 
 def _give_up_root(user: User | None, path: Path, settings: Settings) -> None:

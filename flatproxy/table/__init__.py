@@ -1,1 +1,1 @@
-"""What both halves share: targets, answers, zones, and one feed of their changes. No socket, no task, no clock."""
+"""What both halves share: targets, answers, zones, and one feed of their changes; no socket, task or clock."""

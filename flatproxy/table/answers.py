@@ -1,102 +1,103 @@
-"""The answer table: for each flagged question an answer, rendered once and handed out until its TTL has moved on.
+"""Answers to flagged questions, rendered once and handed out until their TTL has moved on.
 
-This is what the two halves share. Looking up and replying happen for every flagged query: no parsing, no resolving.
-Names with equal rules share one answer.
+Replying happens for every flagged query: no parsing, no resolving. What an answer says is the ladder's business.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, field
 
-from flatproxy.config.settings import Rules
-from flatproxy.table.ladder import Resolution, Rung, Step, step
+from flatproxy.config.settings import NAMES_KEPT
+from flatproxy.table.changes import RungChanged
+from flatproxy.table.ladder import Resolution, Rung, Step, rung_at, step
 from flatproxy.wire import edns, records, reply
-from flatproxy.wire.peek import CLASS_IN, HEADER, TYPE_A, TYPE_AAAA, TYPE_ANY
+from flatproxy.wire.peek import HEADER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from flatproxy.config.settings import Rule
+    from flatproxy.config.settings import Group, Rule
+    from flatproxy.table.target import Target
 
-RDTYPES = {"A": TYPE_A, "AAAA": TYPE_AAAA}
-_IN_TABLE = (*RDTYPES.values(), TYPE_ANY)
-WAITERS = 1_000
-"""Queries that may wait for one cold target; the others go down the ladder at once."""
 MADE_FORMS = 16
 """Forms of a query (EDNS or none, flags, letter case) whose replies are kept ready."""
 MADE_TURNS = 8
 MADE_OCTETS = 160
-"""Longer queries, and answers of more addresses, are replied to afresh each time."""
+"""Longer queries, and answers of more records, are replied to afresh each time."""
 
 _STALE = edns.error_option(edns.EDE_STALE)
 
 
-class Zones(Protocol):
-    """What is known of the flagged names' zones."""
+class Answer(Protocol):
+    """What the table has for a flagged question."""
+
+    def reply(self, query: bytes, end: int, now: float, *, udp: bool) -> bytes | None:
+        """Return the reply to a well-formed query, None where there is nothing to say (yet)."""
+
+    def rrset(self, now: float) -> tuple[int, Sequence[bytes]] | None:
+        """Return TTL and rdatas (none: NODATA) for use inside another reply, None where there is nothing (yet)."""
 
     def soa(self, name: bytes) -> bytes | None:
-        """Return the SOA record for denials below a flagged name's zone, None where it is not known."""
+        """Return the SOA record of the zone of this flagged name, None where it is not known."""
+
+    def wait(self, now: float, ready: Callable[[], None]) -> bool:
+        """Have `ready` called when the answer is known or has failed; False where waiting is no use."""
 
 
 @define(eq=False)
-class Target:
-    """What one name resolves to for one type, whoever asks for it. Times are monotonic seconds.
-
-    A target is cold until its first resolution ended or took too long (`cold_until`): only then queries wait.
-    """
-
-    name: bytes
-    rdtype: int
-    cold_until: float
-    resolution: Resolution | None = None
-    failures: int = 0
-    changed_at: float | None = None
-    outcomes: dict[str, int] = field(factory=dict)
-    answers: list[Answer] = field(factory=list)
-    waiters: list[Callable[[], None]] = field(factory=list)
-
-    def is_cold(self, now: float) -> bool:
-        """Tell whether its first resolution is still worth waiting for."""
-        return self.resolution is None and not self.failures and now < self.cold_until
-
-    @property
-    def type_text(self) -> str:
-        """The type as it is written."""
-        return "A" if self.rdtype == TYPE_A else "AAAA"
-
-    def release(self) -> None:
-        """Call back whoever waits."""
-        waiters, self.waiters = self.waiters, []
-        for ready in waiters:
-            ready()
-
-
-@define(eq=False)
-class Answer:
-    """The answer that one rule gives for one type. `names` counts the flagged names that share it."""
+class TargetAnswer:
+    """What one rule answers for one type with what its target is. `names` counts the flagged names that share it."""
 
     target: Target
     rule: Rule
-    zones: Zones
     first_name: bytes
     names: int = 0
-    rung: Rung | None = None
-    """The rung at the last look for changes, see the refresher."""
+    others: tuple[bytes, ...] = ()
+    """The names after the first one, as many as `Group` keeps."""
+    said: Rung | None = None
+    """The rung that was published last."""
+    _rung: Rung | None = None
+    """The rung that is counted."""
     _turn: int = field(factory=lambda: random.randrange(1 << 16))
     _until: float = float("-inf")
     _source: Resolution | None = None
     _step: Step | None = None
-    _records: records.AddressRecords | None = None
+    _records: records.RecordSet | None = None
     _made: dict[bytes, list[bytes]] = field(factory=dict)
     """Replies but for their ID, one for each rotation, by the query but for its ID; until the TTL moves on."""
 
+    def share(self, group: Group) -> None:
+        """Stand for the names of one more group with an equal rule."""
+        if self.names and len(self.others) < NAMES_KEPT:
+            self.others = (*self.others, group.first, *group.others)[:NAMES_KEPT]
+        elif not self.names:
+            self.others = group.others
+        self.names += group.size
+
+    @property
+    def rung(self) -> Rung | None:
+        """The rung at the last look, None before the first."""
+        return self._rung
+
     def step(self, now: float) -> Step:
-        """Return rung, addresses and TTL at `now`."""
+        """Return rung, rdatas and TTL at `now`."""
         return step(self.target.resolution, self.rule, self.target.rdtype, now)
+
+    def look(self, now: float, *, cold: bool) -> float:
+        """Count the rung and publish its change; return when to look again. A cold answer's rung is nobody's news."""
+        rung, until = rung_at(self.target.resolution, self.rule, now)
+        table = self.target.table
+        if rung is not self._rung:
+            table.tally.move(self, self._rung, rung)
+            self._rung = rung
+        table.tally.set_cold(self, cold=cold)
+        if not cold and rung is not self.said:
+            before, self.said = self.said, rung
+            table.feed.publish(RungChanged(self, before, rung))
+        return until
 
     def _render(self, now: float) -> None:
         self._made = {}
@@ -104,7 +105,7 @@ class Answer:
         self._step = current = self.step(now)
         self._until = current.until
         self._records = (
-            records.address_records(self.target.rdtype, current.ttl_s, current.rdatas) if current.rdatas else None
+            records.record_set(self.target.rdtype, current.ttl_s, current.rdatas) if current.rdatas else None
         )
 
     def _says_nothing(self, now: float) -> bool:
@@ -164,14 +165,11 @@ class Answer:
 
     def soa(self, name: bytes) -> bytes | None:
         """Return the SOA record of the zone of this flagged name, None where it is not known."""
-        return self.zones.soa(name)
+        return self.target.table.zones.soa(name)
 
     def wait(self, now: float, ready: Callable[[], None]) -> bool:
         """Have `ready` called when the cold target is resolved, has failed or took too long."""
-        if not self.target.is_cold(now) or len(self.target.waiters) >= WAITERS:
-            return False
-        self.target.waiters.append(ready)
-        return True
+        return self.target.wait(now, ready)
 
 
 @define(eq=False)
@@ -186,7 +184,7 @@ class AnyAnswer:
         return reply.answer(query, end, b"\0\1\0\0", records.hinfo(self.ttl_s), limit=limit)
 
     def rrset(self, now: float) -> tuple[int, Sequence[bytes]] | None:  # noqa: ARG002 - as Answer's
-        """Nothing: it stands for no addresses."""
+        """Nothing: no landing asks for ANY."""
         return None
 
     def soa(self, name: bytes) -> bytes | None:  # noqa: ARG002 - as Answer's
@@ -196,87 +194,3 @@ class AnyAnswer:
     def wait(self, now: float, ready: Callable[[], None]) -> bool:  # noqa: ARG002 - as Answer's
         """Nothing to wait for."""
         return False
-
-
-Table = Mapping[bytes, Answer | AnyAnswer]
-"""The answer of each flagged question, see `question`."""
-
-
-def question(name: bytes, rdtype: int) -> bytes:
-    """Return a table key: the question in wire form, lower case."""
-    return name + rdtype.to_bytes(2, "big") + CLASS_IN
-
-
-class RuleTable(Table):
-    """The table of a configuration: it keeps nothing for each name but looks at the rules, which must not change.
-
-    `by_rule` has, for type and class of a question, the answer of each rule by the rule's `id`; most names share few.
-    """
-
-    def __init__(self, rules: Mapping[bytes, Rule], by_rule: Mapping[bytes, Mapping[int, Answer | AnyAnswer]]) -> None:
-        self._rules = rules
-        self._by_rule = by_rule
-
-    def get(self, key: bytes, default: Any = None) -> Any:  # noqa: ANN401 - as Mapping has it
-        """Return the answer to a question, `default` where there is none. Called for packets: three look-ups."""
-        rule = self._rules.get(key[:-4])
-        if rule is None:
-            return default
-        by_rule = self._by_rule.get(key[-4:])
-        return default if by_rule is None else by_rule.get(id(rule), default)
-
-    def __getitem__(self, key: bytes) -> Answer | AnyAnswer:
-        answer: Answer | AnyAnswer | None = self.get(key)
-        if answer is None:
-            raise KeyError(key)
-        return answer
-
-    def __contains__(self, key: object) -> bool:
-        return isinstance(key, bytes) and self.get(key) is not None
-
-    def __iter__(self) -> Iterator[bytes]:
-        for name, rule in self._rules.items():
-            for type_and_class, by_rule in self._by_rule.items():
-                if id(rule) in by_rule:
-                    yield name + type_and_class
-
-    def __len__(self) -> int:
-        return sum(1 for _key in self)
-
-    def carry(self, before: Table) -> None:
-        """Take the rungs from the table before, so that a reload is no change of rung."""
-        for answer in self.answers:
-            known = before.get(question(answer.first_name, answer.target.rdtype))
-            if isinstance(known, Answer):
-                answer.rung = known.rung
-
-    @property
-    def answers(self) -> Iterator[Answer]:
-        """Every answer with addresses, once."""
-        for by_rule in self._by_rule.values():
-            shared = set(by_rule.values())
-            yield from (answer for answer in shared if isinstance(answer, Answer))
-
-
-def build(rules: Mapping[bytes, Rule], target_for: Callable[[bytes, int], Target], zones: Zones) -> RuleTable:
-    """Return the table for these rules; `target_for` returns the target of a name and type, one for all.
-
-    Its cost is that of the distinct rules where `rules` are those of settings, which have them by groups.
-    """
-    groups = (rules if isinstance(rules, Rules) else Rules(rules)).groups
-    by_rule: dict[bytes, dict[int, Answer | AnyAnswer]] = {question(b"", number): {} for number in _IN_TABLE}
-    shared: dict[tuple[Rule, int], Answer] = {}
-    hinfos: dict[int, AnyAnswer] = {}
-    for rule, name, count in groups:
-        for rdtype in sorted(RDTYPES[text] for text in rule.types):
-            answer = shared.get((rule, rdtype))
-            if answer is None:
-                target = target_for(rule.target, rdtype)
-                answer = shared[rule, rdtype] = Answer(target, rule, zones, name)
-                target.answers.append(answer)
-            answer.names += count
-            by_rule[question(b"", rdtype)][id(rule)] = answer
-        if rule.any == "hinfo":
-            ttl_s = rule.max_ttl_s
-            by_rule[question(b"", TYPE_ANY)][id(rule)] = hinfos.setdefault(ttl_s, AnyAnswer(ttl_s))
-    return RuleTable(rules, by_rule)

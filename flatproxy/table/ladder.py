@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from flatproxy.wire import types
+
 if TYPE_CHECKING:
     from flatproxy.config.settings import Rule
 
@@ -45,7 +47,7 @@ class Step:
 
 
 def lifetime_s(ttl_s: int, rule: Rule) -> int:
-    """Return for how long a resolution with this TTL is to be told."""
+    """Return for how long a resolution with this TTL is fresh."""
     return max(min(ttl_s, rule.max_ttl_s), rule.min_ttl_s)
 
 
@@ -59,26 +61,29 @@ def stale_until(resolution: Resolution, rule: Rule) -> float:
     return fresh_until(resolution, rule) + rule.stale_for_s
 
 
-def fallback_rdatas(rule: Rule, rdtype: int) -> tuple[bytes, ...]:
-    """Return the fallback addresses of one type."""
-    size = 4 if rdtype == 1 else 16
-    return tuple(address.packed for address in rule.fallback if len(address.packed) == size)
+def rung_at(resolution: Resolution | None, rule: Rule, now: float) -> tuple[Rung, float]:
+    """Return the rung at `now`, and until when (monotonic seconds) it is that one if nothing is resolved meanwhile."""
+    if resolution is not None:
+        expiry = fresh_until(resolution, rule)
+        if now < expiry:
+            return Rung.FRESH, expiry
+        gone = expiry + rule.stale_for_s
+        if now < gone:
+            return Rung.STALE, gone
+    return (Rung.FALLBACK if rule.fallback else Rung.UPSTREAM), float("inf")
 
 
 def step(resolution: Resolution | None, rule: Rule, rdtype: int, now: float) -> Step:
     """Return the rung and its answer at `now`. The TTL never exceeds the chain's and never grows with time."""
-    if resolution is not None:
-        expiry = fresh_until(resolution, rule)
-        if now < expiry:
-            lifetime = lifetime_s(resolution.ttl_s, rule)
-            left = resolution.resolved_at + lifetime - now
-            # A set that may be cached at all is not sent with TTL 0 in its last second.
-            ttl_s = max(int(left), min(lifetime, 1))
-            return Step(Rung.FRESH, resolution.rdatas, ttl_s, min(expiry, now + max(left - ttl_s, 0.001)))
-        gone = stale_until(resolution, rule)
-        if now < gone:
-            return Step(Rung.STALE, resolution.rdatas, rule.stale_ttl_s, gone)
-    if rule.fallback:
-        # A family that the fallback lacks is NODATA: half of the old answer and half of the new would mislead.
-        return Step(Rung.FALLBACK, fallback_rdatas(rule, rdtype), rule.stale_ttl_s, float("inf"))
-    return Step(Rung.UPSTREAM, (), 0, float("inf"))
+    rung, until = rung_at(resolution, rule, now)
+    if resolution is None or rung >= Rung.FALLBACK:
+        # A type that the fallback lacks is NODATA: half of the old answer and half of the new would mislead.
+        rdatas = types.address_rdatas(rdtype, rule.fallback)
+        return Step(rung, rdatas, rule.stale_ttl_s if rung is Rung.FALLBACK else 0, until)
+    if rung is Rung.STALE:
+        return Step(rung, resolution.rdatas, rule.stale_ttl_s, until)
+    lifetime = lifetime_s(resolution.ttl_s, rule)
+    left = resolution.resolved_at + lifetime - now
+    # A set that may be cached at all is not sent with TTL 0 in its last second.
+    ttl_s = max(int(left), min(lifetime, 1))
+    return Step(rung, resolution.rdatas, ttl_s, min(until, now + max(left - ttl_s, 0.001)))

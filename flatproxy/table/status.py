@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
-from flatproxy.table.answers import RDTYPES, Answer, Table, question
+from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.ladder import Rung, stale_until
-from flatproxy.wire import names, records
+from flatproxy.table.table import question
+from flatproxy.wire import names, types
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from flatproxy.config.settings import Rule
+    from flatproxy.table.table import Table
 
 
 @define(kw_only=True)
@@ -31,7 +32,7 @@ class NameStatus:
     ttl_left_s: float
     age_s: float | None
     stale_left_s: float | None
-    addresses: tuple[str, ...]
+    rdatas: tuple[str, ...]
     changed_at: float | None
     chain: tuple[str, ...]
     outcomes: Mapping[str, int]
@@ -42,20 +43,30 @@ class NameStatus:
         return names.to_text(self.wire)
 
 
-def statuses(rules: Mapping[bytes, Rule], table: Table, now: float) -> Iterator[NameStatus]:
+def statuses(table: Table, now: float) -> Iterator[NameStatus]:
     """Yield the status of each flagged name and type, in the configuration's order."""
     shared: dict[int, list[dict[str, Any]]] = {}
-    for name, rule in rules.items():
+    for name, rule in table.rules.items():
         known = shared.get(id(rule))
         if known is None:
-            found = ((rdtype, table.get(question(name, RDTYPES[rdtype]))) for rdtype in sorted(rule.types))
-            known = [_status(rdtype, answer, now) for rdtype, answer in found if isinstance(answer, Answer)]
-            shared[id(rule)] = known
+            found = (table.get(question(name, types.number_of(text))) for text in sorted(rule.types))
+            known = shared[id(rule)] = [_status(answer, now) for answer in found if isinstance(answer, TargetAnswer)]
         for status in known:
             yield NameStatus(wire=name, **status)
 
 
-def _status(rdtype: str, answer: Answer, now: float) -> dict[str, Any]:
+def not_fresh(table: Table, now: float) -> Iterator[NameStatus]:
+    """Yield the status of names whose answer is not fresh, the longest so first. It costs what it yields.
+
+    Of the names that share an answer some may be left out, see `Group`.
+    """
+    for answer in list(table.tally.not_fresh):
+        status = _status(answer, now)
+        for name in (answer.first_name, *answer.others):
+            yield NameStatus(wire=name, **status)
+
+
+def _status(answer: TargetAnswer, now: float) -> dict[str, Any]:
     """Return what all names of an answer share: the fields of `NameStatus` but its name."""
     target, rule = answer.target, answer.rule
     resolution = target.resolution
@@ -63,14 +74,14 @@ def _status(rdtype: str, answer: Answer, now: float) -> dict[str, Any]:
     fresh = step.rung is Rung.FRESH
     served = resolution if step.rung in (Rung.FRESH, Rung.STALE) else None
     return {
-        "rdtype": rdtype,
+        "rdtype": target.type_text,
         "target": names.to_text(rule.target),
         "rung": step.rung.name.lower(),
         "absent": fresh and not step.rdatas,
         "ttl_left_s": float(step.ttl_s) if fresh else 0.0,
         "age_s": now - served.resolved_at if served else None,
         "stale_left_s": stale_until(served, rule) - now if served else None,
-        "addresses": tuple(records.texts(step.rdatas)),
+        "rdatas": tuple(types.rdata_texts(target.rdtype, step.rdatas)),
         "changed_at": target.changed_at,
         "chain": resolution.names if resolution else (names.to_text(rule.target),),
         "outcomes": target.outcomes,

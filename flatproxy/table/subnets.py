@@ -40,7 +40,7 @@ class Entry(Generic[Value]):
 
 
 @frozen(kw_only=True)
-class Found(Generic[Value]):
+class Tailored(Generic[Value]):
     """What a resolution for a network found. `scope` is in bits, at most what was sent."""
 
     scope: int
@@ -108,7 +108,7 @@ class Subnets(Generic[Value]):
         known.resolving.add(sent)
         return True
 
-    def settle(self, target: Hashable, sent: Subnet, found: Found[Value], now: float) -> None:
+    def settle(self, target: Hashable, sent: Subnet, found: Tailored[Value], now: float) -> None:
         """Keep what a resolution found, for as long as its TTL."""
         if self._end(target, sent):
             value = found.value if found.scope else None

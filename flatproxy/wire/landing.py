@@ -1,4 +1,4 @@
-"""A nameserver's own CNAME that lands on a flagged name: find it in a reply, and put the addresses right.
+"""A nameserver's own CNAME that lands on a flagged name: find it in a reply, and put the records right.
 
 `www CNAME example.com` in a zone makes the nameserver answer with the placeholder address of `example.com`. This is
 the one place where a forwarded reply is changed, so whatever is signed, truncated or not understood is left alone.
@@ -19,14 +19,14 @@ import dns.rrset
 from attrs import frozen
 
 from flatproxy.wire import names
-from flatproxy.wire.peek import TYPE_CNAME, TYPE_DNAME, first_answer_type
+from flatproxy.wire.peek import first_answer_type
+from flatproxy.wire.types import QUESTIONS, TYPE_CNAME, TYPE_DNAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 MAX_HOPS = 16
 
-_ADDRESS_QUESTIONS = (b"\0\x01\0\x01", b"\0\x1c\0\x01")
 _ALIASES = (TYPE_CNAME, TYPE_DNAME)
 
 
@@ -45,7 +45,7 @@ def may_land(reply: bytes, question: bytes) -> bool:
     # The first owner is nearly always a pointer of two octets, with the type behind it.
     if len(reply) > end + 4 and reply[end] >= 0xC0 and reply[end + 3] not in _ALIASES:
         return False
-    if question[-4:] not in _ADDRESS_QUESTIONS or reply[6:8] == b"\0\0" or reply[2] & 0x02 or len(reply) < end + 4:
+    if question[-4:] not in QUESTIONS or reply[6:8] == b"\0\0" or reply[2] & 0x02 or len(reply) < end + 4:
         return False
     return first_answer_type(reply, end) in _ALIASES
 
@@ -80,9 +80,9 @@ def _cname(message: dns.message.Message, name: dns.name.Name) -> dns.name.Name |
 
 
 def rewrite(landing: Landing, ttl: int, rdatas: Sequence[bytes], soa: bytes | None, limit: int) -> bytes:
-    """Return the reply with the flagged name's addresses in place of the nameserver's.
+    """Return the reply with the flagged name's records in place of the nameserver's.
 
-    Without `rdatas` the flagged name has no address of this type: its records go, and `soa` (one record in wire form,
+    Without `rdatas` the flagged name has no record of this type: its records go, and `soa` (one record in wire form,
     owner uncompressed) says so (RFC 2308 section 2.2). With them, an SOA that denied them goes. `limit` is in octets.
     """
     message = landing.message

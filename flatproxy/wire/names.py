@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import dns.exception
 import dns.name
 
 from flatproxy.errors import WireError
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 ROOT = b"\0"
 
@@ -31,12 +36,15 @@ def to_wire(name: dns.name.Name) -> bytes:
     return name.canonicalize().to_wire() or ROOT
 
 
-def suffixes(wire: bytes) -> list[bytes]:
-    """Return the name and each of its ancestors down to the root, in wire form."""
-    found = []
-    offset = 0
-    while length := wire[offset]:
-        found.append(wire[offset:])
-        offset += length + 1
-    found.append(ROOT)
-    return found
+def enclosing(name: bytes, known: Container[bytes]) -> bytes | None:
+    """Return the longest suffix of a name, itself included, that is `known`; None where none is. Called for packets."""
+    while name not in known:
+        if name == ROOT:
+            return None
+        name = name[name[0] + 1 :]
+    return name
+
+
+def parent(name: bytes) -> bytes:
+    """Return the name without its first label. The root has no parent."""
+    return name[name[0] + 1 :]

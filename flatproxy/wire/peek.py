@@ -9,6 +9,7 @@ from __future__ import annotations
 from struct import Struct
 
 from flatproxy.errors import WireError
+from flatproxy.wire.types import TYPE_SIG, TYPE_TSIG
 
 HEADER = 12
 MAX_NAME = 255
@@ -19,23 +20,6 @@ RD = 0x01
 
 OPCODE_NOTIFY = 4
 OPCODE_UPDATE = 5
-
-TYPE_A = 1
-TYPE_CNAME = 5
-TYPE_SOA = 6
-TYPE_SIG = 24
-TYPE_AAAA = 28
-TYPE_DNAME = 39
-TYPE_OPT = 41
-TYPE_RRSIG = 46
-TYPE_DNSKEY = 48
-TYPE_TKEY = 249
-TYPE_TSIG = 250
-TYPE_IXFR = 251
-TYPE_AXFR = 252
-TYPE_ANY = 255
-
-CLASS_IN = b"\0\1"
 
 _COUNTS = Struct("!4H")
 _RR_FIXED = Struct("!HHIH")

@@ -27,9 +27,10 @@ from flatproxy.flatten.stores import sqlite as store
 from flatproxy.forward.access import Networks
 from flatproxy.forward.nameservers.pool import Upstreams
 from flatproxy.forward.policy import DROP, FLATTEN, Policy
-from flatproxy.table import answers
 from flatproxy.table.ladder import Resolution
+from flatproxy.table.table import Table
 from flatproxy.wire import edns, landing, names, peek, proxy, reply
+from flatproxy.wire.types import TYPE_A
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,18 +40,13 @@ TARGET = b"\x02lb\x07example\x03net\x00"
 RULE = Rule(target=TARGET)
 
 
-class _NoZones:
-    def soa(self, name: bytes) -> bytes | None:  # noqa: ARG002 - as the real one
-        return None
-
-
-def _table() -> answers.Table:
-    def target_for(name: bytes, rdtype: int) -> answers.Target:
-        rdata = b"\xc6\x33\x64\x01" if rdtype == peek.TYPE_A else b"\x20\x01\x0d\xb8" + bytes(12)
+def _table() -> Table:
+    table = Table()
+    for target in table.adopt({FLAGGED: RULE}, 0.0, 0.0):
+        rdata = b"\xc6\x33\x64\x01" if target.rdtype == TYPE_A else b"\x20\x01\x0d\xb8" + bytes(12)
         resolution = Resolution(rdatas=(rdata,), ttl_s=60, names=("lb.example.net",), resolved_at=0.0)
-        return answers.Target(name, rdtype, cold_until=0.0, resolution=resolution)
-
-    return answers.build({FLAGGED: RULE}, target_for, _NoZones())
+        target.settle(resolution, "addresses", 0.0)
+    return table
 
 
 _TABLE = _table()
@@ -115,7 +111,7 @@ def landings(data: bytes) -> None:
     found = landing.find(data, lambda name: name == FLAGGED)
     if found is not None and may_land:
         soa = FLAGGED + b"\0\x06\0\1\0\0\0\x3c\0\x16" + b"\0\0" + bytes(20)
-        for rdatas in ((), (b"\xc6\x33\x64\x01",) if found.rdtype == peek.TYPE_A else (bytes(16),)):
+        for rdatas in ((), (b"\xc6\x33\x64\x01",) if found.rdtype == TYPE_A else (bytes(16),)):
             again = landing.find(data, lambda name: name == FLAGGED)
             assert again is not None
             made = landing.rewrite(again, 60, rdatas, soa, 1232)

@@ -11,7 +11,7 @@ from attrs import evolve
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.expressions import RULE_TESTS, RULES, SCRAPE, of_panels, of_the_rest
-from tests.unit.observe.fakes import FakeServer, FakeStatus, scrape, sources, statuses_at
+from tests.unit.observe.fakes import FakeServer, FakeStatus, names_of, scrape, sources
 
 from .harness.child import program, run
 
@@ -33,7 +33,7 @@ def _promtool() -> None:
 def busy() -> Sources:
     """Give a proxy in which every panel of the dashboard has something to show, bad things too."""
     names = (FakeStatus(), FakeStatus(name='odd"na\\\\me\\032.example.com', rung="stale"))
-    return evolve(sources(), statuses=statuses_at(*names), servers=lambda: [FakeServer(up=False)])
+    return evolve(sources(), **names_of(*names), servers=lambda: [FakeServer(up=False)])
 
 
 def concrete(expression: str) -> str:

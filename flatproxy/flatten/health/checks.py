@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from functools import partial
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from attrs import define, field
@@ -13,7 +14,6 @@ from twisted.logger import Logger
 from flatproxy.counts import BucketTable
 from flatproxy.errors import NoWay, ProbeFailed
 from flatproxy.flatten.health.states import Schedule
-from flatproxy.wire import records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Hashable, Iterable
@@ -121,4 +121,4 @@ class HealthChecks:
 
 
 def _text(watched: Watched) -> str:
-    return records.texts([watched.address])[0]
+    return str(ip_address(watched.address))

@@ -11,11 +11,11 @@ One address under one check is one `Watched`, whoever uses it, and is probed onc
 from __future__ import annotations
 
 import random
-from heapq import heappop, heappush
-from itertools import count
 from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import define, field, frozen
+
+from flatproxy.table.agenda import Agenda
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterator
@@ -55,6 +55,8 @@ class Watched:
     address: bytes
     is_well: bool = True
     flaps: int = 0
+    due: float = 0.0
+    """When it is to be probed next, or was to be, while it is being probed."""
     users: set[Hashable] = field(factory=set)
     _against: int = 0
     """Results in a row that speak against `is_well`."""
@@ -79,11 +81,9 @@ class Schedule:
     _watched: dict[tuple[Check, bytes], Watched] = field(factory=dict)
     _wanted: dict[Hashable, tuple[Check, frozenset[bytes]]] = field(factory=dict)
     _sick: dict[Check, set[bytes]] = field(factory=dict)
-    _due: list[tuple[float, int, Watched]] = field(factory=list)
-    """When to probe next; one entry each, none while a probe is under way. What is not watched any more stays in."""
-    _numbers: Iterator[int] = field(factory=count)
-    _began: dict[Watched, float] = field(factory=dict)
-    """What is being probed, and when that was due."""
+    _agenda: Agenda[Watched] = field(factory=Agenda)
+    """When to probe next what is not being probed."""
+    _probing: set[Watched] = field(factory=set)
 
     def watch(self, user: Hashable, check: Check, addresses: Collection[bytes], now: float) -> list[Watched]:
         """Have these addresses watched for a user, and no others; return those that nobody uses any more.
@@ -117,31 +117,31 @@ class Schedule:
             watched.users.discard(user)
             if not watched.users:
                 del self._watched[check, address]
+                self._agenda.drop(watched)
                 self._took_sides(watched, is_well=True)
                 unused.append(watched)
         return unused
 
     def _schedule(self, watched: Watched, due: float) -> None:
-        heappush(self._due, (due, next(self._numbers), watched))
+        watched.due = due
+        self._agenda.set(watched, due)
 
     def begin(self, now: float) -> Iterator[Watched]:
         """Yield what to probe now, as much as there is room for; each is to be ended by `end`."""
-        while self._due and self._due[0][0] <= now and len(self._began) < UNDER_WAY:
-            due, _number, watched = heappop(self._due)
-            if watched.users:
-                self._began[watched] = due
-                yield watched
+        while len(self._probing) < UNDER_WAY and (watched := self._agenda.next_due(now)) is not None:
+            self._probing.add(watched)
+            yield watched
 
     def end(self, watched: Watched, now: float, *, success: bool | None) -> bool:
         """Take in how a probe ended, None where it says nothing; tell whether the address has changed by it.
 
         The next one is counted from when this one was due, so that being late once is not being late always.
         """
-        due = self._began.pop(watched)
+        self._probing.remove(watched)
         if not watched.users:
             return False
-        interval_s = watched.check.interval_s
-        self._schedule(watched, max(due + interval_s * random.uniform(1 - JITTER, 1 + JITTER), now))
+        pause_s = watched.check.interval_s * random.uniform(1 - JITTER, 1 + JITTER)
+        self._schedule(watched, max(watched.due + pause_s, now))
         if success is None or not watched.note(success=success):
             return False
         self._took_sides(watched, is_well=watched.is_well)
@@ -149,9 +149,10 @@ class Schedule:
 
     def cancel(self, watched: Watched) -> None:
         """Take note that a probe was ended before it said anything; harmless where it was not."""
-        due = self._began.pop(watched, None)
-        if due is not None and watched.users:
-            self._schedule(watched, due + watched.check.interval_s)
+        if watched in self._probing:
+            self._probing.remove(watched)
+            if watched.users:
+                self._schedule(watched, watched.due + watched.check.interval_s)
 
     def _took_sides(self, watched: Watched, *, is_well: bool) -> None:
         sick = self._sick.setdefault(watched.check, set())

@@ -18,9 +18,12 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from flatproxy.table.ladder import Resolution
+from flatproxy.wire import types
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from flatproxy.table.target import Target
 
 log = Logger()
 
@@ -48,6 +51,14 @@ class Row:
     ttl_s: int
     names: tuple[str, ...]
     resolved_at: float
+
+    @classmethod
+    def of(cls, target: Target, resolved_at: float) -> Row:
+        """Return the row of a target that was resolved at this wall-clock time."""
+        known = target.resolution
+        if known is None:
+            raise ValueError(f"{target} was never resolved")
+        return cls(target.name, target.rdtype, known.rdatas, known.ttl_s, known.names, resolved_at)
 
     def resolution(self, now: float, wall: float) -> Resolution:
         """Return it on the monotonic clock; a time in the future (the clock was set back) counts as now."""
@@ -89,7 +100,7 @@ def _row(*record: Any) -> Row | None:  # noqa: ANN401 - whatever the file holds
     """Return a row, None where it makes no sense."""
     target, rdtype, rdatas, ttl, chain, resolved_at = record
     try:
-        return Row(
+        row = Row(
             bytes(target),
             int(rdtype),
             tuple(bytes.fromhex(rdata) for rdata in json.loads(rdatas)),
@@ -99,6 +110,7 @@ def _row(*record: Any) -> Row | None:  # noqa: ANN401 - whatever the file holds
         )
     except (TypeError, ValueError):
         return None
+    return row if all(types.is_rdata(row.rdtype, rdata) for rdata in row.rdatas) else None
 
 
 def write(path: Path, rows: list[Row]) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from flatproxy.forward.exchange import Road
     from flatproxy.forward.listeners.connections import Connections
     from flatproxy.forward.nameservers.stream import Connector
-    from flatproxy.forward.policy import Answer
+    from flatproxy.table.answers import Answer
 
 log = Logger()
 

@@ -14,7 +14,7 @@ from flatproxy.forward.bounds import ONE_SHOTS, PENDING, PENDING_SHARE, SOCKETS
 from flatproxy.forward.nameservers.datagram import OneShotSocket, PooledSocket
 from flatproxy.forward.nameservers.health import Health
 from flatproxy.forward.pending import Query, host_of, random_ids
-from flatproxy.wire.peek import CLASS_IN, TYPE_SOA
+from flatproxy.wire.types import CLASS_IN, TYPE_SOA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

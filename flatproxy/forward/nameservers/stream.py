@@ -14,7 +14,8 @@ from twisted.internet.protocol import ClientFactory
 from twisted.protocols.basic import Int16StringReceiver
 
 from flatproxy.wire import landing, proxy
-from flatproxy.wire.peek import HEADER, OPCODE, QR, TYPE_AXFR, TYPE_IXFR, answers
+from flatproxy.wire.peek import HEADER, OPCODE, QR, answers
+from flatproxy.wire.types import TYPE_AXFR, TYPE_IXFR
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IConnector, ITCPTransport

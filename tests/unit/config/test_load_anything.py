@@ -7,8 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flatproxy.config.load import load
-from flatproxy.config.problems import TABLE_KEYS, keys_of
-from flatproxy.config.settings import Rule
+from flatproxy.config.tables import RULE, TABLE_KEYS
 from flatproxy.errors import ConfigError
 
 from .configs import minimal, problems
@@ -48,7 +47,7 @@ TABLES = st.fixed_dictionaries(
     },
 )
 FLATTEN = st.dictionaries(
-    TEXTS, VALUES | st.dictionaries(st.sampled_from(keys_of(Rule)), VALUES | st.lists(TEXTS), max_size=5), max_size=4
+    TEXTS, VALUES | st.dictionaries(st.sampled_from(list(RULE.keys)), VALUES | st.lists(TEXTS), max_size=5), max_size=4
 )
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatproxy.config.problems import join, kind_of, quoted, toml_text, unknown_key
+from flatproxy.config.problems import join, kind_of, quoted, toml_text
+from flatproxy.config.tables import unknown_key
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from cattrs.errors import IterableValidationError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatproxy.config.problems import Refusal
+from flatproxy.config.problems import ItemRefusals, Refusal
 from flatproxy.config.values import choice, each, file_path, parse_duration, timeout, whole_seconds
 
 ttl = whole_seconds(1, "7d", '"300s"')
@@ -145,9 +144,9 @@ def test_an_array_is_read_in_order() -> None:
 
 
 def test_each_wrong_item_of_an_array_is_told() -> None:
-    with pytest.raises(IterableValidationError) as caught:
+    with pytest.raises(ItemRefusals) as caught:
         each(word, example="[]")(["A", "MX", "AAAA", "A", 5])
-    found = [(note.index, str(error)) for error, note in caught.value.group_exceptions()[0]]
+    found = [(index, str(refusal)) for index, refusal in caught.value.items]
     assert found == [(1, "only these"), (3, "the same as item [0]"), (4, "only these")]
 
 

@@ -25,14 +25,14 @@ class Status:
     ttl_left_s: float = 4.0
     age_s: float | None = 1.0
     stale_left_s: float | None = 86_400.0
-    addresses: tuple[str, ...] = ("198.51.100.1", "203.0.113.1")
+    rdatas: tuple[str, ...] = ("198.51.100.1", "203.0.113.1")
     changed_at: float | None = WALL - 12.9
     chain: tuple[str, ...] = ("shop-lb.cdn.example.net", "edge.cdn.example.net", "lb-1.cdn.example.net")
     outcomes: Mapping[str, int] = field(factory=dict)
 
 
 A = Status()
-AAAA = Status(rdtype="AAAA", addresses=("2001:db8:1::80", "2001:db8:1::81"))
+AAAA = Status(rdtype="AAAA", rdatas=("2001:db8:1::80", "2001:db8:1::81"))
 ADDRESSES = "        198.51.100.1 203.0.113.1"
 
 
@@ -85,15 +85,15 @@ def test_no_name_is_no_line() -> None:
             ["  A     stale     resolved 3 min ago  ends in 2 h  changed 12 s ago", ADDRESSES],
         ),
         (
-            evolve(A, rung="fallback", age_s=None, stale_left_s=None, addresses=("192.0.2.10",), changed_at=None),
+            evolve(A, rung="fallback", age_s=None, stale_left_s=None, rdatas=("192.0.2.10",), changed_at=None),
             ["  A     fallback", "        192.0.2.10"],
         ),
         (
-            evolve(A, rung="upstream", age_s=None, stale_left_s=None, addresses=(), changed_at=None),
+            evolve(A, rung="upstream", age_s=None, stale_left_s=None, rdatas=(), changed_at=None),
             ["  A     upstream", "        the nameserver's own answer"],
         ),
         (
-            evolve(AAAA, absent=True, addresses=(), changed_at=None),
+            evolve(AAAA, absent=True, rdatas=(), changed_at=None),
             ["  AAAA  fresh     TTL 4 s", "        no address of this type"],
         ),
     ],
@@ -105,7 +105,7 @@ def test_each_rung(status: Status, rows: list[str]) -> None:
 @pytest.mark.parametrize("width", [10, 40, 60, 80, 200])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     many = evolve(
-        AAAA, name=f"{'n' * 63}.example.com", addresses=tuple(f"2001:db8:{number:x}::80" for number in range(20))
+        AAAA, name=f"{'n' * 63}.example.com", rdatas=tuple(f"2001:db8:{number:x}::80" for number in range(20))
     )
     long = evolve(A, chain=(f"{'x' * 63}.{'y' * 63}.example.net", *A.chain))
     lines = picture([long, many], WALL, width)
@@ -135,11 +135,11 @@ def test_everything_is_a_change_at_first_then_only_changes_are() -> None:
     ]
     assert all(re.match(r"\d\d:\d\d:\d\d  ", line) for line in first)
     assert changes.since([evolve(A, ttl_left_s=1.0, age_s=4.0), AAAA], WALL) == []
-    rotated = evolve(A, addresses=A.addresses[::-1])
+    rotated = evolve(A, rdatas=A.rdatas[::-1])
     assert changes.since([rotated, AAAA], WALL) == []
-    (moved,) = changes.since([evolve(A, addresses=("198.51.100.2",)), AAAA], WALL)
+    (moved,) = changes.since([evolve(A, rdatas=("198.51.100.2",)), AAAA], WALL)
     assert "example.com A    198.51.100.2; fresh" in moved
-    (fell,) = changes.since([evolve(A, addresses=("198.51.100.2",), rung="stale"), AAAA], WALL)
+    (fell,) = changes.since([evolve(A, rdatas=("198.51.100.2",), rung="stale"), AAAA], WALL)
     assert "198.51.100.2; stale; shop-lb" in fell
 
 

@@ -17,7 +17,7 @@ from .replies import rule, wire
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from flatproxy.diagnose.prospects import Answer
+    from flatproxy.diagnose.prospects import Prospect
 
 A = 1
 NOW = 1_000_000.0
@@ -35,7 +35,7 @@ def earlier(age_s: float) -> Earlier:
     return Earlier(resolution=Resolution(rdatas=(OLD,), ttl_s=60, names=("lb.test",), resolved_at=NOW - age_s))
 
 
-def answer(walk: Walk, kept: Earlier = NOTHING, **keys: Any) -> Answer:
+def answer(walk: Walk, kept: Earlier = NOTHING, **keys: Any) -> Prospect:
     return answer_now(walk, kept, rule(**keys), A, NOW)
 
 

@@ -13,28 +13,36 @@ def many(count: int) -> list[bytes]:
 
 def found(new: NewNames, calls: int = 1) -> list[bytes]:
     for _ in range(calls):
-        new.compare()
+        new.compare(lambda _name: None)
     return list(new.urgent)
 
 
 def test_only_new_names_are_found_some_at_a_time() -> None:
     new, flagged = NewNames(), many(COMPARED + 10)
-    new.cover(dict.fromkeys(flagged[:5]), dict.fromkeys(flagged))
+    new.cover(dict.fromkeys(flagged[:5]), dict.fromkeys(flagged), set())
     assert len(found(new)) == COMPARED - 5
     assert sorted(found(new, 3)) == sorted(flagged[5:])
 
 
 def test_one_name_of_each_parent_comes_first() -> None:
     new, other = NewNames(), name(b"www", name(b"other"))
-    new.cover({}, dict.fromkeys([*many(10), other]))
+    new.cover({}, dict.fromkeys([*many(10), other]), set())
     assert set(found(new)[:2]) == {many(1)[0], other}
 
 
 def test_a_second_change_loses_nothing_of_the_first() -> None:
     new, flagged = NewNames(), many(COMPARED * 2)
-    new.cover({}, dict.fromkeys(flagged))
-    new.cover(dict.fromkeys(flagged), dict.fromkeys(flagged))
+    new.cover({}, dict.fromkeys(flagged), set())
+    new.cover(dict.fromkeys(flagged), dict.fromkeys(flagged), set())
     assert sorted(found(new, 3)) == sorted(flagged)
+
+
+def test_zones_without_a_name_are_found_by_the_same_look() -> None:
+    new, parent = NewNames(), b"\7example\3com\0"
+    gone = name(b"gone", parent)
+    new.cover({}, dict.fromkeys(many(COMPARED + 1)), {parent, gone})
+    looks = [new.compare(lambda _name: parent) for _ in range(4)]
+    assert looks == [set(), set(), {gone}, set()]
 
 
 def test_names_in_a_known_zone_wait_apart_and_keep_nobody_up() -> None:

@@ -6,27 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import define, field
-from twisted.logger import ILogObserver, globalLogPublisher
-from zope.interface import implementer
 
 from flatproxy.config.settings import Rule
 from flatproxy.flatten.refresher import Refresher, refresh_at, retry_at
 from flatproxy.flatten.scope import ConfiguredScope
-from flatproxy.table import answers
-from flatproxy.table.ladder import Resolution, Rung
+from flatproxy.table.answers import TargetAnswer
+from flatproxy.table.ladder import Rung
+from flatproxy.table.table import Table, question
 from tests.unit.flatten.walking import Answers, response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine
 
 NAME = b"\7example\3com\0"
 LB = b"\2lb\4test\0"
 GOOD = response("lb.test", ["lb.test. 60 IN A 192.0.2.1"])
-
-
-class _NoZones:
-    def soa(self, name: bytes) -> bytes | None:  # noqa: ARG002 - as the real one
-        return None
 
 
 @define
@@ -35,31 +29,27 @@ class World:
 
     now: float = 1000.0
     resolver: Answers = field(factory=Answers)
-    saved: list[bytes] = field(factory=list)
-    table: answers.Table = field(factory=dict)
+    table: Table = field(factory=Table)
     refresher: Refresher = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.refresher = Refresher(
+            table=self.table,
             resolvers=self.resolver,
             upstream=Answers(),
             scope=ConfiguredScope({}, frozenset()),
-            cold_s=1.8,
             clock=lambda: self.now,
-            saved=lambda target: self.saved.append(target.name),
+            wall=lambda: self.now - 500,
         )
         self.configure({NAME: Rule(target=LB, types=frozenset({"A"}), any="forward")})
 
     def configure(self, rules: dict[bytes, Rule]) -> None:
-        for target in self.refresher.targets.values():
-            target.answers.clear()
-        self.table = answers.build(rules, self.refresher.target_for, _NoZones())
-        self.refresher.retire_unused()
+        self.refresher.begin(self.table.adopt(rules, self.now, 1.8), self.now)
 
     @property
-    def answer(self) -> answers.Answer:
-        answer = self.table[answers.question(NAME, 1)]
-        assert isinstance(answer, answers.Answer)
+    def answer(self) -> TargetAnswer:
+        answer = self.table.get(question(NAME, 1))
+        assert isinstance(answer, TargetAnswer)
         return answer
 
     async def at(self, now: float) -> None:
@@ -68,23 +58,6 @@ class World:
         self.refresher.tick(now)
         while self.refresher._running:
             await asyncio.gather(*self.refresher._running.values())
-
-
-@implementer(ILogObserver)
-class _Observer:
-    def __init__(self) -> None:
-        self.seen: list[dict[str, Any]] = []
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        self.seen.append(event)
-
-
-@pytest.fixture
-def events() -> Iterator[list[dict[str, Any]]]:
-    observer = _Observer()
-    globalLogPublisher.addObserver(observer)
-    yield observer.seen
-    globalLogPublisher.removeObserver(observer)
 
 
 def run(script: Callable[[World], Coroutine[Any, Any, None]]) -> World:
@@ -104,7 +77,7 @@ def test_a_new_target_is_resolved_at_once_and_again_before_its_ttl_ends() -> Non
         assert len(world.resolver.asked) == 2
 
     world = run(script)
-    assert world.saved == [LB, LB]
+    assert world.answer.target.changed_at == 500.0
     assert world.answer.target.outcomes == {"addresses": 2}
     assert world.refresher.latency.counts[0] == 2
 
@@ -151,7 +124,7 @@ def test_who_waits_for_a_cold_target_is_called_when_it_is_resolved() -> None:
 def test_who_waits_is_let_go_after_the_resolvers_timeout() -> None:
     async def script(world: World) -> None:
         called: list[float] = []
-        world.refresher._due.clear()  # as if there were no room yet
+        world.refresher._due.drop(world.answer.target)  # as if there were no room yet
         assert world.answer.wait(1000.0, lambda: called.append(world.now))
         await world.at(1001.7)
         assert called == []
@@ -172,28 +145,6 @@ def test_a_failure_lets_everybody_go_at_once() -> None:
     run(script)
 
 
-def test_addresses_and_rungs_are_told_once(events: list[dict[str, Any]]) -> None:
-    async def script(world: World) -> None:
-        world.resolver.by_name["lb.test"] = GOOD
-        await world.at(1000.0)
-        world.resolver.by_name.clear()
-        for second in range(1050, 1065):
-            await world.at(float(second))
-        world.resolver.by_name["lb.test"] = response("lb.test", ["lb.test. 60 IN A 192.0.2.2"])
-        await world.at(1200.0)
-
-    assert run(script).answer.rung is Rung.FRESH
-    told = [(event["event"], event.get("old"), event.get("new")) for event in events if "event" in event]
-    assert [what for what in told if what[0] == "address_change"] == [
-        ("address_change", [], ["192.0.2.1"]),
-        ("address_change", ["192.0.2.1"], ["192.0.2.2"]),
-    ]
-    assert [what for what in told if what[0] == "rung_change"] == [
-        ("rung_change", "fresh", "stale"),
-        ("rung_change", "stale", "fresh"),
-    ]
-
-
 def test_a_target_that_a_reload_drops_is_forgotten_even_while_it_is_resolved() -> None:
     async def script(world: World) -> None:
         world.resolver.by_name["lb.test"] = GOOD
@@ -202,18 +153,25 @@ def test_a_target_that_a_reload_drops_is_forgotten_even_while_it_is_resolved() -
         await asyncio.gather(*world.refresher._running.values())
         await world.at(1100.0)
         assert world.resolver.asked == ["lb.test A"]
-        assert world.refresher.targets == {}
+        assert world.table.targets == {}
 
     run(script)
 
 
-def test_known_answers_are_kept_for_targets_without_any() -> None:
-    known = Resolution(rdatas=(b"\xc0\0\2\7",), ttl_s=60, names=("lb.test",), resolved_at=900.0)
+def test_a_slow_refresh_is_noticed_when_the_ttl_ends() -> None:
+    """Without any failure: the answer is stale while the resolution is still under way."""
 
     async def script(world: World) -> None:
-        world.refresher.keep({(LB, 1): known, (b"\0", 1): known})
-        assert world.answer.step(1000.0).rung is Rung.STALE
-        assert not world.answer.wait(1000.0, lambda: None)
+        world.resolver.by_name["lb.test"] = GOOD
+        await world.at(1000.0)
+        world.now = 1059.0
+        world.refresher.tick(world.now)
+        assert world.refresher._running
+        world.now = 1060.0
+        world.refresher.tick(world.now)
+        seen = [world.answer.rung]
+        await asyncio.gather(*world.refresher._running.values())
+        assert [*seen, world.answer.rung] == [Rung.STALE, Rung.FRESH]
 
     run(script)
 

@@ -6,7 +6,9 @@ import dns.name
 import pytest
 from attrs import define, field
 
-from flatproxy.flatten.zone_probes import CONCURRENT, FIRST_RATE, INTERVAL_S, RATE, SILENCES, ZoneFacts, zone_of
+from flatproxy.flatten.zone_probes import CONCURRENT, FIRST_RATE, INTERVAL_S, RATE, SILENCES, ZoneProbes, zone_of
+from flatproxy.table.changes import Change, Feed
+from flatproxy.table.zones import Zones
 from flatproxy.wire import names
 from tests.unit.flatten.walking import Answers, response
 
@@ -23,18 +25,26 @@ TICK_S = 0.05
 @define
 class World:
     nameserver: Answers = field(factory=Answers)
-    changes: int = 0
-    facts: ZoneFacts = field(init=False)
+    feed: Feed = field(factory=Feed)
+    changes: list[Change] = field(factory=list)
+    zones: Zones = field(init=False)
+    probes: ZoneProbes = field(init=False)
+    flagged: tuple[bytes, ...] = ()
     now: float = 0.0
 
     def __attrs_post_init__(self) -> None:
-        self.facts = ZoneFacts(self.nameserver, self._count)
-
-    def _count(self) -> None:
-        self.changes += 1
+        self.feed.subscribe(self.changes.append)
+        self.zones = Zones(self.feed)
+        self.probes = ZoneProbes(self.nameserver, self.zones)
 
     def cover(self, *flagged: bytes) -> None:
-        self.facts.cover(dict.fromkeys(flagged))
+        self.flagged = flagged
+        self.probes.cover(dict.fromkeys(flagged))
+
+    @property
+    def signed(self) -> set[bytes]:
+        """The flagged names in signed zones."""
+        return set(filter(self.zones.is_signed, self.flagged))
 
     def until(self, now: float, step_s: float = TICK_S) -> list[str]:
         """Let the time pass; return what the nameserver was asked meanwhile."""
@@ -42,8 +52,8 @@ class World:
 
         async def script() -> None:
             while self.now <= now:
-                self.facts.tick(self.now)
-                while tasks := [*self.facts._asking, *filter(None, [self.facts._look])]:
+                self.probes.tick(self.now)
+                while tasks := list(self.probes._asking):
                     await asyncio.wait(tasks)
                 self.now = round(self.now + step_s, 6)
 
@@ -86,10 +96,10 @@ def test_each_name_learns_its_zone() -> None:
     world = World()
     world.serve("shop.example.com")
     world.cover(APEX, SHOP)
-    assert world.facts.soa(SHOP) is None
+    assert world.zones.soa(SHOP) is None
     world.until(0.0)
-    assert world.facts.soa(SHOP) == world.facts.soa(APEX) != None  # noqa: E711 - both, and neither None
-    assert world.facts.signed == set()
+    assert world.zones.soa(SHOP) == world.zones.soa(APEX) != None  # noqa: E711 - both, and neither None
+    assert world.signed == set()
     assert world.nameserver.asked.count("example.com DNSKEY") == 1
 
 
@@ -98,12 +108,12 @@ def test_a_signed_zone_is_known_and_forgotten_when_it_is_signed_no_more() -> Non
     world.serve(signed=True)
     world.cover(APEX)
     world.until(1.0)
-    assert (world.facts.signed, world.facts.signed_zones, world.changes) == ({APEX}, {APEX}, 1)
+    assert (world.signed, list(world.zones.signed), len(world.changes)) == ({APEX}, [APEX], 1)
     world.serve()
     world.until(INTERVAL_S - 1.0)
-    assert world.facts.signed == {APEX}
+    assert world.signed == {APEX}
     world.until(INTERVAL_S + 1.0)
-    assert (world.facts.signed, world.facts.signed_zones, world.changes) == (set(), set(), 2)
+    assert (world.signed, list(world.zones.signed), len(world.changes)) == (set(), [], 2)
 
 
 def test_a_silent_nameserver_is_asked_again_soon_and_not_for_every_name() -> None:
@@ -151,8 +161,8 @@ def test_a_name_passes_for_one_of_the_zone_around_it_until_it_is_asked_about() -
     world.serve(*texts(flagged), signed=True)
     world.cover(*flagged)
     assert len(world.until(1.0)) < 150
-    assert world.facts.signed == set(flagged)
-    assert world.facts.soa(flagged[-1]) is not None
+    assert world.signed == set(flagged)
+    assert world.zones.soa(flagged[-1]) is not None
 
 
 def test_one_name_for_each_parent_is_asked_about_first() -> None:
@@ -169,8 +179,8 @@ def test_a_child_zone_on_the_same_nameserver_is_found_by_its_own_names() -> None
         world.nameserver.by_name[name] = response(name, [], [CHILD_SOA], aa=True)
     world.cover(SHOP, BELOW)
     world.until(1.0)
-    assert world.facts.signed == {SHOP}
-    child, parent = world.facts.soa(BELOW), world.facts.soa(SHOP)
+    assert world.signed == {SHOP}
+    child, parent = world.zones.soa(BELOW), world.zones.soa(SHOP)
     assert child is not None
     assert child.startswith(CHILD)
     assert parent is not None
@@ -184,7 +194,7 @@ def test_the_zone_that_is_named_at_a_cname_is_not_the_names_own() -> None:
     world.nameserver.by_name["shop.example.com"] = response("shop.example.com", [], [there], aa=True)
     world.cover(SHOP)
     assert world.until(1.0) == ["shop.example.com SOA"]
-    assert world.facts.soa(SHOP) is None
+    assert world.zones.soa(SHOP) is None
 
 
 def test_a_round_asks_for_each_zone_and_hardly_any_name() -> None:
@@ -218,14 +228,14 @@ def test_a_new_zone_between_is_found_and_its_end_as_well() -> None:
     world.serve("www.child.example.com", "child.example.com", signed=True)
     world.cover(BELOW, APEX)
     world.until(1.0)
-    assert world.facts.signed == {BELOW, APEX}
+    assert world.signed == {BELOW, APEX}
     for name in ("child.example.com", "www.child.example.com"):
         world.nameserver.by_name[name] = response(name, [], [CHILD_SOA], aa=True)
     world.until(3600.0 + INTERVAL_S, 1.0)
-    assert world.facts.signed == {APEX}
+    assert world.signed == {APEX}
     world.serve("www.child.example.com", "child.example.com", signed=True)
     world.until(world.now + INTERVAL_S + 2.0, 1.0)
-    assert world.facts.signed == {BELOW, APEX}
+    assert world.signed == {BELOW, APEX}
 
 
 def test_a_reload_asks_for_new_names_only() -> None:
@@ -245,8 +255,8 @@ def test_a_reload_forgets_names_and_zones_that_are_gone() -> None:
     world.until(1.0)
     world.cover(CHILD)
     world.until(2.0)
-    assert (world.facts.signed, world.facts.signed_zones) == (set(), set())
-    assert world.facts.soa(APEX) is None
+    assert (world.signed, list(world.zones.signed)) == (set(), [])
+    assert world.zones.soa(APEX) is None
 
 
 def test_a_reload_goes_on_with_the_names_that_were_still_waiting() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from flatproxy.forward.nameservers.pool import Upstreams
     from flatproxy.forward.pending import Query
-    from flatproxy.forward.policy import Answer
+    from flatproxy.table.answers import Answer
 
 ZONE = b"\7example\3com\0"
 SOA = ZONE + b"\0\6\0\1\0\0\0\x3c\0\x1f\2ns\0\4host\0" + bytes(20)

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from flatproxy.forward import policy as module
 from flatproxy.forward.access import Networks, octets_of
 from flatproxy.forward.policy import DROP, FLATTEN, FORWARD, PRESERVE, REFUSE
+from flatproxy.table.changes import Feed
+from flatproxy.table.zones import Zones
 from tests.unit.forward.standing import ZONE, Fixed, policy
 from tests.unit.wire.messages import query
 
@@ -136,14 +138,28 @@ class TestFlagged:
         assert verdict(message, table=TABLE) == wanted
 
     def test_with_do_a_signed_zone_speaks_for_itself(self) -> None:
-        known: set[bytes] = set()
-        judge = policy(table=TABLE, signed=known)
+        zones = Zones(Feed())
+        judge = policy(table=TABLE, signing=zones)
         asked = query(use_edns=0, want_dnssec=True)
         assert judge.judge(asked, CLIENT)[0] == FLATTEN
-        known.add(ZONE)
-        judge.forget()
+        zones.found(ZONE, b"")
+        zones.judged(ZONE, signed=True)
         assert judge.judge(asked, CLIENT)[0] == FORWARD
         assert judge.judge(query(use_edns=0), CLIENT)[0] == FLATTEN
+
+    def test_an_unsigned_zone_in_a_signed_one_is_judged_at_once(self) -> None:
+        """When it appears and when it disappears: a memo must not outlive either."""
+        zones, shop = Zones(Feed()), b"\4shop" + ZONE
+        judge = policy(table={shop + FLAGGED[-4:]: Fixed(b"")}, signing=zones)
+        asked = query("shop.example.com", use_edns=0, want_dnssec=True)
+        zones.found(ZONE, b"")
+        zones.judged(ZONE, signed=True)
+        assert judge.judge(asked, CLIENT)[0] == FORWARD
+        zones.found(shop, b"")
+        zones.judged(shop, signed=False)
+        assert judge.judge(asked, CLIENT)[0] == FLATTEN
+        zones.gone(shop)
+        assert judge.judge(asked, CLIENT)[0] == FORWARD
 
 
 def test_what_was_judged_is_judged_the_same_again() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, TypedDict
 
 from attrs import define, evolve, field
 from prometheus_client import CollectorRegistry
@@ -12,7 +13,7 @@ from flatproxy.config.settings import Endpoint
 from flatproxy.counts import BucketTable, Traffic, Verdicts
 from flatproxy.observe.http import exposition
 from flatproxy.observe.metrics import register
-from flatproxy.observe.sources import NameStatus, Sources
+from flatproxy.observe.sources import RUNGS, NameStatus, Sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -41,7 +42,7 @@ class FakeStatus:
     ttl_left_s: float = 42.5
     age_s: float | None = 17.5
     stale_left_s: float | None = 86400.0
-    addresses: tuple[str, ...] = ("198.51.100.7", "198.51.100.8")
+    rdatas: tuple[str, ...] = ("198.51.100.7", "198.51.100.8")
     changed_at: float | None = 1_700_000_000.0
     chain: tuple[str, ...] = ("lb.example.net", "eu.lb.example.net")
     outcomes: Mapping[str, int] = field(factory=lambda: {"addresses": 12, "timeout": 1})
@@ -54,8 +55,21 @@ class FakeReload:
     at: float = 1_700_000_100.0
 
 
-def statuses_at(*statuses: NameStatus) -> Callable[[float], Iterable[NameStatus]]:
-    return lambda _now: statuses
+class Names(TypedDict):
+    """What `Sources` reads of names."""
+
+    names_by_rung: Callable[[], Mapping[str, int]]
+    statuses: Callable[[float], Iterable[NameStatus]]
+    not_fresh: Callable[[float], Iterable[NameStatus]]
+
+
+def names_of(*statuses: NameStatus) -> Names:
+    counted = Counter(status.rung for status in statuses)
+    return {
+        "names_by_rung": lambda: {rung: counted[rung] for rung in RUNGS},
+        "statuses": lambda _now: statuses,
+        "not_fresh": lambda _now: (status for status in statuses if status.rung != "fresh"),
+    }
 
 
 def sources() -> Sources:
@@ -77,7 +91,7 @@ def sources() -> Sources:
             tcp_evicted=9,
         ),
         servers=lambda: [FakeServer(sent=84, pending=1, timeouts=2, mismatched=3)],
-        statuses=statuses_at(FakeStatus(), FakeStatus(rdtype="AAAA", addresses=("2001:db8::7",))),
+        **names_of(FakeStatus(), FakeStatus(rdtype="AAAA", rdatas=("2001:db8::7",))),
         resolve_latency=BucketTable(bounds=(0.1, 1.0), counts=[10, 2, 1], total=2.5),
         state_errors=lambda: 5,
         signed_zones=lambda: ["example.org"],
@@ -112,4 +126,4 @@ def value(read: Sources, name: str, /, **labels: str) -> float | None:
 
 
 def with_names(*statuses: NameStatus) -> Sources:
-    return evolve(sources(), statuses=statuses_at(*statuses))
+    return evolve(sources(), **names_of(*statuses))

@@ -14,7 +14,7 @@ asyncioreactor.install(loop)  # type: ignore[no-untyped-call] # Twisted's
 
 from twisted.internet import reactor as installed  # noqa: E402 - once there is one to import
 
-from flatproxy.config.settings import Endpoint  # noqa: E402
+from flatproxy.config.settings import Access, Endpoint, Listen, Settings, Upstream  # noqa: E402
 from flatproxy.observe.http import HttpSide  # noqa: E402
 from tests.unit.observe.fakes import registry_of, sources  # noqa: E402
 
@@ -22,9 +22,11 @@ from tests.unit.observe.fakes import registry_of, sources  # noqa: E402
 def main() -> None:
     reactor: Any = installed
     host = sys.argv[1]
+    settings = Settings(
+        listen=Listen(dns=(), http=Endpoint(host=host, port=0)), upstream=Upstream(servers=()), access=Access(zones=())
+    )
     side = HttpSide(
         reactor=reactor,
-        endpoint=Endpoint(host=host, port=0),
         registry=registry_of(sources()),
         missing=lambda: ["example.com A: no answer yet"],
         alive=lambda: True,
@@ -32,12 +34,12 @@ def main() -> None:
 
     def stop() -> None:
         loop.remove_reader(sys.stdin)
-        done = side.stopService()
+        done = side.stop()
         assert done is not None
         done.addCallback(lambda _: print(side.address, flush=True))  # noqa: T201 - this is how it speaks
         done.addCallback(lambda _: reactor.stop())
 
-    side.startService()
+    side.prepare(settings)
     assert side.address is not None
     print(side.address.port, flush=True)  # noqa: T201
     loop.add_reader(sys.stdin, stop)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from importlib.metadata import version
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +28,8 @@ from .fakes import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from flatproxy.observe.sources import Sources
 
 
@@ -122,7 +125,7 @@ def test_rungs_are_numbered_from_the_best(rung: str, number: int) -> None:
 
 
 def test_what_is_not_known_has_no_sample() -> None:
-    read = with_names(FakeStatus(rung="upstream", age_s=None, stale_left_s=None, changed_at=None, addresses=()))
+    read = with_names(FakeStatus(rung="upstream", age_s=None, stale_left_s=None, changed_at=None, rdatas=()))
     shown = own_names(read)
     assert "flatproxy_rung" in shown
     assert not shown & {
@@ -134,7 +137,7 @@ def test_what_is_not_known_has_no_sample() -> None:
 
 
 def test_absent_is_a_fresh_answer_of_its_own() -> None:
-    read = with_names(FakeStatus(absent=True, addresses=()))
+    read = with_names(FakeStatus(absent=True, rdatas=()))
     assert value(read, "flatproxy_absent", name="example.com", type="A") == 1
     assert value(read, "flatproxy_rung", name="example.com", type="A") == 0
 
@@ -164,14 +167,14 @@ def test_label_values_survive_the_text_format(name: str) -> None:
 
 
 def test_an_address_twice_is_one_series() -> None:
-    text = scrape(with_names(FakeStatus(addresses=("198.51.100.7", "198.51.100.7")))).decode()
+    text = scrape(with_names(FakeStatus(rdatas=("198.51.100.7", "198.51.100.7")))).decode()
     assert text.count('flatproxy_address_info{address="198.51.100.7"') == 1
 
 
 def test_a_huge_rrset_shows_the_same_few_addresses_each_time() -> None:
     addresses = tuple(f"198.51.100.{number}" for number in range(200))
-    first = families(with_names(FakeStatus(addresses=addresses)))["flatproxy_address_info"].samples
-    turned = families(with_names(FakeStatus(addresses=addresses[7:] + addresses[:7])))["flatproxy_address_info"].samples
+    first = families(with_names(FakeStatus(rdatas=addresses)))["flatproxy_address_info"].samples
+    turned = families(with_names(FakeStatus(rdatas=addresses[7:] + addresses[:7])))["flatproxy_address_info"].samples
     assert len(first) == ADDRESS_LIMIT
     assert first == turned
 
@@ -243,3 +246,30 @@ def test_registering_reads_no_source() -> None:
         raise AssertionError("read too early")
 
     register(CollectorRegistry(), evolve(sources(), servers=unready), now=lambda: 0.0)
+
+
+def test_above_the_limit_nobody_walks_over_all_names() -> None:
+    """A scrape of a million names costs what it shows."""
+    taken: list[str] = []
+
+    def not_fresh(_now: float) -> Iterator[FakeStatus]:
+        for number in count():
+            taken.append(f"{number}.example.com")
+            yield FakeStatus(name=taken[-1], rung="stale")
+
+    def statuses(_now: float) -> list[FakeStatus]:
+        raise AssertionError("all names were asked for")
+
+    read = evolve(
+        sources(),
+        names_by_rung=lambda: {"fresh": 0, "stale": 10**6, "fallback": 0, "upstream": 0},
+        statuses=statuses,
+        not_fresh=not_fresh,
+    )
+    assert value(read, "flatproxy_names", rung="stale") == 10**6
+    assert len(taken) == DETAIL_LIMIT
+
+
+def test_signed_zones_are_bounded_too() -> None:
+    read = evolve(sources(), signed_zones=lambda: (f"{number}.example.com" for number in count()))
+    assert len(families(read)["flatproxy_zone_signed"].samples) == DETAIL_LIMIT

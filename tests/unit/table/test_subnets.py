@@ -7,7 +7,7 @@ from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatproxy.table.subnets import ENTRIES, FAILURE_S, RESOLVING, TARGET_ENTRIES, Entry, Found, Subnets
+from flatproxy.table.subnets import ENTRIES, FAILURE_S, RESOLVING, TARGET_ENTRIES, Entry, Subnets, Tailored
 from flatproxy.wire.client_subnet import Subnet
 
 LB = b"\2lb\4test\0"
@@ -32,7 +32,7 @@ def put(
     target: bytes = LB,
 ) -> None:
     assert subnets.begin(target, sent)
-    subnets.settle(target, sent, Found(scope=scope, value=value, ttl_s=ttl_s), now)
+    subnets.settle(target, sent, Tailored(scope=scope, value=value, ttl_s=ttl_s), now)
 
 
 def value_of(entry: Entry[str] | None) -> str | None:
@@ -136,11 +136,11 @@ def test_what_comes_for_a_forgotten_target_is_dropped() -> None:
     subnets = Subnets[str]()
     assert subnets.begin(LB, numbered(0))
     subnets.forget(LB)
-    subnets.settle(LB, numbered(0), Found(scope=24, value="late", ttl_s=60.0), 0.0)
+    subnets.settle(LB, numbered(0), Tailored(scope=24, value="late", ttl_s=60.0), 0.0)
     subnets.fail(LB, numbered(0), 0.0)
     assert (len(subnets), subnets.count(LB)) == (0, 0)
     assert subnets.begin(LB, numbered(1))
-    subnets.settle(LB, numbered(0), Found(scope=24, value="late", ttl_s=60.0), 0.0)
+    subnets.settle(LB, numbered(0), Tailored(scope=24, value="late", ttl_s=60.0), 0.0)
     assert (len(subnets), subnets.count(LB)) == (0, 0)
 
 

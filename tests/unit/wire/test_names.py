@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import dns.name
 import pytest
 
 from flatproxy.errors import WireError
 from flatproxy.wire import names
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 WWW = b"\3www\7example\3com\0"
 
@@ -15,8 +20,23 @@ def test_wire_and_text() -> None:
     assert names.to_wire(dns.name.from_text("WWW.Example.COM.")) == WWW
 
 
-def test_suffixes_go_down_to_the_root() -> None:
-    assert names.suffixes(WWW) == [WWW, b"\7example\3com\0", b"\3com\0", b"\0"]
+@pytest.mark.parametrize(
+    ("known", "found"),
+    [
+        ({WWW, b"\3com\0"}, WWW),
+        ({b"\7example\3com\0", b"\0"}, b"\7example\3com\0"),
+        ({b"\0"}, b"\0"),
+        ({b"\3net\0", b"\6xample\3com\0"}, None),
+        ((), None),
+    ],
+)
+def test_the_nearest_that_encloses_a_name(known: Container[bytes], found: bytes | None) -> None:
+    assert names.enclosing(WWW, known) == found
+
+
+def test_the_root_is_enclosed_by_itself_alone() -> None:
+    assert names.enclosing(names.ROOT, {names.ROOT}) == names.ROOT
+    assert names.enclosing(names.ROOT, {WWW}) is None
 
 
 @pytest.mark.parametrize("octets", [b"", b"\3ab", WWW + b"\0", b"\xc0\0"])

@@ -10,7 +10,7 @@ import pytest
 from flatproxy.wire import edns, records, reply
 from tests.unit.wire.messages import end_of, query
 
-ADDRESSES = records.address_records(1, 60, [b"\xc6\x33\x64\1", b"\xc6\x33\x64\2"])
+ADDRESSES = records.record_set(1, 60, [b"\xc6\x33\x64\1", b"\xc6\x33\x64\2"])
 
 
 def answer(message: bytes, *, limit: int = 512, options: bytes = b"") -> dns.message.Message:

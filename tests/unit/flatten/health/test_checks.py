@@ -163,6 +163,6 @@ def test_a_probe_that_was_ended_before_it_began_leaves_nothing() -> None:
         await world.checks.stop()
         assert world.probed == []
         assert not world.checks._running
-        assert not world.checks._schedule._began
+        assert not world.checks._schedule._probing
 
     run(script)

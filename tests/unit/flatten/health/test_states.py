@@ -136,10 +136,9 @@ def test_being_late_once_is_not_being_late_always() -> None:
     schedule = Schedule()
     schedule.watch("a", CHECK, [ONE], 0.0)
     (watched,) = schedule.begin(10.0)
-    due = schedule._began[watched]
+    due = watched.due
     schedule.end(watched, 12.0, success=True)
-    next_due = schedule._due[0][0]
-    assert max(due + 9.0, 12.0) <= next_due <= max(due + 11.0, 12.0)
+    assert max(due + 9.0, 12.0) <= watched.due <= max(due + 11.0, 12.0)
 
 
 def test_what_nobody_uses_is_not_probed_and_is_forgotten() -> None:

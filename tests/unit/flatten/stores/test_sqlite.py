@@ -37,6 +37,41 @@ def test_a_missing_file_holds_nothing(tmp_path: Path) -> None:
     assert (store.load(), store.errors) == ([], 0)
 
 
+def test_a_file_of_the_first_format_is_read(tmp_path: Path) -> None:
+    """As the first version wrote it, to the letter: this text must never be changed."""
+    path = tmp_path / "answers.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(
+            """
+            CREATE TABLE answers (
+                target BLOB NOT NULL, rdtype INTEGER NOT NULL, rdatas TEXT NOT NULL, ttl INTEGER NOT NULL,
+                names TEXT NOT NULL, resolved_at REAL NOT NULL, PRIMARY KEY (target, rdtype)
+            ) WITHOUT ROWID;
+            INSERT INTO answers VALUES
+                (x'026c62047465737400', 1, '["c0000201", "c0000202"]', 60, '["lb.test", "a.test"]', 1000000000.0);
+            PRAGMA user_version = 1;
+            """
+        )
+    connection.close()
+    assert read(path) == [ROW]
+
+
+HTTPS = Row(b"\2lb\4test\0", 65, (b"\0\1\0", b"\0\2\3lb1\0\0\1\0\3\2h2"), 60, ("lb.test",), 1e9)
+
+
+def test_rdatas_of_any_type_and_length_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    write(path, [ROW, HTTPS])
+    assert sorted(read(path), key=lambda row: row.rdtype) == [ROW, HTTPS]
+
+
+@pytest.mark.parametrize(("rdtype", "rdata"), [(1, b"\xc0\0\2"), (28, b"\xc0\0\2\1"), (65, b"\0")])
+def test_what_is_no_rdata_of_its_type_makes_no_sense(tmp_path: Path, rdtype: int, rdata: bytes) -> None:
+    path = tmp_path / "answers.sqlite"
+    write(path, [ROW, Row(b"\0", rdtype, (rdata,), 60, (), 1e9)])
+    assert read(path) == [ROW]
+
+
 @pytest.mark.parametrize("damage", [b"noise" * 1000, b"SQLite format 3\0" + bytes(500)], ids=["noise", "cut"])
 def test_a_damaged_file_is_put_aside(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "answers.sqlite"

@@ -1,0 +1,107 @@
+"""The log's lines about changes in the table: it only says what was published, and changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from flatproxy.table.changes import Failed, RungChanged, Settled, SignedChanged
+from flatproxy.table.ladder import Rung
+from flatproxy.wire import names, types
+
+if TYPE_CHECKING:
+    from flatproxy.table.changes import Change
+    from flatproxy.table.ladder import Resolution
+    from flatproxy.table.target import Target
+
+log = Logger()
+
+REMEMBERED: Final = 1_000
+"""Targets of which is remembered that their special addresses were said."""
+SHOWN: Final = 4
+"""Special addresses that a line spells out."""
+
+
+@define(eq=False)
+class ChangeLog:
+    """A subscriber to the table's feed."""
+
+    _special: dict[Target, None] = field(factory=dict)
+
+    def __call__(self, change: Change) -> None:
+        """Write what is worth a line."""
+        match change:
+            case Settled(target=target, before=before) if change.is_new:
+                _say_addresses(target, before)
+                self._say_special(target)
+            case Failed(target=target, reason=reason) if target.failures == 1:
+                log.warn(
+                    "{target} {type} cannot be resolved: {reason}",
+                    event="target_failed",
+                    target=str(target),
+                    type=target.type_text,
+                    reason=reason,
+                )
+            # A first answer that is fresh has its line already: its addresses.
+            case RungChanged(before=before, after=after) if before is not None or after is not Rung.FRESH:
+                _say_rung(change)
+            case SignedChanged(apex=apex, signed=True):
+                log.warn(
+                    "zone {zone} is signed: queries with DO=1 for its flagged names go to the nameserver",
+                    event="zone_signed",
+                    zone=names.to_text(apex),
+                )
+            case _:
+                pass
+
+    def _say_special(self, target: Target) -> None:
+        """Say once of a target that it has addresses that cannot be reached from everywhere."""
+        special = [rdata for rdata in _rdatas(target.resolution) if types.is_special(target.rdtype, rdata)]
+        if not special or target in self._special or len(self._special) >= REMEMBERED:
+            return
+        self._special[target] = None
+        others = len(special) - SHOWN
+        log.warn(
+            "{target} has the private address {address}{others}: clients elsewhere cannot reach it",
+            event="private_address",
+            target=str(target),
+            address=str(types.rdata_texts(target.rdtype, special[:SHOWN])),
+            others=f" and {others} more" if others > 0 else "",
+        )
+
+
+def _say_addresses(target: Target, before: Resolution | None) -> None:
+    for answer in target.answers:
+        log.info(
+            "{name} {type}: {old} → {new}{others}",
+            event="address_change",
+            name=names.to_text(answer.first_name),
+            type=target.type_text,
+            old=types.rdata_texts(target.rdtype, _rdatas(before)),
+            new=types.rdata_texts(target.rdtype, _rdatas(target.resolution)),
+            others=_others(answer.names),
+            target=str(target),
+        )
+
+
+def _say_rung(change: RungChanged) -> None:
+    answer = change.answer
+    log.info(
+        "{name} {type}: {old} → {new}{others}",
+        event="rung_change",
+        name=names.to_text(answer.first_name),
+        type=answer.target.type_text,
+        old=change.before.name.lower() if change.before is not None else "none",
+        new=change.after.name.lower(),
+        others=_others(answer.names),
+    )
+
+
+def _rdatas(resolution: Resolution | None) -> tuple[bytes, ...]:
+    return resolution.rdatas if resolution is not None else ()
+
+
+def _others(count: int) -> str:
+    return f" (and {count - 1} more names)" if count > 1 else ""

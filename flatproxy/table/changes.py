@@ -1,0 +1,81 @@
+"""The one feed of changes: whoever wants to know of them subscribes. Each change is published once, after it was made.
+
+A subscriber is called at once, so it must be quick and must change nothing in the table. Its faults stop nobody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from attrs import define, field, frozen
+from twisted.logger import Logger
+
+if TYPE_CHECKING:
+    from flatproxy.table.answers import TargetAnswer
+    from flatproxy.table.ladder import Resolution, Rung
+    from flatproxy.table.target import Target
+
+log = Logger()
+
+
+@frozen
+class Settled:
+    """A target was resolved; `before` is what it was found to be the last time, None at first."""
+
+    target: Target
+    before: Resolution | None
+
+    @property
+    def is_new(self) -> bool:
+        """Tell whether it was found to be something else than before."""
+        known = self.before.rdatas if self.before is not None else ()
+        return self.target.resolution is not None and self.target.resolution.rdatas != known
+
+
+@frozen
+class Failed:
+    """A target could not be resolved, for a reason in plain text; `target.failures` counts them in a row."""
+
+    target: Target
+    reason: str
+
+
+@frozen
+class RungChanged:
+    """An answer comes from another rung; `before` is None for the first one."""
+
+    answer: TargetAnswer
+    before: Rung | None
+    after: Rung
+
+
+@frozen
+class SignedChanged:
+    """A zone, by its apex, was found to be signed with DNSSEC, or not any more."""
+
+    apex: bytes
+    signed: bool
+
+
+Change = Settled | Failed | RungChanged | SignedChanged
+Subscriber = Callable[[Change], None]
+
+
+@define(eq=False)
+class Feed:
+    """Who wants to know."""
+
+    _subscribers: list[Subscriber] = field(factory=list)
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Have `subscriber` called with each change from now on."""
+        self._subscribers.append(subscriber)
+
+    def publish(self, change: Change) -> None:
+        """Tell every subscriber."""
+        for subscriber in self._subscribers:
+            try:
+                subscriber(change)
+            except Exception:  # noqa: BLE001 - one subscriber's fault must not stop the others
+                log.failure("a subscriber to changes went wrong", event="subscriber_failed")

@@ -1,0 +1,128 @@
+"""The table itself: which answer a question has, and the targets behind the answers.
+
+`adopt` is how the configuration comes in; `advance` is how time does. Everything else changes by targets and zones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from flatproxy.config.settings import Rules
+from flatproxy.table.agenda import Agenda
+from flatproxy.table.answers import AnyAnswer, TargetAnswer
+from flatproxy.table.changes import Feed
+from flatproxy.table.tally import Tally
+from flatproxy.table.target import Target
+from flatproxy.table.zones import Zones
+from flatproxy.wire import types
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from flatproxy.config.settings import Rule
+    from flatproxy.table.answers import Answer
+
+    ByRule = dict[int, TargetAnswer | AnyAnswer]
+
+_TYPES = (*(each.number for each in types.FLATTENED), types.TYPE_ANY)
+
+
+def question(name: bytes, rdtype: int) -> bytes:
+    """Return a question in wire form, lower case: the key of the table."""
+    return name + rdtype.to_bytes(2, "big") + types.CLASS_IN
+
+
+@define(eq=False)
+class Table:
+    """It keeps nothing for each name but looks at the rules, which must not change. Equal rules share answers.
+
+    `_by_rule` has, for type and class of a question, the answer of each rule by the rule's `id`.
+    """
+
+    feed: Feed = field(factory=Feed)
+    tally: Tally = field(factory=Tally)
+    looks: Agenda[Target] = field(factory=Agenda)
+    """When the passing of time changes something of a target."""
+    targets: dict[tuple[bytes, int], Target] = field(factory=dict)
+    zones: Zones = field(init=False)
+    rules: Mapping[bytes, Rule] = field(factory=Rules)
+    _by_rule: dict[bytes, ByRule] = field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self.zones = Zones(self.feed)
+
+    def get(self, key: bytes) -> Answer | None:
+        """Return the answer to a question, None where there is none. Called for packets: three look-ups."""
+        rule = self.rules.get(key[:-4])
+        if rule is None:
+            return None
+        by_rule = self._by_rule.get(key[-4:])
+        return None if by_rule is None else by_rule.get(id(rule))
+
+    @property
+    def answers(self) -> Iterator[TargetAnswer]:
+        """Every answer that has a target, once."""
+        for target in self.targets.values():
+            yield from target.answers
+
+    def adopt(self, rules: Mapping[bytes, Rule], now: float, cold_s: float) -> list[Target]:
+        """Answer by these rules from now on; return the targets that are new. A new one is cold for `cold_s` seconds.
+
+        What is known of targets stays. The cost is that of the distinct rules.
+        """
+        groups = (rules if isinstance(rules, Rules) else Rules(rules)).groups
+        by_rule: dict[bytes, ByRule] = {question(b"", number): {} for number in _TYPES}
+        shared: dict[tuple[Rule, int], TargetAnswer] = {}
+        serving: dict[Target, list[TargetAnswer]] = {}
+        hinfos: dict[int, AnyAnswer] = {}
+        new: list[Target] = []
+        for group in groups:
+            rule = group.rule
+            for rdtype in sorted(map(types.number_of, rule.types)):
+                answer = shared.get((rule, rdtype))
+                if answer is None:
+                    target = self._target_of(rule.target, rdtype, now + cold_s, new)
+                    answer = shared[rule, rdtype] = self._answer_of(target, rule, group.first)
+                    serving.setdefault(target, []).append(answer)
+                answer.share(group)
+                by_rule[question(b"", rdtype)][id(rule)] = answer
+            if rule.any == "hinfo":
+                ttl_s = rule.max_ttl_s
+                by_rule[question(b"", types.TYPE_ANY)][id(rule)] = hinfos.setdefault(ttl_s, AnyAnswer(ttl_s))
+        self.rules, self._by_rule = rules, by_rule
+        self._serve(serving, now)
+        return new
+
+    def _target_of(self, name: bytes, rdtype: int, cold_until: float, new: list[Target]) -> Target:
+        target = self.targets.get((name, rdtype))
+        if target is None:
+            target = self.targets[name, rdtype] = Target(name, rdtype, self, cold_until)
+            new.append(target)
+        return target
+
+    def _answer_of(self, target: Target, rule: Rule, first_name: bytes) -> TargetAnswer:
+        """Return a new answer, with the rung of the one before for that name: a reload is no change of rung."""
+        before = self.get(question(first_name, target.rdtype))
+        return TargetAnswer(target, rule, first_name, said=before.said if isinstance(before, TargetAnswer) else None)
+
+    def _serve(self, serving: dict[Target, list[TargetAnswer]], now: float) -> None:
+        """Put the answers in force, and forget the targets that none of them needs."""
+        self.tally.clear()
+        for key, target in list(self.targets.items()):
+            if target not in serving:
+                del self.targets[key]
+            target.serve(serving.get(target, ()), now)
+
+    def holds(self, target: Target) -> bool:
+        """Tell whether a target is still needed: a reload may have dropped it, and another may stand in its place."""
+        return self.targets.get((target.name, target.rdtype)) is target
+
+    def advance(self, now: float) -> bool:
+        """Put right one target that the passing of time has changed; tell whether there was one."""
+        target = self.looks.next_due(now)
+        if target is None:
+            return False
+        target.look(now)
+        return True

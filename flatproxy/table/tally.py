@@ -1,0 +1,48 @@
+"""What is counted of all answers, kept up to date by each change: nobody walks over them to count."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from flatproxy.table.ladder import Rung
+
+if TYPE_CHECKING:
+    from flatproxy.table.answers import TargetAnswer
+
+
+@define(eq=False)
+class Tally:
+    """`names` counts flagged names, once for each type, by rung; a cold answer is on the rung that would answer now."""
+
+    names: dict[Rung, int] = field(factory=lambda: dict.fromkeys(Rung, 0))
+    not_fresh: dict[TargetAnswer, None] = field(factory=dict)
+    """The answers on any other rung than `FRESH`, the one longest there first."""
+    cold: dict[TargetAnswer, None] = field(factory=dict)
+    """The answers whose target was not resolved yet and is worth waiting for."""
+    waiting: int = 0
+    """Queries that wait for a cold target."""
+
+    def clear(self) -> None:
+        """Forget all answers; who waits still waits."""
+        self.names = dict.fromkeys(Rung, 0)
+        self.not_fresh.clear()
+        self.cold.clear()
+
+    def move(self, answer: TargetAnswer, before: Rung | None, after: Rung) -> None:
+        """Take note of the rung of an answer; `before` is None where it is new."""
+        if before is not None:
+            self.names[before] -= answer.names
+        self.names[after] += answer.names
+        if after is Rung.FRESH:
+            self.not_fresh.pop(answer, None)
+        else:
+            self.not_fresh[answer] = None
+
+    def set_cold(self, answer: TargetAnswer, *, cold: bool) -> None:
+        """Take note of whether an answer is cold."""
+        if cold:
+            self.cold[answer] = None
+        else:
+            self.cold.pop(answer, None)

@@ -1,0 +1,115 @@
+"""What one name resolves to for one type, whoever asks for it. It changes in few, named ways.
+
+A target is cold until its first resolution ended or took too long: only then queries wait. Times are monotonic.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from flatproxy.table.agenda import NEVER
+from flatproxy.table.changes import Failed, Settled
+from flatproxy.wire import names, types
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from flatproxy.table.answers import TargetAnswer
+    from flatproxy.table.ladder import Resolution
+    from flatproxy.table.table import Table
+
+WAITERS = 1_000
+"""Queries that may wait for one cold target; the others go down the ladder at once."""
+
+
+@define(eq=False)
+class Target:
+    """Read its attributes from anywhere; change them by its methods only. `changed_at` is Unix time."""
+
+    name: bytes
+    rdtype: int
+    table: Table
+    cold_until: float
+    resolution: Resolution | None = None
+    failures: int = 0
+    """Failures in a row."""
+    changed_at: float | None = None
+    outcomes: dict[str, int] = field(factory=dict)
+    """How often resolutions ended so."""
+    answers: Sequence[TargetAnswer] = ()
+    _waiters: list[Callable[[], None]] = field(factory=list)
+
+    def __str__(self) -> str:
+        return names.to_text(self.name)
+
+    @property
+    def type_text(self) -> str:
+        """The type as it is written."""
+        return types.text_of(self.rdtype)
+
+    def is_cold(self, now: float) -> bool:
+        """Tell whether its first resolution is still worth waiting for."""
+        return self.resolution is None and not self.failures and now < self.cold_until
+
+    def settle(self, resolution: Resolution, outcome: str, wall: float) -> None:
+        """Take what it was found to be; `wall` is Unix time."""
+        before, self.resolution, self.failures = self.resolution, resolution, 0
+        self._count(outcome)
+        change = Settled(self, before)
+        if change.is_new:
+            self.changed_at = wall
+        self.table.feed.publish(change)
+        self.look(resolution.resolved_at)
+
+    def fail(self, outcome: str, reason: str, now: float) -> None:
+        """Take note that it could not be resolved; what it was found to be before stays."""
+        self.failures += 1
+        self._count(outcome)
+        self.table.feed.publish(Failed(self, reason))
+        self.look(now)
+
+    def restore(self, resolution: Resolution, now: float) -> None:
+        """Take what was known before a restart, where nothing newer is known."""
+        if self.resolution is None:
+            self.resolution = resolution
+            self.look(now)
+
+    def serve(self, answers: Sequence[TargetAnswer], now: float) -> None:
+        """Stand behind these answers from now on, and behind no others; none: it is not needed any more."""
+        self.answers = answers
+        if answers:
+            self.look(now)
+        else:
+            self.table.looks.drop(self)
+            self._release()
+
+    def wait(self, now: float, ready: Callable[[], None]) -> bool:
+        """Have `ready` called when it is not cold any more; False where it is not, or too many wait."""
+        if not self.is_cold(now) or len(self._waiters) >= WAITERS:
+            return False
+        self._waiters.append(ready)
+        self.table.tally.waiting += 1
+        return True
+
+    def look(self, now: float) -> None:
+        """Put right what the passing of time changes: coldness, and the rungs of its answers."""
+        cold = self.is_cold(now)
+        again = self.cold_until if cold else NEVER
+        for answer in self.answers:
+            again = min(again, answer.look(now, cold=cold))
+        if self.answers:
+            self.table.looks.set(self, again)
+        if not cold:
+            self._release()
+
+    def _count(self, outcome: str) -> None:
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+
+    def _release(self) -> None:
+        """Call back whoever waits."""
+        waiters, self._waiters = self._waiters, []
+        self.table.tally.waiting -= len(waiters)
+        for ready in waiters:
+            ready()

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from twisted.logger import ILogObserver, globalLogPublisher
+from zope.interface import implementer
+
+from flatproxy.config.settings import Rule
+from flatproxy.observe.change_log import ChangeLog
+from flatproxy.table.ladder import Resolution
+from flatproxy.table.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAME = b"\7example\3com\0"
+LB = b"\2lb\4test\0"
+
+
+@implementer(ILogObserver)
+class _Observer:
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        self.seen.append(event)
+
+
+@pytest.fixture
+def events() -> Iterator[list[dict[str, Any]]]:
+    observer = _Observer()
+    globalLogPublisher.addObserver(observer)
+    yield observer.seen
+    globalLogPublisher.removeObserver(observer)
+
+
+@pytest.fixture
+def table() -> Table:
+    table = Table()
+    table.feed.subscribe(ChangeLog())
+    table.adopt({NAME: Rule(target=LB, types=frozenset({"A"}))}, 0.0, 1.8)
+    return table
+
+
+def settle(table: Table, *rdatas: bytes, at: float) -> None:
+    resolution = Resolution(rdatas=rdatas, ttl_s=60, names=("lb.test",), resolved_at=at)
+    table.targets[LB, 1].settle(resolution, "addresses", 0.0)
+
+
+def said(events: list[dict[str, Any]], event: str) -> list[tuple[Any, Any]]:
+    return [(each.get("old"), each.get("new")) for each in events if each.get("event") == event]
+
+
+def test_addresses_and_rungs_are_said_once(events: list[dict[str, Any]], table: Table) -> None:
+    settle(table, b"\x09\x09\x09\x01", at=0.0)
+    settle(table, b"\x09\x09\x09\x01", at=50.0)
+    while table.advance(110.0):
+        pass
+    settle(table, b"\x09\x09\x09\x02", at=120.0)
+    assert said(events, "address_change") == [([], ["9.9.9.1"]), (["9.9.9.1"], ["9.9.9.2"])]
+    assert said(events, "rung_change") == [("fresh", "stale"), ("stale", "fresh")]
+
+
+def test_of_failures_in_a_row_the_first_is_said(events: list[dict[str, Any]], table: Table) -> None:
+    for now in (1.0, 2.0, 3.0):
+        table.targets[LB, 1].fail("timeout", "nobody answers", now)
+    assert [event["reason"] for event in events if event.get("event") == "target_failed"] == ["nobody answers"]
+    assert said(events, "rung_change") == [("none", "upstream")]
+
+
+def test_many_special_addresses_of_a_target_are_one_line(events: list[dict[str, Any]], table: Table) -> None:
+    settle(table, *(bytes([10, 0, 0, number]) for number in range(50)), at=0.0)
+    settle(table, *(bytes([10, 0, 1, number]) for number in range(50)), at=1.0)
+    (line,) = [event for event in events if event.get("event") == "private_address"]
+    assert line["address"] == "10.0.0.0, 10.0.0.1, 10.0.0.2, 10.0.0.3"
+    assert line["log_format"].format(**line).startswith("lb.test has the private address 10.0.0.0")
+    assert " and 46 more:" in line["log_format"].format(**line)
+
+
+def test_a_zone_that_is_signed_is_said(events: list[dict[str, Any]], table: Table) -> None:
+    table.zones.found(NAME, b"")
+    table.zones.judged(NAME, signed=True)
+    table.zones.judged(NAME, signed=False)
+    assert [event["zone"] for event in events if event.get("event") == "zone_signed"] == ["example.com"]
