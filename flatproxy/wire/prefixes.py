@@ -30,6 +30,12 @@ class Prefixes(Generic[Label]):
         starts, labels = self._v4 if len(octets) == 4 else self._v6
         return labels[bisect_right(starts, octets) - 1]
 
+    def within(self, network: Network) -> set[Label | None]:
+        """Return the labels that the addresses of a network have, with None where some of them have none."""
+        starts, labels = self._v4 if network.version == 4 else self._v6
+        first = bisect_right(starts, network.network_address.packed) - 1
+        return set(labels[first : bisect_right(starts, network.broadcast_address.packed)])
+
 
 def _ranges(ordered: Iterable[tuple[Network, Label]], size: int) -> tuple[list[bytes], list[Label | None]]:
     """Return the start of each range and its label; a network must come after those around it."""

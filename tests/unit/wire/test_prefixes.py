@@ -54,6 +54,22 @@ def test_everything_may_have_a_label() -> None:
     assert Prefixes[int]({}).get(bytes(4)) is None
 
 
+@pytest.mark.parametrize(
+    ("network", "labels"),
+    [
+        ("10.0.0.0/8", {"inside", "branch", "desk", "lab"}),
+        ("10.1.0.0/16", {"branch", "desk", "lab"}),
+        ("10.1.0.128/25", {"desk"}),
+        ("8.0.0.0/6", {None, "inside", "branch", "desk", "lab"}),
+        ("172.16.0.0/12", {None}),
+        ("255.255.255.254/31", {None, "last"}),
+        ("2001:db8::/32", {"v6", "v6 branch"}),
+    ],
+)
+def test_the_labels_within_a_network(network: str, labels: set[str | None]) -> None:
+    assert NESTED.within(ip_network(network)) == labels
+
+
 def _network(number: int, length: int, bits: int) -> Network:
     number = number >> (bits - length) << (bits - length)
     return IPv4Network((number, length)) if bits == 32 else IPv6Network((number, length))
@@ -85,6 +101,16 @@ def test_it_agrees_with_ipaddress(networks: list[Network], others: list[Address]
     ]
     for address in near + others:
         assert prefixes.get(address.packed) == _longest(networks, address)
+
+
+@given(st.lists(st.tuples(st.integers(0, 255), st.integers(24, 32)), max_size=12), st.integers(0, 255))
+def test_the_labels_within_are_those_of_each_address(made: list[tuple[int, int]], number: int) -> None:
+    base = int(IPv4Address("192.0.2.0"))
+    networks = [IPv4Network((base | last, length), strict=False) for last, length in made]
+    prefixes = Prefixes({network: str(network) for network in networks})
+    for length in (24, 28, 31):
+        around = IPv4Network((base | number, length), strict=False)
+        assert prefixes.within(around) == {prefixes.get(address.packed) for address in around}
 
 
 def test_ten_thousand_networks_side_by_side() -> None:

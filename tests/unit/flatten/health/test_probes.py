@@ -60,7 +60,8 @@ def test_a_server_that_is_gone_is_sick(make: Any) -> None:
     run(script)
 
 
-def test_a_server_that_does_not_accept_is_sick_by_tcp() -> None:
+@pytest.mark.parametrize("make", [tcp, http])
+def test_a_server_that_does_not_accept_is_sick(make: Any) -> None:
     """Its queue is full: the kernel drops what comes."""
 
     async def script(prober: Prober) -> None:
@@ -69,7 +70,7 @@ def test_a_server_that_does_not_accept_is_sick_by_tcp() -> None:
             full.listen(0)
             port = full.getsockname()[1]
             with socket.create_connection(("127.0.0.1", port)):
-                assert await failure(prober, tcp(port, timeout_s=0.2)) == "no answer within 0.2 s"
+                assert await failure(prober, make(port, timeout_s=0.2)) == "no answer within 0.2 s"
 
     run(script)
 
