@@ -53,7 +53,8 @@ class Prober:
 
 
 async def _connect(family: int, host: str, port: int) -> None:
-    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        sock.settimeout(0)
         await asyncio.get_running_loop().sock_connect(sock, (host, port))
 
 
