@@ -13,8 +13,10 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed
 	$(BIN)/flatproxy demo
 
+# More processes than cores: most tests wait. A module stays in one of them, which starts its nameservers once.
+PROCESSES ?= 6
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope --no-loadscope-reorder --durations=10
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from flatproxy.forward.batches import BATCH, datagrams
-from flatproxy.forward.socket_addresses import client_of, control_of
+from flatproxy.forward.socket_addresses import control_of, sockaddr_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ def sources(count: int) -> list[bytes]:
 
 def ask(port: int, messages: Sequence[bytes], addresses: Sequence[bytes], seconds: float) -> Answered:
     """Ask a server on loopback for so long, each query from the next address, a fixed number under way."""
-    io, to = datagrams(), client_of("127.0.0.1", port)
+    io, to = datagrams(), sockaddr_of("127.0.0.1", port)
     clients = [
         to + control_of(socket.IPPROTO_IP, _IP_PKTINFO, _PKTINFO.pack(0, address, bytes(4))) for address in addresses
     ]

@@ -20,7 +20,7 @@ from attrs import define
 
 from bench import load, surroundings
 from bench.servers import ZONE, Flatproxy, Nsd, Unbound, running
-from tests.integration.harness.waiting import let_pass, until
+from tests.support.waiting import let_pass, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

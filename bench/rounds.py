@@ -35,7 +35,7 @@ class Plan:
 PLANS: Final = {
     "full": Plan(name="full", rounds=5, seconds=2.5, starts=5),
     "quick": Plan(name="quick", rounds=3, seconds=1, starts=3),
-    "tiny": Plan(name="tiny", rounds=1, seconds=0.2, starts=1),
+    "tiny": Plan(name="tiny", rounds=1, seconds=0.5, starts=1),
 }
 
 

@@ -15,8 +15,8 @@ import dns.rdatatype
 from attrs import define, field
 
 from bench import accounting
-from tests.integration.harness.child import Child
-from tests.integration.harness.ports import free_port
+from tests.support.child import Child
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

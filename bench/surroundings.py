@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.integration.harness.child import program
+from tests.support.child import program
 
 
 def machine() -> dict[str, Any]:

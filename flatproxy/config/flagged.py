@@ -14,6 +14,7 @@ from flatproxy.config.clashes import ANY_TARGET, fallback_clashes, ttl_clashes, 
 from flatproxy.config.problems import Refusal, join, kind_of, problem, quoted, toml_text
 from flatproxy.config.settings import Rule, Rules
 from flatproxy.config.tables import INCLUDE, RULE, TABLE_KEYS, unknown_key
+from flatproxy.config.toml import content_of
 from flatproxy.errors import Problem
 from flatproxy.wire.names import enclosing
 
@@ -57,7 +58,19 @@ class Flagged:
     _seen: dict[Hashable, Rule] = field(factory=dict)
     """The rule of each table content that was right, so that equal tables are read once."""
 
+    _known: dict[bytes, bytes] = field(factory=dict)
+    """The names of the settings in force that were not read yet. Read again, they are the same objects: a reload that
+    made a million names anew would leave as many holes in memory as it frees."""
+
     _interned: dict[Rule, Rule] = field(factory=dict)
+
+    @classmethod
+    def after(cls, before: Rules, rest: Callable[[], object]) -> Flagged:
+        """Return one that takes from the rules in force what is equal."""
+        made = cls(rest)
+        made._known.update((name, name) for name in before)
+        made._interned.update((group.rule, group.rule) for group in before.groups)
+        return made
 
     def read_defaults(self, raw: Mapping[str, object]) -> None:
         """Take `[defaults]`. It comes before the names; a wrong key is reported here and not under each of them."""
@@ -82,7 +95,7 @@ class Flagged:
         for number, (name, table) in enumerate(raw.items()):
             if number % RESTS == 0:
                 self._rest()
-            content = _content(table)
+            content = content_of(table)
             rule = self._seen.get(content) if content is not None else None
             if rule is None:
                 own = self._undivided(name, table)
@@ -152,6 +165,7 @@ class Flagged:
             rule = self._targets[target] = self._interned.setdefault(made, made)
         if rule.target == wire:
             raise _OWN_TARGET
+        wire = self._known.pop(wire, wire)
         self._first[wire] = self._file
         self.rules[wire] = rule
 
@@ -191,6 +205,8 @@ class Flagged:
         elif enclosing(wire, zones) is None:
             wrong = _outside(name)
             self._refuse(name, wrong.reason, wrong.write)
+        else:
+            wire = self._known.pop(wire, wire)
         self._first.setdefault(wire, self._file)
         if (rule.target if rule else _target(table)) == wire:
             key = f"{join('flatten', name)}.target"
@@ -230,18 +246,6 @@ class Flagged:
             reason = "a name with dots needs quotes, or TOML reads a table in a table"
             self._refuse(name, reason, f"[flatten.{quoted(whole)}]")
         return rest or None
-
-
-def _content(table: object) -> Hashable | None:
-    """Return a key that only equal tables share; None for one that cannot be right."""
-    if type(table) is not dict:
-        return None
-    content = tuple((key, tuple(value) if type(value) is list else value) for key, value in table.items())
-    try:
-        hash(content)
-    except TypeError:
-        return None
-    return content
 
 
 def _is_written(name: str, wire: bytes) -> bool:

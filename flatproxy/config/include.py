@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import stat
 import sys
-import tomllib
 from glob import glob, has_magic
 from itertools import takewhile
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from flatproxy.config.problems import Refusal, quoted
-from flatproxy.config.values import each, text
+from flatproxy.config.toml import read_toml
+from flatproxy.config.values import array, text
 from flatproxy.errors import Problem
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ def _pattern(value: object) -> str:
     return pattern
 
 
-read_include = each(_pattern, example=_EXAMPLE)
+read_include = array(_pattern, example=_EXAMPLE)
 
 
-def read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     """Return what is in a file; `Refusal` where it cannot be read, or where others can write it."""
     try:
         data = path.read_bytes()
@@ -84,12 +84,7 @@ def _is_writable(path: Path) -> bool:
 def toml_of(data: bytes) -> tuple[str, dict[str, object]]:
     """Return text and tables of a TOML file; `Refusal` where it has none."""
     decoded = _decoded(data)
-    try:
-        return decoded, tomllib.loads(decoded)
-    except ValueError as error:  # TOMLDecodeError says line and column; an integer of 5000 digits is a ValueError
-        raise Refusal(f"not TOML: {error}", "TOML 1.0: [table], then a line for each key = value") from None
-    except RecursionError:
-        raise Refusal("not usable TOML: nested too deeply", "arrays of strings, without nesting") from None
+    return decoded, read_toml(decoded)
 
 
 def _decoded(data: bytes) -> str:
@@ -145,7 +140,7 @@ def included(main: Path, raw: Mapping[str, object], problems: list[Problem]) -> 
     """Yield the files that `raw`, which stands in `main`, includes, each with its octets; add to `problems`."""
     for path in files_of(main, raw, problems):
         try:
-            data = read(path)
+            data = read_file(path)
             if path.suffix.lower() == ".toml":
                 content, tables = toml_of(data)
                 yield Included(str(path), content, tables), data

@@ -9,11 +9,9 @@ import hashlib
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve
-
 from flatproxy.config.addresses import server
 from flatproxy.config.flagged import Flagged
-from flatproxy.config.include import included, read, read_include, toml_of
+from flatproxy.config.include import included, read_file, read_include, toml_of
 from flatproxy.config.problems import Refusal, kind_of, problem, problems_of, quoted
 from flatproxy.config.settings import Endpoint, Rules, Settings
 from flatproxy.config.tables import (
@@ -43,13 +41,14 @@ def _no_rest() -> None:
     """Go on at once."""
 
 
-def load(path: Path, rest: Callable[[], object] = _no_rest) -> Settings:
+def load(path: Path, rest: Callable[[], object] = _no_rest, before: Rules | None = None) -> Settings:
     """Return the settings in a file and in those that it includes; `ConfigError` with every problem in them.
 
-    `rest` is called again and again while many names are read, about once a millisecond.
+    `rest` is called again and again while many names are read, about once a millisecond. What is equal in the rules
+    `before`, those of the settings in force, is taken from there.
     """
     try:
-        data = read(path)
+        data = read_file(path)
         raw = toml_of(data)[1]
     except Refusal as refusal:
         problem = Problem(reason=refusal.reason, write=refusal.write)
@@ -60,22 +59,35 @@ def load(path: Path, rest: Callable[[], object] = _no_rest) -> Settings:
     for other, content in included(path, raw, problems):
         digest.update(content)
         others.append(other)
-    settings = to_settings(raw, file=str(path), digest=digest.hexdigest(), others=others, problems=problems, rest=rest)
+    flagged = Flagged.after(before if before is not None else Rules(), rest)
+    settings = to_settings(
+        raw, file=str(path), digest=digest.hexdigest(), others=others, problems=problems, flagged=flagged
+    )
     from_tables = bool(raw.get("flatten")) or any(other.tables for other in others)
-    del raw, others
+    del raw, others, flagged
     if from_tables:
-        settings = _compacted(settings)
+        _move_names(settings.flatten, before if before is not None else {})
     _ = settings.flatten.groups  # here, where nobody waits for it
     return settings
 
 
-def _compacted(settings: Settings) -> Settings:
-    """Return the settings with new copies of the names.
+def _move_names(rules: Rules, known: Mapping[bytes, object]) -> None:
+    """Make the names anew that are not known, one beside the other.
 
     They were made between what TOML had, which is gone: the few that are left in each piece of memory would keep all of
-    it from being given back.
+    it from being given back. Copies made while they are there would only fill the holes between them, so the octets of
+    all wait in one block meanwhile.
     """
-    return evolve(settings, flatten=Rules((bytes(bytearray(name)), rule) for name, rule in settings.flatten.items()))
+    kept = [name if name in known else None for name in rules]
+    lengths = bytes([len(name) for name in rules])  # at most 255 octets each
+    octets = b"".join(rules)
+    values = list(rules.values())
+    rules.clear()
+    start = 0
+    for name, length, rule in zip(kept, lengths, values, strict=True):
+        end = start + length
+        rules[octets[start:end] if name is None else name] = rule
+        start = end
 
 
 def to_settings(
@@ -85,10 +97,11 @@ def to_settings(
     digest: str = "",
     others: Sequence[Included] = (),
     problems: Sequence[Problem] = (),
-    rest: Callable[[], object] = _no_rest,
+    flagged: Flagged | None = None,
 ) -> Settings:
     """Return the settings in what `tomllib` has read, and the flagged names in the `others` that are included.
 
+    `flagged` reads the flagged names.
     Raises `ConfigError` with every problem, those that are known already first; it names `file`.
     """
     problems = list(problems)
@@ -96,7 +109,8 @@ def to_settings(
     parts: dict[str, Any] = {
         name: table.read(tables[name], name, problems) for name, table in TABLES.items() if name in tables
     }
-    flagged = Flagged(rest)
+    if flagged is None:
+        flagged = Flagged.after(Rules(), _no_rest)
     flagged.read_defaults(tables.get("defaults", {}))
     zones = _zones(tables)
     flagged.read_names(tables.get("flatten", {}), zones)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from ipaddress import ip_address
 
 import dns.exception
@@ -63,7 +62,6 @@ def _name(value: object, example: str) -> bytes:
     return _wire(value)
 
 
-@lru_cache(maxsize=4096)  # the targets of many flagged names are few
 def _wire(text: str) -> bytes:
     """Return the lower-case wire form of an ASCII name (RFC 1035 sections 3.1 and 5.1, RFC 4343 section 3)."""
     if len(text) <= _LONGEST_PLAIN and _PLAIN.fullmatch(text):

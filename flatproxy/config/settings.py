@@ -5,7 +5,6 @@ Names are in wire form and lower case (`bytes`, RFC 1035 section 3.1), durations
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -108,15 +107,18 @@ class Rules(dict[bytes, Rule]):
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The names by their rules; worked out once, which takes a while."""
-        counts = Counter(map(id, self.values()))
         first: dict[int, tuple[Rule, bytes]] = {}
         others: dict[int, list[bytes]] = {}
-        for name, rule in self.items():
-            if id(rule) not in first:
-                first[id(rule)] = rule, name
-            elif len(more := others.setdefault(id(rule), [])) < NAMES_KEPT:
+        sizes: dict[int, int] = {}
+        for name, rule in self.items():  # a loop, not `Counter`: no other thread could run while that counts a million
+            key = id(rule)
+            if key not in sizes:
+                first[key], sizes[key] = (rule, name), 1
+                continue
+            sizes[key] += 1
+            if len(more := others.setdefault(key, [])) < NAMES_KEPT:
                 more.append(name)
-        return tuple(Group(rule, name, tuple(others.get(key, ())), counts[key]) for key, (rule, name) in first.items())
+        return tuple(Group(rule, name, tuple(others.get(key, ())), sizes[key]) for key, (rule, name) in first.items())
 
 
 def _as_rules(rules: Mapping[bytes, Rule]) -> Rules:

@@ -38,7 +38,7 @@ _MISSING = {
 
 
 @frozen
-class Table(Generic[T]):
+class TableReader(Generic[T]):
     """A table that becomes an object of `kind`; `readers` has the reader of each of its attributes.
 
     An attribute `timeout_s` is written `timeout`. A key must be there where its attribute has no default.
@@ -72,9 +72,9 @@ class Table(Generic[T]):
         return None if len(problems) > known else self.kind(**found)
 
 
-_NETWORKS = values.each(addresses.network, example='["192.0.2.0/24", "2001:db8::/32"]')
+_NETWORKS = values.array(addresses.network, example='["192.0.2.0/24", "2001:db8::/32"]')
 _DEFAULT_TYPES = Rule(target=b"").types
-_types = values.each(
+_types = values.array(
     values.choice(types.TEXTS, f"only {' and '.join(types.TEXTS)} can be flattened"),
     example='["A", "AAAA"]',
     empty="without a type nothing is flattened",
@@ -87,13 +87,13 @@ def _read_types(value: object) -> frozenset[str]:
 
 read_listen_dns = addresses.listen_endpoint(addresses.DNS_PORT)
 read_listen_http = addresses.listen_endpoint(9353)
-read_zones = values.each(
+read_zones = values.array(
     names.zone,
     example='["example.com"], with the zones of the nameserver; or ["."] for every name',
     empty="without a zone every query is refused",
 )
 
-RULE: Final = Table(
+RULE: Final = TableReader(
     Rule,
     {
         "target": names.target,
@@ -103,33 +103,33 @@ RULE: Final = Table(
         "stale_for_s": values.whole_seconds(0, "365d", '"1d"'),
         "stale_ttl_s": values.whole_seconds(0, "7d", '"30s"'),
         "any": values.choice(("hinfo", "forward"), "ANY is answered with HINFO or forwarded"),
-        "fallback": values.each(addresses.address, example='["192.0.2.10", "2001:db8::10"]'),
+        "fallback": values.array(addresses.address, example='["192.0.2.10", "2001:db8::10"]'),
     },
 )
 """`[flatten."NAME"]`; `[defaults]` has the same keys but for those of one name only."""
 
-TABLES: Final[dict[str, Table[Any]]] = {
-    "listen": Table(
+TABLES: Final[dict[str, TableReader[Any]]] = {
+    "listen": TableReader(
         Listen,
         {
-            "dns": values.each(
+            "dns": values.array(
                 read_listen_dns, example='["0.0.0.0:53", "[::]:53"]', empty="without an address nobody can ask"
             ),
             "http": read_listen_http,
             "proxy_from": _NETWORKS,
         },
     ),
-    "upstream": Table(
+    "upstream": TableReader(
         Upstream,
         {
-            "servers": values.each(
+            "servers": values.array(
                 addresses.server, example='["192.0.2.53:53"]', empty="without a server nothing can be forwarded"
             ),
             "timeout_s": values.timeout('"2s"'),
             "proxy_protocol": values.flag,
         },
     ),
-    "access": Table(
+    "access": TableReader(
         Access,
         {
             "zones": read_zones,
@@ -139,24 +139,24 @@ TABLES: Final[dict[str, Table[Any]]] = {
             "notify": _NETWORKS,
         },
     ),
-    "resolver": Table(
+    "resolver": TableReader(
         Resolver,
         {
-            "servers": values.each(
+            "servers": values.array(
                 addresses.resolver, example='["system"]', empty="without a server no target can be resolved"
             ),
             "timeout_s": values.timeout('"1.8s"'),
         },
     ),
-    "limits": Table(
+    "limits": TableReader(
         Limits,
         {
-            "responses_per_second": values.count(0, 1_000_000, "50, or 0 for no limit"),
-            "slip": values.count(0, 10, "2, or 0 to drop all that is too much"),
-            "queries_per_second": values.count(0, 1_000_000, "1000, or 0 for no limit"),
+            "responses_per_second": values.whole_number(0, 1_000_000, "50, or 0 for no limit"),
+            "slip": values.whole_number(0, 10, "2, or 0 to drop all that is too much"),
+            "queries_per_second": values.whole_number(0, 1_000_000, "1000, or 0 for no limit"),
         },
     ),
-    "state": Table(State, {"path": values.file_path}),
+    "state": TableReader(State, {"path": values.file_path}),
 }
 """The tables that become one object each, by name: an attribute of `Settings`."""
 

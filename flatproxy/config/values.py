@@ -49,7 +49,7 @@ def flag(value: object) -> bool:
     return value
 
 
-def count(low: int, high: int, example: str) -> Reader[int]:
+def whole_number(low: int, high: int, example: str) -> Reader[int]:
     """Return a reader of a whole number from `low` to `high`."""
 
     def read(value: object) -> int:
@@ -132,7 +132,7 @@ def parse_duration(duration: str) -> Fraction | None:
     return Fraction(found[1]) * _UNIT_S[found[2]] if found else None
 
 
-def each(read: Reader[T], *, example: str, empty: str = "") -> Reader[tuple[T, ...]]:
+def array(read: Reader[T], *, example: str, empty: str = "") -> Reader[tuple[T, ...]]:
     """Return a reader of an array without duplicates; `empty` is said of one without items, where it must have some."""
 
     def read_all(value: object) -> tuple[T, ...]:

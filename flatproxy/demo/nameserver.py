@@ -51,7 +51,7 @@ def _dkim() -> str:
     return " ".join(f'"{value[at : at + _STRING]}"' for at in range(0, len(value), _STRING))
 
 
-class Nameserver:
+class DemoNameserver:
     """What the nameserver knows."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ from attrs import frozen
 from flatproxy.config.settings import Access, Listen, Resolver, Rule, Settings, Upstream
 from flatproxy.demo import internet, nameserver, view
 from flatproxy.demo.internet import Internet
-from flatproxy.demo.nameserver import Nameserver
+from flatproxy.demo.nameserver import DemoNameserver
 from flatproxy.demo.screen import Screen, can_redraw
 from flatproxy.demo.serving import LOOPBACK, serve
 from flatproxy.demo.tour import Stops, Tour
@@ -134,7 +134,7 @@ async def _play(reactor: Any, notes: Notes, scene: Callable[[Stage], Awaitable[i
     """Set everything up, play the scene, and clear everything away, whatever happens."""
     async with AsyncExitStack() as stack:
         outside = Internet(ttl_s=TOUR_TTL_S) if scene is _tour else Internet()
-        behind = await serve(Nameserver())
+        behind = await serve(DemoNameserver())
         stack.push_async_callback(behind.close)
         resolver = await serve(outside)
         stack.push_async_callback(resolver.close)

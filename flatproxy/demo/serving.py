@@ -129,9 +129,9 @@ class Server:
 async def serve(answers: Answers) -> Server:
     """Listen on a port of loopback that is free for UDP and TCP; `FlatproxyError` where there is none."""
     loop = asyncio.get_running_loop()
-    sockets = bind(LOOPBACK)
-    server = Server(Endpoint(*sockets.udp.getsockname()[:2]), answers)
-    transport, _protocol = await loop.create_datagram_endpoint(lambda: _Datagrams(answers), sock=sockets.udp)
-    listener = await asyncio.start_server(server.stream, sock=sockets.tcp)
+    udp, tcp = (bound.socket for bound in bind(LOOPBACK))
+    server = Server(Endpoint(*udp.getsockname()[:2]), answers)
+    transport, _protocol = await loop.create_datagram_endpoint(lambda: _Datagrams(answers), sock=udp)
+    listener = await asyncio.start_server(server.stream, sock=tcp)
     server._close += [transport.close, listener.close]  # noqa: SLF001 - its own constructor, which cannot await
     return server

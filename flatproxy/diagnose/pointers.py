@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from flatproxy.config.settings import Settings
     from flatproxy.diagnose.findings import Finding
-    from flatproxy.flatten.refresher import Asker
+    from flatproxy.flatten.chain import Asker
 
     Question = tuple[dns.name.Name, dns.rdatatype.RdataType]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from flatproxy.config.settings import Rule, State
     from flatproxy.diagnose.traces import Walk
-    from flatproxy.flatten.stores.sqlite import Row
+    from flatproxy.flatten.stores.store import Row
     from flatproxy.table.ladder import Step
 
 SERVFAIL = "servfail"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from attrs import frozen
 
 from flatproxy.errors import ChainBroken, ChainError, FlatproxyError, UpstreamTimeout
-from flatproxy.flatten.chain import Chain
+from flatproxy.flatten.chain import Asker, Chain
 from flatproxy.flatten.refresher import outcome_of
 from flatproxy.wire import names, types
 
@@ -23,15 +23,12 @@ NAMESERVER = "nameserver"
 RESOLVER = "resolver"
 
 
-class NamedAsker(Protocol):
-    """Who answers, one question after the other."""
+class NamedAsker(Asker, Protocol):
+    """An asker that says whom it asked."""
 
     @property
     def asked(self) -> Endpoint | None:
         """Who answered last."""
-
-    async def ask(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
-        """Return the response; raises `UpstreamTimeout` or `ChainError`."""
 
 
 @frozen(kw_only=True)
@@ -113,7 +110,7 @@ async def follow(
             silent = False
             passed = len(chain.hops)
             try:
-                chain.told(response)
+                chain.receive(response)
             finally:
                 hops += (_hop(hop, asker.asked) for hop in chain.hops[passed:])
     except (ChainError, UpstreamTimeout) as failure:
@@ -125,13 +122,13 @@ async def follow(
 
 
 def _hop(hop: Hop, server: Endpoint | None) -> TraceHop:
-    told = hop.ttl_s is not None  # a hop from a flagged name to its target has no TTL
+    answered = hop.ttl_s is not None  # a hop from a flagged name to its target has no TTL
     return TraceHop(
         name=hop.name.to_text(omit_final_dot=True),
         what=hop.what.removesuffix("."),
         ttl_s=hop.ttl_s,
-        asked=_asked(upstream=hop.upstream) if told else "",
-        server=str(server) if told and server is not None else "",
+        asked=_asked(upstream=hop.upstream) if answered else "",
+        server=str(server) if answered and server is not None else "",
     )
 
 

@@ -1,1 +1,1 @@
-"""The road of a flagged name: its target resolved in the background, its answer kept ready. It meets no client."""
+"""The half that resolves: targets and zones are asked about in the background, and the table is kept. No client."""

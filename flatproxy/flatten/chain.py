@@ -1,4 +1,4 @@
-"""The walk from a target to its addresses: a small object that says whom to ask next and is told the answer.
+"""The walk from a target to its records: a small object that says whom to ask next and receives the answer.
 
 It does no I/O and knows no clock. Its drivers are the refresher and `explain`.
 """
@@ -35,6 +35,13 @@ class Scope(Protocol):
         """Tell whether the name is in a zone of the nameserver behind us."""
 
 
+class Asker(Protocol):
+    """Who answers the questions of the walk."""
+
+    async def ask(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
+        """Return the response; raises `UpstreamTimeout` or `ChainError`."""
+
+
 @frozen(kw_only=True)
 class Ask:
     """The next question. `upstream`: to the nameserver behind us, else to the resolvers."""
@@ -57,18 +64,20 @@ class Hop:
 class Found:
     """The end of a chain: rdatas in wire form, none where the name has no address of this type.
 
-    `ttl_s` is the least TTL on the way, `outcome` one of "addresses", "nodata", "nxdomain".
+    `ttl_s` is the least TTL on the way, `outcome` one of "addresses", "nodata", "nxdomain"; `left_out` records were too
+    many.
     """
 
     rdatas: tuple[bytes, ...]
     ttl_s: int
     names: tuple[str, ...]
     outcome: str
+    left_out: int = 0
 
 
 @define
 class Chain:
-    """One walk. Ask what `ask` says until it is None; then `found` is there, unless `told` raised a ChainError."""
+    """One walk. Ask what `ask` says until it is None; then `found` is there, unless `receive` raised a ChainError."""
 
     _scope: Scope
     rdtype: dns.rdatatype.RdataType
@@ -105,11 +114,11 @@ class Chain:
             raise ChainTooLong(f"more than {MAX_HOPS} hops: {_names(self._visited)}")
         self._visited.append(name)
 
-    def told(self, response: dns.message.Message) -> None:
+    def receive(self, response: dns.message.Message) -> None:
         """Take the response to the question that `ask` says. Raises `ChainError` where the chain does not end well."""
         asked = self.ask
         if asked is None:
-            raise ChainBroken("told an answer that was not asked for")
+            raise ChainBroken("an answer that was not asked for")
         if asked.upstream and _is_not_ours(response):
             # A zone cut below a served zone: the nameserver is not the one who knows.
             self.ask = Ask(name=asked.name, upstream=False)
@@ -138,8 +147,7 @@ class Chain:
         ttl_s = _ttl(addresses)
         texts = sorted(rdata.to_text() for rdata in addresses)
         self.hops.append(Hop(name=name, what=f"{self.rdtype.name} {' '.join(texts)}", ttl_s=ttl_s, upstream=upstream))
-        rdatas = tuple(sorted(rdata.to_wire() or b"" for rdata in addresses))[:MAX_ADDRESSES]
-        self._finish(rdatas, ttl_s, "addresses")
+        self._finish(tuple(sorted(rdata.to_wire() or b"" for rdata in addresses)), ttl_s, "addresses")
         return True
 
     def _deny(self, response: dns.message.Message, name: dns.name.Name, outcome: str, *, upstream: bool) -> None:
@@ -152,10 +160,11 @@ class Chain:
     def _finish(self, rdatas: tuple[bytes, ...], ttl_s: int, outcome: str) -> None:
         self.ask = None
         self.found = Found(
-            rdatas=rdatas,
+            rdatas=rdatas[:MAX_ADDRESSES],
             ttl_s=min(self._ttl_s, ttl_s),
             names=tuple(name.to_text(omit_final_dot=True) for name in self._visited),
             outcome=outcome,
+            left_out=max(len(rdatas) - MAX_ADDRESSES, 0),
         )
 
 

@@ -1,4 +1,4 @@
-"""The flattening half put together: targets are resolved, zones asked about, and the table is told.
+"""The flattening half put together: targets are resolved, zones asked about, and the table is kept.
 
 No packet of a client passes here.
 """
@@ -8,40 +8,76 @@ from __future__ import annotations
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
+from attrs import frozen
+
 from flatproxy.flatten.refresher import Refresher
 from flatproxy.flatten.resolvers.plain import Servers, expand
 from flatproxy.flatten.scope import ConfiguredScope
-from flatproxy.flatten.stores.sqlite import Row, Store
+from flatproxy.flatten.stores.sqlite import SqliteStore
+from flatproxy.flatten.stores.store import Row
 from flatproxy.flatten.zone_probes import ZoneProbes
 from flatproxy.table.changes import Settled
-from flatproxy.wire import names, proxy
+from flatproxy.wire import proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from flatproxy.config.settings import Settings
     from flatproxy.counts import BucketTable
+    from flatproxy.flatten.stores.store import Store
     from flatproxy.table.changes import Change
     from flatproxy.table.table import Table
 
 
-class Flattener:
-    """From `start` to `stop`; `parts` yields what is to be done many times a second."""
+@frozen(kw_only=True)
+class _Prepared:
+    """What comes into force next."""
 
-    def __init__(self, table: Table) -> None:
+    settings: Settings
+    resolvers: Servers
+    upstream: Servers
+    store: Store | None
+
+
+class Flattener:
+    """From `start` to `stop`; `parts` yields what is to be done many times a second.
+
+    `serve_packets` is called between two pieces of work: packets come first.
+    """
+
+    def __init__(self, table: Table, serve_packets: Callable[[], None]) -> None:
         self._table = table
-        self._prepared: tuple[Settings, Servers] | None = None
-        self._begun = False
+        self._serve_packets = serve_packets
+        self._settings: Settings | None = None
+        self._prepared: _Prepared | None = None
         self._store: Store | None = None
         nobody = Servers((), 0.0, recursion=False)
-        self._zone_probes = ZoneProbes(nobody, table.zones)
+        self._zone_probes = ZoneProbes(nobody, table.zones, rest=serve_packets)
         self._refresher = Refresher(
-            table=table, resolvers=nobody, upstream=nobody, scope=ConfiguredScope({}, frozenset()), clock=monotonic
+            table=table,
+            resolvers=nobody,
+            upstream=nobody,
+            scope=ConfiguredScope({}, frozenset()),
+            clock=monotonic,
+            serve_packets=serve_packets,
         )
 
     def prepare(self, settings: Settings) -> None:
-        """Find out who resolves; `FlatproxyError` where that cannot be read."""
-        self._prepared = settings, _resolvers(settings)
+        """Find out who resolves; `FlatproxyError` where that cannot be read. The first store stays."""
+        resolver, upstream, rest = settings.resolver, settings.upstream, self._serve_packets
+        first = self._settings is None
+        self._prepared = _Prepared(
+            settings=settings,
+            resolvers=Servers(expand(resolver.servers), resolver.timeout_s, recursion=True, rest=rest),
+            upstream=Servers(
+                upstream.servers,
+                upstream.timeout_s,
+                recursion=False,
+                header=proxy.LOCAL if upstream.proxy_protocol else b"",
+                rest=rest,
+            ),
+            store=SqliteStore(settings.state.path) if first and settings.state else self._store,
+        )
 
     def abort(self) -> None:
         """Forget what was prepared."""
@@ -50,16 +86,15 @@ class Flattener:
     def commit(self) -> None:
         """Go over to new settings: what is known stays, what is new is resolved as soon as there is room."""
         assert self._prepared is not None, "nothing was prepared"
-        (settings, resolvers), self._prepared = self._prepared, None
-        if not self._begun:
-            self._store = Store(settings.state.path) if settings.state else None
-            self._begun = True
-        self._refresher.resolvers = resolvers
-        self._refresher.upstream = self._zone_probes.upstream = _servers(settings)
-        self._refresher.scope = _scope(settings)
+        prepared, self._prepared = self._prepared, None
+        self._settings = settings = prepared.settings
+        self._store = prepared.store
+        self._refresher.resolvers = prepared.resolvers
+        self._refresher.upstream = self._zone_probes.upstream = prepared.upstream
+        self._refresher.scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
         now = monotonic()
-        new = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s)
-        self._refresher.begin(new, now)
+        adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s)
+        self._refresher.follow(adopted, now)
         self._zone_probes.cover(settings.flatten)
 
     def start(self) -> None:
@@ -94,28 +129,9 @@ class Flattener:
         """Failed reads and writes of the state file."""
         return self._store.errors if self._store else 0
 
-    def missing(self) -> Iterator[str]:
-        """Yield what has no answer yet."""
-        for answer in self._table.tally.cold:
-            yield f"{names.to_text(answer.first_name)} {answer.target.type_text}: not resolved yet"
-
     async def stop(self) -> None:
         """End what is under way, and write what is left to write."""
         await self._refresher.stop()
         await self._zone_probes.stop()
         if self._store is not None:
             await self._store.stop()
-
-
-def _servers(settings: Settings) -> Servers:
-    upstream = settings.upstream
-    header = proxy.LOCAL if upstream.proxy_protocol else b""
-    return Servers(upstream.servers, upstream.timeout_s, recursion=False, header=header)
-
-
-def _resolvers(settings: Settings) -> Servers:
-    return Servers(expand(settings.resolver.servers), settings.resolver.timeout_s, recursion=True)
-
-
-def _scope(settings: Settings) -> ConfiguredScope:
-    return ConfiguredScope(settings.flatten, frozenset(settings.access.zones))

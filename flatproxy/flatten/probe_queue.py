@@ -13,16 +13,16 @@ from flatproxy.wire import names
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-COMPARED = 2_000
-"""Names compared at once with those before: less than a millisecond."""
-SORTED = 500
+NAMES_AT_ONCE = 200
+"""Names compared at once with those before: a fraction of a millisecond."""
+SORTED = 100
 """Names put where they can wait at once."""
 PARENTS = 1_000
 """Parents of new names that are asked about first, by one name each: that finds most zones at once."""
 
 
 @define
-class NewNames:
+class ProbeQueue:
     """Two queues: `urgent` are names around which no zone may be known, `patient` those in a known zone."""
 
     urgent: deque[bytes] = field(factory=deque)
@@ -46,7 +46,7 @@ class NewNames:
         """Find new names, some at a time, one of each parent first; return zones that turn out to have no name."""
         if self._compared is None:
             return set()
-        part = list(islice(self._compared, COMPARED))
+        part = list(islice(self._compared, NAMES_AT_ONCE))
         for name in part:
             if self._unused and (apex := apex_of(name)) is not None:
                 self._unused.discard(apex)

@@ -1,7 +1,10 @@
 """Keeps every target resolved: when to ask, at most one resolution of a target at a time, what to do with the result.
 
-`tick` is called many times a second with the time; nothing here sleeps. A target is asked again before its TTL ends,
-whether or not anybody asks for it, and after a failure with growing pauses (RFC 9520 section 3.2).
+`tick` is called many times a second; nothing here sleeps. A target is asked again before its TTL ends, whether or not
+anybody asks for it, and after a failure with growing pauses (RFC 9520 section 3.2).
+
+Packets come first: between two pieces of work, each a fraction of a millisecond, those that wait are served. What is
+left after `SLICE_S` goes on in the next turn of the loop. So the number of targets does not matter to a query.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 from time import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import dns.rdatatype
 from attrs import define, field
@@ -17,24 +20,28 @@ from twisted.logger import Logger
 
 from flatproxy.counts import BucketTable
 from flatproxy.errors import ChainBroken, ChainLoop, ChainTooLong, FlatproxyError, UpstreamTimeout
-from flatproxy.flatten.chain import Chain, Found, Scope
+from flatproxy.flatten.chain import Chain
+from flatproxy.flatten.token_bucket import TokenBucket
 from flatproxy.table.agenda import Agenda
 from flatproxy.table.ladder import Resolution, lifetime_s
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    import dns.message
-    import dns.name
-
-    from flatproxy.table.table import Table
+    from flatproxy.flatten.chain import Asker, Found, Scope
+    from flatproxy.table.table import Adopted, Table
     from flatproxy.table.target import Target
 
 log = Logger()
 
 CONCURRENT = 64
 """Resolutions under way at once."""
+BEGIN_RATE = 1_000.0
+"""Resolutions begun in a second: more would take most of a core."""
+BEGUN_AT_ONCE = 2
+"""Resolutions begun in one turn of the loop: their pieces run in a row in the next one."""
+SLICE_S = 0.002
 MIN_INTERVAL_S = 1.0
 MARGIN_S = 4.0
 """Before the TTL ends: room for two attempts with the default timeout of 1.8 s."""
@@ -42,13 +49,6 @@ FAILURE_S = 5.0
 MAX_FAILURE_S = 300.0
 
 _OUTCOMES: dict[type[FlatproxyError], str] = {ChainLoop: "loop", ChainTooLong: "too_long", UpstreamTimeout: "timeout"}
-
-
-class Asker(Protocol):
-    """Who answers a question of the walk."""
-
-    async def ask(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
-        """Return the response; raises `UpstreamTimeout` or `ChainError`."""
 
 
 def refresh_at(now: float, lifetime: float, chance: float) -> float:
@@ -68,18 +68,28 @@ def outcome_of(error: FlatproxyError | None) -> str:
     return _OUTCOMES.get(type(error), "broken") if error is not None else "broken"
 
 
-async def walk(chain: Chain, resolvers: Asker, upstream: Asker) -> Found:
-    """Drive a chain to its end; raises `ChainError` or `UpstreamTimeout`."""
+async def walk(chain: Chain, resolvers: Asker, upstream: Asker, rest: Callable[[], None]) -> Found:
+    """Drive a chain to its end, with a `rest` after each answer; raises `ChainError` or `UpstreamTimeout`."""
     while (ask := chain.ask) is not None:
-        chain.told(await (upstream if ask.upstream else resolvers).ask(ask.name, chain.rdtype))
+        response = await (upstream if ask.upstream else resolvers).ask(ask.name, chain.rdtype)
+        rest()
+        chain.receive(response)
+        rest()
     if chain.found is None:
         raise ChainBroken("the walk ended nowhere")
     return chain.found
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 @define(eq=False)
 class Refresher:
-    """The schedule of the table's targets. `clock` returns monotonic seconds, `wall` Unix time."""
+    """The schedule of the table's targets. `clock` returns monotonic seconds, `wall` Unix time.
+
+    `serve_packets` is called between two pieces of work.
+    """
 
     table: Table
     resolvers: Asker
@@ -87,23 +97,54 @@ class Refresher:
     scope: Scope
     clock: Callable[[], float]
     wall: Callable[[], float] = time
+    serve_packets: Callable[[], None] = _nothing
     latency: BucketTable = field(factory=BucketTable)
     _due: Agenda[Target] = field(factory=Agenda)
     """When to resolve each target next; it is not there while it is being resolved."""
     _running: dict[Target, asyncio.Task[None]] = field(factory=dict)
+    _going_on: asyncio.Handle | None = None
+    _pace: TokenBucket = field(factory=lambda: TokenBucket(BEGIN_RATE))
 
-    def begin(self, targets: Iterable[Target], now: float) -> None:
-        """Resolve new targets as soon as there is room."""
-        for target in targets:
+    def follow(self, adopted: Adopted, now: float) -> None:
+        """Resolve new targets as soon as there is room, and those that are gone no more."""
+        for target in adopted.gone:
+            self._due.drop(target)
+        for target in adopted.new:
             self._due.set(target, now)
 
     def tick(self, now: float) -> None:
-        """Begin what is due, and have the table take note of the time."""
-        while len(self._running) < CONCURRENT and (target := self._due.next_due(now)) is not None:
-            if self.table.holds(target):
-                self._running[target] = asyncio.get_running_loop().create_task(self._resolve(target))
-        while self.table.advance(now):
-            pass
+        """Begin what is due, and have the table take note of the time; for `SLICE_S` at most."""
+        if self._going_on is None:
+            self._go_on(now)
+
+    def _go_on(self, now: float) -> None:
+        """Do a slice of what is due. Where that was not all, do the next one after a rest as long as this one took."""
+        self._going_on = None
+        self._pace.refill(now)
+        began, begun = self.clock(), 0
+        while True:
+            if begun < BEGUN_AT_ONCE and self._begin_one(now):
+                begun += 1
+            elif not self.table.advance(now):
+                break
+            self.serve_packets()
+            if self.clock() - began >= SLICE_S:
+                break
+        if self.table.is_due(now) or (self._may_begin and self._due.has_due(now)):
+            rest_s = self.clock() - began
+            self._going_on = asyncio.get_running_loop().call_later(rest_s, lambda: self._go_on(self.clock()))
+
+    @property
+    def _may_begin(self) -> bool:
+        return len(self._running) < CONCURRENT and self._pace.has_token
+
+    def _begin_one(self, now: float) -> bool:
+        """Begin a resolution; False where none is due or as many are under way as may be."""
+        if not self._may_begin or (target := self._due.next_due(now)) is None:
+            return False
+        self._pace.take()
+        self._running[target] = asyncio.get_running_loop().create_task(self._resolve(target))
+        return True
 
     async def _resolve(self, target: Target) -> None:
         """Resolve one target and put down the result; never raises."""
@@ -111,7 +152,9 @@ class Refresher:
         found, outcome, reason = None, "broken", "unexpected"
         try:
             rdtype = dns.rdatatype.RdataType(target.rdtype)
-            found = await walk(Chain.to(names.to_name(target.name), rdtype, self.scope), self.resolvers, self.upstream)
+            chain = Chain.to(names.to_name(target.name), rdtype, self.scope)
+            self.serve_packets()
+            found = await walk(chain, self.resolvers, self.upstream, self.serve_packets)
         except FlatproxyError as error:
             outcome, reason = outcome_of(error), str(error)
         except Exception:  # noqa: BLE001 - a resolver's answer must not end the refreshing
@@ -126,6 +169,7 @@ class Refresher:
         else:
             target.settle(_resolution(found, now), found.outcome, self.wall())
         self._due.set(target, _next(target, now))
+        self.serve_packets()
 
     async def stop(self) -> None:
         """End what is under way."""
@@ -136,7 +180,9 @@ class Refresher:
 
 
 def _resolution(found: Found, now: float) -> Resolution:
-    return Resolution(rdatas=found.rdatas, ttl_s=found.ttl_s, names=found.names, resolved_at=now)
+    return Resolution(
+        rdatas=found.rdatas, ttl_s=found.ttl_s, names=found.names, resolved_at=now, left_out=found.left_out
+    )
 
 
 def _next(target: Target, now: float) -> float:

@@ -1,4 +1,4 @@
-"""How fast questions may be asked that nobody waits for. It never sleeps: it is told the time, and asked for leave."""
+"""A token bucket: how fast questions may be asked that nobody waits for. It knows no clock, and never sleeps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ BURST_S = 0.1
 
 
 @define
-class Allowance:
+class TokenBucket:
     """So many questions a second; what is not used is kept for `BURST_S`, so that they never come all at once."""
 
     rate: float
@@ -21,13 +21,13 @@ class Allowance:
         self._at = now
 
     @property
-    def holds(self) -> bool:
+    def has_token(self) -> bool:
         """Tell whether a question may be asked now."""
         return self._left >= 1.0
 
     def take(self) -> bool:
-        """Use the leave for one question; False where there is none."""
-        if not self.holds:
+        """Use a token; False where there is none."""
+        if not self.has_token:
             return False
         self._left -= 1.0
         return True

@@ -26,8 +26,8 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from flatproxy.errors import FlatproxyError, UpstreamTimeout
-from flatproxy.flatten.probe_queue import NewNames
-from flatproxy.flatten.token_bucket import Allowance
+from flatproxy.flatten.probe_queue import NAMES_AT_ONCE, ProbeQueue
+from flatproxy.flatten.token_bucket import TokenBucket
 from flatproxy.wire import names, records
 from flatproxy.wire.types import TYPE_SOA
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     import dns.message
 
-    from flatproxy.flatten.refresher import Asker
+    from flatproxy.flatten.chain import Asker
     from flatproxy.table.zones import Zones
 
 log = Logger()
@@ -51,6 +51,8 @@ RATE = 50.0
 INTERVAL_S = 300.0
 RECHECK_S = 3600.0
 RETRY_S = 5.0
+COMPARED = 2_000
+"""Names compared with those before a reload in one tick."""
 SILENCES = 16
 """Questions in a row without an answer that end the asking for `RETRY_S`."""
 
@@ -80,8 +82,10 @@ class ZoneProbes:
 
     upstream: Asker
     zones: Zones
+    rest: Callable[[], None] = lambda: None
+    """Called between two pieces of work."""
     names: Mapping[bytes, object] = field(factory=dict)
-    _new: NewNames = field(factory=NewNames)
+    _queue: ProbeQueue = field(factory=ProbeQueue)
     _keyless: deque[bytes] = field(factory=deque)
     """Zones just found, whose DNSKEY is to be asked for."""
     _unknown: dict[bytes, None] = field(factory=dict)
@@ -90,8 +94,8 @@ class ZoneProbes:
     _round_due: float = float("inf")
     _asked_again: int = 0
     """How many of the names were asked about again, over several rounds."""
-    _first: Allowance = field(factory=lambda: Allowance(FIRST_RATE))
-    _again: Allowance = field(factory=lambda: Allowance(RATE))
+    _first: TokenBucket = field(factory=lambda: TokenBucket(FIRST_RATE))
+    _again: TokenBucket = field(factory=lambda: TokenBucket(RATE))
     _now: float = float("-inf")
     _silences: int = 0
     _quiet_until: float = float("-inf")
@@ -99,7 +103,7 @@ class ZoneProbes:
 
     def cover(self, flagged: Mapping[bytes, object]) -> None:
         """Ask about these names from now on, about new ones at once. The mapping is kept, and must not change."""
-        self._new.cover(self.names, flagged, set(self.zones.apexes))
+        self._queue.cover(self.names, flagged, set(self.zones.apexes))
         self.names = flagged
 
     def tick(self, now: float) -> None:
@@ -107,8 +111,10 @@ class ZoneProbes:
         if self._round_due == float("inf"):
             self._round_due = now + INTERVAL_S
         self._now = now
-        for apex in self._new.compare(self.zones.apex):
-            self.zones.gone(apex)
+        for _ in range(COMPARED // NAMES_AT_ONCE):
+            for apex in self._queue.compare(self.zones.apex):
+                self.zones.gone(apex)
+            self.rest()
         self._first.refill(now)
         self._again.refill(now)
         while len(self._asking) < CONCURRENT and (job := self._next()) is not None:
@@ -120,12 +126,12 @@ class ZoneProbes:
         """Return what to ask next, None where nothing is left or no more is allowed now."""
         if self._now < self._quiet_until:
             return None
-        self._new.sort(lambda name: self.zones.apex(name) is not None)
-        if (self._keyless or self._new.urgent) and self._first.take():
+        self._queue.sort(lambda name: self.zones.apex(name) is not None)
+        if (self._keyless or self._queue.urgent) and self._first.take():
             if self._keyless:
                 return self._ask_keys, self._keyless.popleft()
-            return self._ask_name, self._new.urgent.popleft()
-        if not self._again.holds:
+            return self._ask_name, self._queue.urgent.popleft()
+        if not self._again.has_token:
             return None
         if self._now >= self._round_due and not self._round:
             self._round_due = self._now + INTERVAL_S
@@ -133,9 +139,9 @@ class ZoneProbes:
         job = next(self._round, None) if self._round else None
         if job is None:
             self._round = None
-            if not self._new.patient:
+            if not self._queue.patient:
                 return None
-            job = self._ask_name, self._new.patient.popleft()
+            job = self._ask_name, self._queue.patient.popleft()
         self._again.take()
         return job
 
@@ -147,7 +153,7 @@ class ZoneProbes:
             yield self._ask_keys, apex
         for name in unknown:
             yield self._ask_name, name
-        if self._new.patient:
+        if self._queue.patient:
             return
         room = int(RATE * INTERVAL_S) - 2 * len(zones) - len(unknown)
         part = int(len(self.names) * INTERVAL_S / RECHECK_S) + 1
@@ -168,7 +174,7 @@ class ZoneProbes:
             except UpstreamTimeout:
                 self._silences += 1
                 if ask != self._ask_apex:  # that one has its turn in the next round
-                    (self._keyless if ask == self._ask_keys else self._new.urgent).append(name)
+                    (self._keyless if ask == self._ask_keys else self._queue.urgent).append(name)
             except FlatproxyError:
                 if ask == self._ask_name:
                     self._unknown[name] = None

@@ -1,12 +1,7 @@
-"""Client networks: is this address in the list? Nothing here knows what the list is for.
-
-A host is its address's 4 or 16 octets everywhere on the road: that is what the kernel gives.
-"""
+"""Client networks: is this host in the list? Nothing here knows what the list is for."""
 
 from __future__ import annotations
 
-import socket
-from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING
 
 from flatproxy.wire.prefixes import Prefixes
@@ -16,15 +11,7 @@ if TYPE_CHECKING:
 
     from flatproxy.wire.prefixes import Network
 
-MEMO_SIZE = 131_072
-EVERYONE = {IPv4Network("0.0.0.0/0"), IPv6Network("::/0")}
-
-
-def octets_of(host: str) -> bytes:
-    """Return the octets of an address in text form."""
-    if ":" in host:
-        return socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
-    return socket.inet_aton(host)
+KNOWN_HOSTS = 131_072
 
 
 class Networks:
@@ -36,7 +23,7 @@ class Networks:
         self._any = bool(labels)
         self.known: dict[bytes, bool] = {}
         """The hosts seen before, for who looks one up for each packet."""
-        self.everyone = labels.keys() >= EVERYONE
+        self.everyone = {each.version for each in labels if not each.prefixlen} == {4, 6}
 
     def __bool__(self) -> bool:
         return self._any
@@ -44,7 +31,7 @@ class Networks:
     def __contains__(self, host: bytes) -> bool:
         known = self.known.get(host)
         if known is None:
-            if len(self.known) >= MEMO_SIZE:
+            if len(self.known) >= KNOWN_HOSTS:
                 self.known.clear()
             known = self.known[host] = self._prefixes.get(host) is not None
         return known

@@ -16,12 +16,12 @@ from itertools import accumulate
 from struct import Struct
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
-from flatproxy.forward.socket_addresses import ADDRESS, CONTROL, client_of, control_of, read_control, socket_address
+from flatproxy.forward.socket_addresses import ADDRESS, CONTROL, control_of, read_control, sockaddr_of, socket_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from flatproxy.forward.socket_addresses import Client
+    from flatproxy.forward.socket_addresses import Sockaddr
 
 BATCH: Final = 64
 """Datagrams in one system call."""
@@ -39,10 +39,10 @@ class Datagrams(Protocol):
     def receive(self, sock: socket.socket) -> list[bytes]:
         """Return what has come, up to `BATCH` datagrams; fewer mean that no more is there. `OSError` as recv(2)."""
 
-    def clients(self, count: int, octets: int) -> list[Client]:
+    def clients(self, count: int, octets: int) -> list[Sockaddr]:
         """Return where the `count` datagrams last received came from: `ADDRESS` octets, with `CONTROL` ones or not."""
 
-    def send(self, sock: socket.socket, datagrams: Sequence[bytes], clients: Sequence[Client] | None = None) -> int:
+    def send(self, sock: socket.socket, datagrams: Sequence[bytes], clients: Sequence[Sockaddr] | None = None) -> int:
         """Send each to its client, or all to whom the socket is connected to; return how many could not be sent."""
 
 
@@ -92,7 +92,7 @@ class _Room:
         self._words[0 : 2 * count : 2] = array(self._WORD, accumulate(lengths[:-1], initial=self.data.address))
         self._words[1 : 2 * count : 2] = lengths
 
-    def put_clients(self, clients: Sequence[Client]) -> None:
+    def put_clients(self, clients: Sequence[Sockaddr]) -> None:
         """Lay down where they go to; all have the same size."""
         octets = b"".join(clients)
         self.clients.octets[: len(octets)] = octets
@@ -147,12 +147,12 @@ class BatchedDatagrams:
         lengths = headers.lengths[:count].tolist()
         return [data[offset : offset + length] for offset, length in zip(_OFFSETS, lengths, strict=False)]
 
-    def clients(self, count: int, octets: int) -> list[Client]:
+    def clients(self, count: int, octets: int) -> list[Sockaddr]:
         """Return where the `count` datagrams last received came from: `ADDRESS` octets, with `CONTROL` ones or not."""
         clients = self._in.clients.octets
         return [clients[offset : offset + octets] for offset in range(0, count * _CLIENT, _CLIENT)]
 
-    def send(self, sock: socket.socket, datagrams: Sequence[bytes], clients: Sequence[Client] | None = None) -> int:
+    def send(self, sock: socket.socket, datagrams: Sequence[bytes], clients: Sequence[Sockaddr] | None = None) -> int:
         """Send each to its client, or all to whom the socket is connected to; return how many could not be sent."""
         unsent = 0
         for start in range(0, len(datagrams), BATCH):
@@ -160,7 +160,7 @@ class BatchedDatagrams:
             unsent += self._send(sock, batch, None if clients is None else clients[start : start + BATCH])
         return unsent
 
-    def _send(self, sock: socket.socket, datagrams: Sequence[bytes], clients: Sequence[Client] | None) -> int:
+    def _send(self, sock: socket.socket, datagrams: Sequence[bytes], clients: Sequence[Sockaddr] | None) -> int:
         """Send a batch."""
         self._out.put(datagrams)
         headers = self._connected
@@ -184,7 +184,7 @@ class SingleDatagrams:
     """`Datagrams` anywhere: a call for each."""
 
     def __init__(self) -> None:
-        self._clients: list[Client] = []
+        self._clients: list[Sockaddr] = []
 
     def receive(self, sock: socket.socket) -> list[bytes]:
         """Return what has come, up to `BATCH` datagrams; fewer mean that no more is there. `OSError` as recv(2)."""
@@ -196,7 +196,7 @@ class SingleDatagrams:
                 received.append(datagram)
                 told = control_of(*controls[0]) if controls else bytes(CONTROL)
                 scope = address[3] if len(address) > 2 else 0
-                self._clients.append(client_of(address[0], address[1], scope) + told)
+                self._clients.append(sockaddr_of(address[0], address[1], scope) + told)
         except BlockingIOError:
             pass
         except OSError:
@@ -204,11 +204,11 @@ class SingleDatagrams:
                 raise
         return received
 
-    def clients(self, count: int, octets: int) -> list[Client]:
+    def clients(self, count: int, octets: int) -> list[Sockaddr]:
         """Return where the `count` datagrams last received came from: `ADDRESS` octets, with `CONTROL` ones or not."""
         return [client[:octets] for client in self._clients[:count]]
 
-    def send(self, sock: socket.socket, datagrams: Sequence[bytes], clients: Sequence[Client] | None = None) -> int:
+    def send(self, sock: socket.socket, datagrams: Sequence[bytes], clients: Sequence[Sockaddr] | None = None) -> int:
         """Send each to its client, or all to whom the socket is connected to; return how many could not be sent."""
         unsent = 0
         for number, datagram in enumerate(datagrams):
@@ -224,7 +224,7 @@ class SingleDatagrams:
         return unsent
 
 
-def _send_one(sock: socket.socket, datagram: bytes, client: Client | None) -> None:
+def _send_one(sock: socket.socket, datagram: bytes, client: Sockaddr | None) -> None:
     if client is None:
         sock.send(datagram)
         return

@@ -1,170 +1,213 @@
-"""The road of a UDP query: judged, sent on or answered; and the way back of its reply. TCP shares the landing rule.
+"""One query's way, whatever it came by: judged, answered or forwarded, and the way back of its reply.
 
-`Road.policy` is the one thing that a reload changes, in one assignment.
+No socket lives here. A listener hands in octets, their sender and itself; the exchange says what is sent to whom.
+A reload changes `policy`, `limits` and `nameservers`, and nothing else.
 """
 
 from __future__ import annotations
 
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING
-
-from attrs import define, field
+from typing import TYPE_CHECKING, Any
 
 from flatproxy.forward.policy import DROP, FLATTEN, FORWARD, REFUSE
+from flatproxy.forward.query import Query, query_from
 from flatproxy.forward.rate_limits import SLIP
 from flatproxy.wire import edns, landing, reply
-from flatproxy.wire.peek import HEADER, question_end
+from flatproxy.wire.peek import HEADER, OPCODE, question_end, question_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from flatproxy.counts import Traffic
-    from flatproxy.forward.pending import Query, Send
+    from flatproxy.forward.nameservers.pool import Pool
     from flatproxy.forward.policy import Policy
+    from flatproxy.forward.query import Listener
+    from flatproxy.forward.rate_limits import RateLimits
     from flatproxy.table.answers import Answer
 
 
-@define(eq=False)
-class Road:
-    """What every listener shares: the policy of the moment, and the counts."""
+class Exchange:
+    """What every listener shares: the rules of the moment, the nameservers behind us, and the counts."""
 
-    traffic: Traffic
-    policy: Policy = field(init=False)
+    policy: Policy
+    nameservers: Pool
 
-    def query(self, message: bytes, host: bytes, send: Send, client: object, now: float) -> None:
-        """Take a datagram from a client at `host` (its octets); `send(reply, client)` is the way back.
+    def __init__(self, traffic: Traffic) -> None:
+        self.traffic = traffic
+        self.limits: RateLimits | None = None
 
-        May cost one judgement, and for a query that is forwarded one tuple.
+    def receive(self, message: bytes, host: bytes, listener: Listener, back: Any, now: float) -> None:  # noqa: ANN401
+        """Take a message from a client at `host`; `back` is the listener's way back to it.
+
+        May cost one judgement, and for a query that is forwarded one record.
         """
-        policy = self.policy
-        verdict, end, answer, question = policy.judge(message, host)
-        counts = self.traffic.udp
-        if policy.limits is not None and verdict != DROP:
-            excess = policy.limits.excess(host, now, own=verdict in (FLATTEN, REFUSE))
-            if excess:
-                self.traffic.limited += 1
-                if excess == SLIP:
-                    self.reply(reply.truncated(message), send, client)
-                return
+        verdict, end, answer, question = self.policy.judge(message, host)
+        if self.limits is not None and self._is_over_limit(verdict, message, host, listener, back, now):
+            return
         if verdict == FORWARD:
-            counts.forwarded += 1
-            self.forward(message, question, send, client, now)
+            listener.verdicts.forwarded += 1
+            query = Query()  # as `query_from` would, without what its call costs
+            query.message, query.question, query.host = message, question, host
+            query.listener, query.back, query.sent_at, query.preserved = listener, back, now, False
+            self._forward(query)
         elif verdict == FLATTEN and answer is not None:
-            counts.flattened += 1
-            made = answer.reply(message, end, now, udp=True)
+            listener.verdicts.flattened += 1
+            made = answer.reply(message, end, now, udp=listener.datagrams)
             if made is not None:
-                self.reply(made, send, client)
-            elif not answer.wait(now, partial(self._after_wait, answer, message, end, send, client)):
-                self.forward(message, question, send, client, now)
+                self.reply(made, listener, back)
+            else:
+                self._wait(query_from(message, question, host, listener, back, now), answer, end)
         elif verdict == REFUSE:
-            counts.refused += 1
-            self.reply(reply.error(message, reply.REFUSED), send, client)
+            listener.verdicts.refused += 1
+            self.reply(reply.error(message, reply.REFUSED), listener, back)
         elif verdict == DROP:
-            counts.dropped += 1
+            listener.verdicts.dropped += 1
             self.traffic.malformed += 1
         else:
-            counts.forwarded += 1
-            self.preserve(message, question, send, client, now)
+            listener.verdicts.forwarded += 1
+            self.traffic.malformed += not question and not message[2] & OPCODE
+            self._forward(query_from(message, question, host, listener, back, now, preserved=True))
 
-    def forward(self, message: bytes, question: bytes, send: Send, client: object, now: float) -> None:
-        """Send a query to the nameserver under an ID of our own."""
-        upstream = self.policy.upstreams.current
+    def _is_over_limit(
+        self,
+        verdict: int,
+        message: bytes,
+        host: bytes,
+        listener: Listener,
+        back: Any,  # noqa: ANN401 - the listener's own
+        now: float,
+    ) -> bool:
+        """Tell whether a query is above its client's rate, and do away with it where it is.
+
+        Over a stream an address is not forged: what is answered here has no limit, and REFUSED says what is wrong.
+        """
+        limits, own = self.limits, verdict in (FLATTEN, REFUSE)
+        if limits is None or verdict == DROP or (own and not listener.datagrams):
+            return False
+        excess = limits.excess(host, now, own=own)
+        if not excess:
+            return False
+        self.traffic.limited += 1
+        if not listener.datagrams:
+            listener.verdicts.refused += 1
+            self.reply(reply.error(message, reply.REFUSED), listener, back)
+        elif excess == SLIP:
+            self.reply(reply.truncated(message), listener, back)
+        return True
+
+    def _forward(self, query: Query) -> None:
+        """Send a query to a nameserver by the transport that it came by."""
+        link = query.listener.link
+        if link is not None:
+            link.send(query)
+            return
+        upstream = self.nameservers.current
         if upstream is None:
-            self._fail(message, send, client)
+            self.fail(query)
+            return
+        query.tried = upstream.itself
+        if query.preserved:
+            upstream.send_preserved(query)
         else:
-            upstream.send((message, question, send, client, now, upstream.itself, False))
+            upstream.send(query)
 
-    def preserve(self, message: bytes, question: bytes, send: Send, client: object, now: float) -> None:
-        """Send a query to the nameserver under its own ID."""
-        self.traffic.malformed += not question and not message[2] & 0x78
-        upstream = self.policy.upstreams.current
-        if upstream is None:
-            self._fail(message, send, client)
+    def _wait(self, query: Query, answer: Answer, end: int) -> None:
+        """Wait for a target's first resolution where that is of use, else ask the nameserver."""
+        if answer.wait(query.sent_at, partial(self._after_wait, query, answer, end)):
+            query.listener.waiting += 1
         else:
-            upstream.send_preserved((message, question, send, client, now, upstream.itself, True))
+            self._forward(query)
 
-    def deliver(self, query: Query, came: bytes, now: float) -> None:
-        """Send a nameserver's reply back to the client under the client's ID.
+    def _after_wait(self, query: Query, answer: Answer, end: int) -> None:
+        listener = query.listener
+        listener.waiting -= 1
+        if listener.gone:
+            return
+        query.sent_at = now = monotonic()
+        made = answer.reply(query.message, end, now, udp=listener.datagrams)
+        if made is None:
+            self._forward(query)
+        else:
+            self.reply(made, listener, query.back)
+
+    def deliver(self, query: Query, came: bytes, now: float, *, last: bool = True) -> None:
+        """Send a nameserver's reply back to the client under the client's ID. A transfer has more of them than one.
 
         May cost one copy of the reply and one look at its first record; a landing is parsed, and is rare.
         """
-        message, question, send, client, sent_at, _tried, _preserved = query
-        self.traffic.latency.add(now - sent_at)
+        if last:
+            self.traffic.latency.add(now - query.sent_at)
+        message, question = query.message, query.question
         back = message[:2] + came[2:]
         if question and landing.may_land(back, question):
-            end = HEADER + len(question)
-            limit = edns.udp_limit(message, end) if edns.is_whole(message, end) else edns.PLAIN_UDP_SIZE
-            self.land(back, max(limit, len(back)), now, lambda made: self.reply(made, send, client))
+            self._land(query, back, now)
         else:
-            self.reply(back, send, client)
+            self.reply(back, query.listener, query.back)
 
     def give_up(self, query: Query, now: float) -> None:
-        """Ask the next server, or say SERVFAIL."""
-        message, question, send, client, _sent_at, tried, preserved = query
-        upstream = self.policy.upstreams.next_after(tried)
+        """Ask the next nameserver over UDP, or say SERVFAIL."""
+        upstream = self.nameservers.next_after(query.tried)
         if upstream is None:
-            self._fail(message, send, client)
+            self.fail(query)
             return
-        again = (message, question, send, client, now, (*tried, upstream), preserved)
-        if preserved:
-            upstream.send_preserved(again)
+        query.sent_at, query.tried = now, (*query.tried, upstream)
+        if query.preserved:
+            upstream.send_preserved(query)
         else:
-            upstream.send(again)
+            upstream.send(query)
 
     def overload(self, query: Query) -> None:
         """Say SERVFAIL: there is no room for this query."""
         self.traffic.overloaded += 1
-        self._fail(query[0], query[2], query[3])
+        self.fail(query)
 
-    def land(self, came: bytes, limit: int, now: float, respond: Callable[[bytes], None]) -> None:
-        """Respond with a reply whose CNAME chain may reach a flagged name, with that name's addresses put right."""
-        table = self.policy.table
-        end = question_end(came)
-        type_and_class = came[end - 4 : end]
-        found = landing.find(came, lambda name: table.get(name + type_and_class) is not None)
-        answer = table.get(found.name + type_and_class) if found is not None else None
-        if found is None or answer is None:
-            respond(came)
-            return
-        settle = partial(_settle, answer, found, came, limit, respond)
-        if answer.rrset(now) is not None or not answer.wait(now, settle):
-            settle()
+    def fail(self, query: Query) -> None:
+        """Say SERVFAIL: no nameserver answered, code 22 for a flagged name, else 23 (RFC 8914)."""
+        message = query.message
+        flagged = self.policy.table.get(question_of(message, question_end(message))) is not None
+        code = edns.EDE_NO_REACHABLE_AUTHORITY if flagged else edns.EDE_NETWORK_ERROR
+        self.reply(reply.error(message, reply.SERVFAIL, code), query.listener, query.back)
 
-    def reply(self, made: bytes, send: Send, client: object) -> None:
+    def reply(self, made: bytes, listener: Listener, back: Any) -> None:  # noqa: ANN401 - the listener's own
         """Send a reply to a client; a client that cannot be reached is no reason to stop."""
         # An extended rcode comes without records: see `reply.rcode`.
         code = made[3] & 0x0F if made[7] else reply.rcode(made)
         if code < len(self.traffic.rcodes):
             self.traffic.rcodes[code] += 1
         try:
-            send(made, client)
+            listener.send(made, back)
         except OSError:
             self.traffic.unsent += 1
 
-    def _fail(self, message: bytes, send: Send, client: object) -> None:
-        self.reply(self.servfail(message), send, client)
-
-    def servfail(self, message: bytes) -> bytes:
-        """Return SERVFAIL for a query that no nameserver answered, 22 for a flagged name, else 23 (RFC 8914)."""
-        flagged = self.policy.table.get(message[HEADER : question_end(message)].lower()) is not None
-        code = edns.EDE_NO_REACHABLE_AUTHORITY if flagged else edns.EDE_NETWORK_ERROR
-        return reply.error(message, reply.SERVFAIL, code)
-
-    def _after_wait(self, answer: Answer, message: bytes, end: int, send: Send, client: object) -> None:
-        now = monotonic()
-        made = answer.reply(message, end, now, udp=True)
-        if made is None:
-            self.forward(message, message[HEADER:end].lower(), send, client, now)
+    def _land(self, query: Query, came: bytes, now: float) -> None:
+        """Send a reply whose CNAME chain may reach a flagged name, with that name's addresses put right."""
+        table = self.policy.table
+        end = question_end(came)
+        type_and_class = came[end - 4 : end]
+        found = landing.find(came, lambda name: table.get(name + type_and_class) is not None)
+        answer = None if found is None else table.get(found.name + type_and_class)
+        if found is None or answer is None:
+            self.reply(came, query.listener, query.back)
+        elif answer.rrset(now) is None and answer.wait(now, partial(self._after_landing, query, answer, found, came)):
+            query.listener.waiting += 1
         else:
-            self.reply(made, send, client)
+            self.reply(_landed(query, answer, found, came), query.listener, query.back)
+
+    def _after_landing(self, query: Query, answer: Answer, found: landing.Landing, came: bytes) -> None:
+        listener = query.listener
+        listener.waiting -= 1
+        if not listener.gone:
+            self.reply(_landed(query, answer, found, came), listener, query.back)
 
 
-def _settle(answer: Answer, found: landing.Landing, came: bytes, limit: int, respond: Callable[[bytes], None]) -> None:
-    """Respond with the landing put right, or with the reply as it came where the flagged name has no answer now."""
+def _landed(query: Query, answer: Answer, found: landing.Landing, came: bytes) -> bytes:
+    """Return the landing put right, or the reply as it came where the flagged name has no answer now."""
     rrset = answer.rrset(monotonic())
     if rrset is None:
-        respond(came)
-    else:
-        ttl, rdatas = rrset
-        respond(landing.rewrite(found, ttl, rdatas, answer.soa(found.name), limit))
+        return came
+    ttl, rdatas = rrset
+    limit = edns.MAX_TCP_SIZE
+    if query.listener.datagrams:
+        message, end = query.message, HEADER + len(query.question)
+        limit = edns.udp_limit(message, end) if edns.is_whole(message, end) else edns.PLAIN_UDP_SIZE
+        limit = max(limit, len(came))
+    return landing.rewrite(found, ttl, rdatas, answer.soa(found.name), limit)

@@ -63,6 +63,9 @@ class Readers(Protocol):
     def remove(self, readable: Readable) -> None:
         """Stop doing so; to be called before the descriptor is closed."""
 
+    def serve(self) -> None:
+        """Serve the packets that are there now."""
+
 
 class PacketSelector(selectors.DefaultSelector):
     """Registers asyncio's descriptors as ever, and packet sockets beside them."""
@@ -99,27 +102,37 @@ class PacketSelector(selectors.DefaultSelector):
         self.asked = False
         until = None if timeout is None else monotonic() + timeout
         while True:
-            others = []
             began = monotonic()
             events = self._wait(timeout)
             now = monotonic()
             self.rested = now - began > RESTED_S
-            for descriptor, mask in events:
-                read = self._reads.get(descriptor)
-                if read is None:
-                    others.append((descriptor, mask))
-                    continue
-                try:
-                    read(now)
-                except Exception:  # noqa: BLE001 - no packet may stop the service
-                    self._note_failure()
-            self._flush()
+            others = self._read(events, now)
             if others or self.asked or not events:
                 return self._keys(others)
             if until is not None:
                 timeout = until - now
                 if timeout <= 0:
                     return []
+
+    def serve(self) -> None:
+        """Serve the packets that are there now: for whoever has much to do, between two pieces of it."""
+        self.rested = False
+        self._read(self._wait(0), monotonic())
+
+    def _read(self, events: Iterable[tuple[int, int]], now: float) -> list[tuple[int, int]]:
+        """Have the packet sockets among these read; return the events of the others."""
+        others = []
+        for descriptor, mask in events:
+            read = self._reads.get(descriptor)
+            if read is None:
+                others.append((descriptor, mask))
+                continue
+            try:
+                read(now)
+            except Exception:  # noqa: BLE001 - no packet may stop the service
+                self._note_failure()
+        self._flush()
+        return others
 
     def _wait(self, timeout: float | None) -> Iterable[tuple[int, int]]:
         """Return descriptors and their events, in epoll(7)'s numbers where there is one, else in those of asyncio."""
@@ -180,3 +193,10 @@ class PacketLoop(asyncio.SelectorEventLoop):
         """Take something to do later: how long to wait is to be worked out anew."""
         self.packets.asked = True
         return super().call_at(*args, **kwargs)
+
+
+def packets() -> Readers:
+    """Return where packet sockets are registered, for the loop that runs."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, PacketLoop), "another loop reads no packets"
+    return loop.packets

@@ -6,38 +6,16 @@ IDs are random (RFC 5452 section 9.2) and told apart from the client's, so that 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING
 
-from flatproxy.forward.socket_addresses import Client, address_of
 from flatproxy.wire.peek import HEADER, QR, answers
 
-Send = Callable[[bytes, Any], object]
-"""Sends a reply to a client: the reply, and the client in whatever form the listener uses."""
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-Query = tuple[bytes, bytes, Send, Any, float, tuple[object, ...], bool]
-"""The query as the client sent it, its lower-cased question (empty where it has no plain one), how and to whom to
-reply, when it was sent (monotonic seconds), the servers asked so far, and whether it keeps its ID. A bare tuple,
-because one is made for each packet."""
+    from flatproxy.forward.query import Query
 
 _RANDOM_OCTETS = 8192
-
-
-class Back(NamedTuple):
-    """The way back to a client whom the nameserver is told of."""
-
-    octets: Client
-    client: tuple[str, int]
-    """Who asked: the sender, or whom a trusted PROXY header named."""
-    asked: tuple[str, int]
-
-
-def host_of(query: Query) -> str:
-    """Return the address of the client who asked over UDP."""
-    client = query[3]
-    if type(client) is Back:
-        return client.client[0]
-    return address_of(client)[0] if type(client) is bytes else str(client[0])
 
 
 def random_ids() -> Iterator[bytes]:
@@ -80,8 +58,9 @@ class Pending:
             return None
         # Almost every reply repeats a question in lower case; the others are looked at more closely.
         # Without a question (QDCOUNT 0) the same octets may stand there as a record.
-        plain = reply.startswith(query[1], HEADER) and reply[2] & QR and reply[5]
-        if not plain and not answers(reply, query[1]):
+        question = query.question
+        plain = reply.startswith(question, HEADER) and reply[2] & QR and reply[5]
+        if not plain and not answers(reply, question):
             return None
         del self._queries[message_id]
         return query
@@ -90,7 +69,7 @@ class Pending:
         """Take out and return the queries sent before this time, oldest first."""
         expired = []
         for message_id, query in self._queries.items():
-            if query[4] >= before:
+            if query.sent_at >= before:
                 break
             expired.append(message_id)
         return [self._queries.pop(message_id) for message_id in expired]
@@ -99,9 +78,9 @@ class Pending:
         """Return the queries sent in [after, before), oldest first, each with the ID it was sent with."""
         found = []
         for message_id, query in self._queries.items():
-            if query[4] >= before:
+            if query.sent_at >= before:
                 break
-            if query[4] >= after:
+            if query.sent_at >= after:
                 found.append((message_id, query))
         return found
 

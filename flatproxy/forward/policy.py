@@ -26,13 +26,12 @@ from flatproxy.wire.peek import (
     carries_only_opt,
     is_signed,
     question_end,
+    question_of,
 )
 from flatproxy.wire.types import TYPE_AXFR, TYPE_IXFR, TYPE_TKEY
 
 if TYPE_CHECKING:
     from flatproxy.forward.access import Networks
-    from flatproxy.forward.nameservers.pool import Upstreams
-    from flatproxy.forward.rate_limits import Limits
 
 # Verdicts are plain integers: they are compared for every packet.
 DROP: Final = 0
@@ -58,9 +57,9 @@ class Questions(Protocol):
 
 Judgement = tuple[int, int, Answer | None, bytes]
 """The verdict, the end of the question (0: not a plain one), the answer where the verdict is FLATTEN, and the
-lower-cased question (empty where it is not a plain one)."""
+question, its name in lower case (empty where it is not a plain one)."""
 
-MEMO_SIZE = 32_768
+MEMO_JUDGEMENTS = 32_768
 """In each of two generations."""
 MEMO_OCTETS = 160
 """Longer messages are judged anew each time: they are rare, and would make the memo large."""
@@ -84,7 +83,7 @@ class _Memo:
 
     def add(self, key: bytes, judgement: Judgement) -> None:
         """Remember a judgement; where the young generation is full it becomes the old one, which is forgotten."""
-        if len(self.young) >= MEMO_SIZE:
+        if len(self.young) >= MEMO_JUDGEMENTS:
             self.young, self._old = {}, self.young
         self.young[key] = judgement
 
@@ -100,7 +99,6 @@ class Policy:
     `signing` knows the names (wire form) whose zone is signed with DNSSEC; it changes as that is found out.
     """
 
-    upstreams: Upstreams
     zones: frozenset[bytes] | None
     query: Networks
     transfer: Networks
@@ -108,7 +106,6 @@ class Policy:
     notify: Networks
     table: Questions = field(factory=Table)
     signing: Zones = field(factory=lambda: Zones(Feed()))
-    limits: Limits | None = None
     _memo: _Memo = field(factory=_Memo, init=False)
 
     def judge(self, message: bytes, host: bytes) -> Judgement:
@@ -128,7 +125,7 @@ class Policy:
         if known is not None:
             return known
         verdict, end, answer = self._judge(message, host)
-        judgement = verdict, end, answer, message[HEADER:end].lower()
+        judgement = verdict, end, answer, question_of(message, end)
         if judgement[0] in (FORWARD, FLATTEN) and len(message) <= MEMO_OCTETS:
             self._memo.add(message[2:], judgement)
         return judgement
@@ -138,7 +135,7 @@ class Policy:
             return DROP, 0, None
         if message[2] & OPCODE or message[4:6] != b"\0\1" or not (end := question_end(message)):
             return self._judge_odd(message, host), 0, None
-        question = message[HEADER:end].lower()
+        question = question_of(message, end)
         answer = self.table.get(question)
         if answer is not None:
             if edns.is_whole(message, end) and not (

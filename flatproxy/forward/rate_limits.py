@@ -1,4 +1,4 @@
-"""How much one client may have: a limit on what flatproxy answers itself, and one on what it forwards.
+"""`[limits]`: how much one client may have of what flatproxy answers itself, and of what it forwards.
 
 Both are off by default. A bucket holds a second's worth and fills with time. Over UDP an address is easily forged, so
 responses are counted by network and what is too much is dropped; every `slip`-th is cut short instead (TC=1), so that
@@ -14,7 +14,7 @@ from attrs import define, field
 if TYPE_CHECKING:
     from flatproxy.config import settings
 
-TABLE_SIZE = 65_536
+MAX_BUCKETS = 65_536
 """Clients or networks remembered; those whose bucket is full again are forgotten first."""
 DROPPED = 1
 SLIP = 2
@@ -27,7 +27,7 @@ _Bucket = tuple[float, float, int]
 
 
 @define(eq=False)
-class Rate:
+class TokenBuckets:
     """Token buckets by key: at most `per_second` on average, as many at once."""
 
     per_second: float
@@ -37,7 +37,7 @@ class Rate:
         """Take a token: 0 where there was one, else how many have been refused in a row."""
         tokens, at, refused = self._buckets.get(key) or (self.per_second, now, 0)
         tokens = min(tokens + (now - at) * self.per_second, self.per_second)
-        if key not in self._buckets and len(self._buckets) >= TABLE_SIZE:
+        if key not in self._buckets and len(self._buckets) >= MAX_BUCKETS:
             self._make_room(now)
         if tokens >= 1:
             self._buckets[key] = (tokens - 1, now, 0)
@@ -55,7 +55,7 @@ class Rate:
             for key, bucket in self._buckets.items()
             if bucket[0] + (now - bucket[1]) * self.per_second < self.per_second
         }
-        if len(self._buckets) > TABLE_SIZE // 2:
+        if len(self._buckets) > MAX_BUCKETS // 2:
             self._buckets.clear()
 
 
@@ -65,27 +65,29 @@ def network_of(host: bytes) -> bytes:
 
 
 @define(eq=False)
-class Limits:
-    """The limits of one configuration; a rate of None is none."""
+class RateLimits:
+    """The buckets for one `[limits]` table; None is no limit. A reload that leaves the table as it is keeps them."""
 
-    responses: Rate | None = None
+    responses: TokenBuckets | None = None
     slip: int = 2
-    queries: Rate | None = None
+    queries: TokenBuckets | None = None
 
     @classmethod
-    def of(cls, settings: settings.Limits) -> Limits | None:
+    def of(cls, settings: settings.Limits) -> RateLimits | None:
         """Return the limits of a configuration, None where none is on."""
         responses, queries = settings.responses_per_second, settings.queries_per_second
         if not responses and not queries:
             return None
-        return cls(Rate(responses) if responses else None, settings.slip, Rate(queries) if queries else None)
+        return cls(
+            TokenBuckets(responses) if responses else None, settings.slip, TokenBuckets(queries) if queries else None
+        )
 
     def excess(self, host: bytes, now: float, *, own: bool) -> int:
         """Say what is to become of a query: 0 goes on as if there were no limit. `own`: flatproxy itself responds."""
-        rate = self.responses if own else self.queries
-        if rate is None:
+        buckets = self.responses if own else self.queries
+        if buckets is None:
             return 0
-        refused = rate.take(network_of(host) if own else host, now)
+        refused = buckets.take(network_of(host) if own else host, now)
         if not refused:
             return 0
         return SLIP if own and self.slip and refused % self.slip == 0 else DROPPED

@@ -1,7 +1,7 @@
-"""Where a datagram came from, as octets (`Client`) that nobody reads on the way.
+"""The forms of an address: the kernel's sockaddr, text, and the octets that everything else works with.
 
-That is the kernel's sockaddr, padded, and from a socket that tells which of its addresses was asked also the control
-message that makes a reply leave from there.
+A `Sockaddr` is the way back to whoever sent a datagram, and only its socket reads it. It is padded; from a socket that
+tells which of its addresses was asked it ends with the control message that makes a reply leave from there.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import socket
 from struct import Struct
 from typing import Final
 
-Client = bytes
+Sockaddr = bytes
 
 ADDRESS: Final = 32
-"""Octets of a `Client` that hold the sockaddr, padded; a control message may follow."""
+"""Octets of a `Sockaddr` that hold the sockaddr, padded; a control message may follow."""
 CONTROL: Final = 40
 """Octets of a control message that holds IP_PKTINFO or IPV6_PKTINFO, padded."""
 
@@ -28,15 +28,21 @@ _IPV6 = Struct("@H2s4s16sI")
 _CONTROL_HEADER = Struct("@Nii")
 
 
-def address_of(client: Client) -> tuple[str, int]:
-    """Return host and port."""
-    port = int.from_bytes(client[2:4], "big")
-    if _FAMILY.unpack_from(client)[0] == socket.AF_INET:
-        return socket.inet_ntop(socket.AF_INET, client[4:8]), port
-    return socket.inet_ntop(socket.AF_INET6, client[8:24]), port
+def octets_of(host: str) -> bytes:
+    """Return the octets of a host in text form."""
+    if ":" in host:
+        return socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    return socket.inet_aton(host)
 
 
-def client_of(host: str, port: int, scope: int = 0) -> Client:
+def peer_of(sockaddr: Sockaddr) -> bytes:
+    """Return the octets of the host, and two of the port."""
+    if _FAMILY.unpack_from(sockaddr)[0] == socket.AF_INET:
+        return sockaddr[4:8] + sockaddr[2:4]
+    return sockaddr[8:24] + sockaddr[2:4]
+
+
+def sockaddr_of(host: str, port: int, scope: int = 0) -> Sockaddr:
     """Return the octets for a host and port; `scope` is the interface of a link-local address."""
     number = port.to_bytes(2, "big")
     if ":" in host:
@@ -63,18 +69,18 @@ def source_of(level: int, kind: int, data: bytes) -> tuple[int, int, bytes]:
     return level, kind, data
 
 
-def destination(control: bytes) -> tuple[bytes, str]:
-    """Return the control message for replies to what came with this one, and the address that was asked.
+def destination(control: bytes) -> tuple[bytes, bytes]:
+    """Return the control message for replies to what came with this one, and the host that was asked.
 
     Both are empty where it says nothing of that.
     """
     level, kind, data = read_control(control)
     source = control_of(*source_of(level, kind, data))
     if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
-        return source, socket.inet_ntop(socket.AF_INET, data[8:12])
+        return source, data[8:12]
     if level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO:
-        return source, socket.inet_ntop(socket.AF_INET6, data[:16])
-    return b"", ""
+        return source, data[:16]
+    return b"", b""
 
 
 def read_control(control: bytes) -> tuple[int, int, bytes]:
@@ -89,7 +95,9 @@ def control_of(level: int, kind: int, data: bytes) -> bytes:
     return octets.ljust(CONTROL, b"\0")
 
 
-def socket_address(client: Client) -> tuple[str | int, ...]:
+def socket_address(sockaddr: Sockaddr) -> tuple[str | int, ...]:
     """Return the address as the socket module takes it."""
-    host, port = address_of(client)
-    return (host, port, 0, _IPV6.unpack_from(client)[4]) if ":" in host else (host, port)
+    port = int.from_bytes(sockaddr[2:4], "big")
+    if _FAMILY.unpack_from(sockaddr)[0] == socket.AF_INET:
+        return socket.inet_ntop(socket.AF_INET, sockaddr[4:8]), port
+    return socket.inet_ntop(socket.AF_INET6, sockaddr[8:24]), port, 0, _IPV6.unpack_from(sockaddr)[4]

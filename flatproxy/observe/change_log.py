@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = Logger()
 
 REMEMBERED: Final = 1_000
-"""Targets of which is remembered that their special addresses were said."""
+"""Targets of which is remembered that a line about them was written."""
 SHOWN: Final = 4
 """Special addresses that a line spells out."""
 
@@ -29,6 +29,7 @@ class ChangeLog:
     """A subscriber to the table's feed."""
 
     _special: dict[Target, None] = field(factory=dict)
+    _left_out: dict[Target, None] = field(factory=dict)
 
     def __call__(self, change: Change) -> None:
         """Write what is worth a line."""
@@ -36,6 +37,7 @@ class ChangeLog:
             case Settled(target=target, before=before) if change.is_new:
                 _say_addresses(target, before)
                 self._say_special(target)
+                self._say_left_out(target)
             case Failed(target=target, reason=reason) if target.failures == 1:
                 log.warn(
                     "{target} {type} cannot be resolved: {reason}",
@@ -69,6 +71,21 @@ class ChangeLog:
             target=str(target),
             address=str(types.rdata_texts(target.rdtype, special[:SHOWN])),
             others=f" and {others} more" if others > 0 else "",
+        )
+
+    def _say_left_out(self, target: Target) -> None:
+        """Say once of a target that it has more records than are answered."""
+        known = target.resolution
+        if known is None or not known.left_out or target in self._left_out or len(self._left_out) >= REMEMBERED:
+            return
+        self._left_out[target] = None
+        log.warn(
+            "{target} has {found} {type} records, of which {answered} are answered",
+            event="addresses_cut",
+            target=str(target),
+            type=target.type_text,
+            found=len(known.rdatas) + known.left_out,
+            answered=len(known.rdatas),
         )
 
 

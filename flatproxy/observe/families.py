@@ -131,6 +131,9 @@ RESOLUTIONS = Family("counter", "resolutions", "Finished resolutions by outcome.
 
 
 ZONE_SIGNED = Family("gauge", "zone_signed", "A served zone that is signed with DNSSEC; always 1.", ("zone",))
+ADDRESSES_CUT = Family(
+    "gauge", "addresses_cut", "Addresses of targets left out of answers, a target having more than 2000 of a type."
+)
 STATE_ERRORS = Family("counter", "state_errors", "Failed reads and writes of the state file.")
 RELOAD_SUCCESS = Family(
     "gauge", "config_reload_success", "Whether the last loading of the configuration worked: 1 or 0."

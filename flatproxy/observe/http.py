@@ -42,8 +42,6 @@ CONNECTION_LIMIT: Final = 64
 """Connections open at once; the ones above it are closed as they come."""
 STEP_LIMIT_S: Final = 10
 """A whole request must arrive within this time, and its reply must be taken within it."""
-MISSING_LIMIT: Final = 100
-"""Entries of `missing` that `/readyz` spells out."""
 
 _TEXT: Final = b"text/plain; charset=utf-8"
 _METRICS: Final = b"text/plain; version=0.0.4; charset=utf-8"
@@ -185,10 +183,7 @@ class Pages(Resource):
 
     def _readyz(self, request: Request) -> None:
         missing = self._missing()
-        shown = missing[:MISSING_LIMIT]
-        if len(missing) > MISSING_LIMIT:
-            shown.append(f"and {len(missing) - MISSING_LIMIT} more")
-        body = json.dumps({"ready": not missing, "missing": shown}).encode() + b"\n"
+        body = json.dumps({"ready": not missing, "missing": missing}).encode() + b"\n"
         _reply(request, 503 if missing else 200, _JSON, body)
 
 

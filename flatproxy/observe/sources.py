@@ -198,9 +198,9 @@ class Sources:
     """Where a scrape reads. What a reload may replace is a callable, asked anew for each scrape.
 
     `statuses` and `not_fresh` take the monotonic time in seconds; `not_fresh` gives some of the names on other rungs,
-    the longest there first, and costs what is taken of it. `names_by_rung` counts all. `state_errors` gives failed
-    reads and writes of the state file since the start (0 where there is none), `signed_zones` the served zones found
-    signed with DNSSEC.
+    the longest there first, and costs what is taken of it. `names_by_rung` counts all. `addresses_cut` gives how many
+    addresses are left out of answers now, `state_errors` failed reads and writes of the state file since the start (0
+    where there is none), `signed_zones` the served zones found signed with DNSSEC.
     """
 
     traffic: Traffic
@@ -209,6 +209,7 @@ class Sources:
     statuses: Callable[[float], Iterable[NameStatus]]
     not_fresh: Callable[[float], Iterable[NameStatus]]
     resolve_latency: Buckets
+    addresses_cut: Callable[[], int]
     state_errors: Callable[[], int]
     signed_zones: Callable[[], Iterable[str]]
     reload: Callable[[], Reload]

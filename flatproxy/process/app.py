@@ -17,15 +17,15 @@ from flatproxy.observe.change_log import ChangeLog
 from flatproxy.observe.http import HttpSide
 from flatproxy.observe.sources import Sources
 from flatproxy.process import phases
-from flatproxy.table.status import not_fresh, statuses
+from flatproxy.table import status
 from flatproxy.table.table import Table
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from flatproxy.config.settings import Endpoint, Settings
-    from flatproxy.forward.listeners.sockets import Sockets
+    from flatproxy.forward.listeners.sockets import ListenSocket
     from flatproxy.observe.sources import Reload
     from flatproxy.table.status import NameStatus
 
@@ -42,15 +42,14 @@ class App:
         self,
         reactor: Any,  # noqa: ANN401 - many interfaces
         record: Reload,
-        listen_at: Callable[[Endpoint], Sockets] = bind,
+        listen_at: Callable[[Endpoint], Sequence[ListenSocket]] = bind,
     ) -> None:
-        self.settings: Settings | None = None
-        """What is in force; None before the start."""
+        self._settings: Settings | None = None
         self._record = record
         self._table = Table()
         self._table.feed.subscribe(ChangeLog())
-        self._flattener = Flattener(self._table)
         self._forwarder = Forwarder(reactor, self._table, listen_at)
+        self._flattener = Flattener(self._table, self._forwarder.serve_packets)
         registry = CollectorRegistry()
         metrics.register(registry, self._sources(), monotonic)
         self._http = HttpSide(
@@ -67,7 +66,7 @@ class App:
         `bound` is called once all sockets are there, before anything is read or written.
         """
         phases.change((self._flattener, self._forwarder, self._http), settings, bound)
-        self.settings = settings
+        self._settings = settings
         self._flattener.start()
         self._ticker.start(TICK_S, now=False)
         http = str(self.http) if self.http else None
@@ -85,8 +84,8 @@ class App:
         """Go over to new settings; a `FlatproxyError` has changed nothing."""
         before = self.settings
         phases.change((self._flattener, self._forwarder), settings)
-        self.settings = settings
-        if before is not None and (settings.listen, settings.state) != (before.listen, before.state):
+        self._settings = settings
+        if (settings.listen, settings.state) != (before.listen, before.state):
             log.warn("[listen] and [state] changed: these take effect after a restart", event="restart_needed")
 
     def _sources(self) -> Sources:
@@ -96,12 +95,19 @@ class App:
             servers=lambda: forwarder.servers,
             names_by_rung=lambda: {rung.name.lower(): count for rung, count in self._table.tally.names.items()},
             statuses=self.statuses,
-            not_fresh=lambda now: not_fresh(self._table, now),
+            not_fresh=lambda now: status.not_fresh(self._table, now),
             resolve_latency=flattener.latency,
+            addresses_cut=lambda: self._table.tally.left_out,
             state_errors=lambda: flattener.state_errors,
             signed_zones=lambda: map(names.to_text, self._table.zones.signed),
             reload=lambda: self._record,
         )
+
+    @property
+    def settings(self) -> Settings:
+        """What is in force, from the start on."""
+        assert self._settings is not None, "not started"
+        return self._settings
 
     @property
     def listening(self) -> list[Endpoint]:
@@ -115,11 +121,15 @@ class App:
 
     def statuses(self, now: float) -> Iterator[NameStatus]:
         """Yield what each flagged name answers at `now`."""
-        return statuses(self._table, now)
+        return status.statuses(self._table, now)
 
     def missing(self) -> list[str]:
         """Say what is not ready yet; nothing when all is."""
-        return [*self._forwarder.missing(), *self._flattener.missing()]
+        return list(self._missing())
+
+    def _missing(self) -> Iterator[str]:
+        yield from self._forwarder.missing()
+        yield from status.missing(self._table)
 
     def _tick(self) -> None:
         now = monotonic()
@@ -129,7 +139,7 @@ class App:
                     part()
                 except Exception:  # noqa: BLE001 - one part's fault must not stop the others
                     log.failure("a periodic task went wrong", event="tick_failed")
-        if not self._ready and not self.missing():
+        if not self._ready and next(self._missing(), None) is None:
             self._ready = True
             log.info("ready", event="ready")
         self.ticked_at = now

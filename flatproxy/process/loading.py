@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from flatproxy.config.settings import Settings
+    from flatproxy.config.settings import Rules, Settings
 
 SWITCH_INTERVAL_S = 0.00002
 REST_S = 0.001
 
 
-def load_settings(path: Path) -> Settings:
+def load_settings(path: Path, before: Rules | None = None) -> Settings:
     """Return the settings in a file and in those that it includes; `ConfigError` with every problem in them.
 
-    In the main thread, where nothing waits, it never rests.
+    What is equal in the rules `before` is taken from there. In the main thread, where nothing waits, it never rests.
     """
     with _without_collection():
         if threading.current_thread() is threading.main_thread():
             return load(path)
         with _short_switch_interval():
-            return load(path, rest=lambda: sleep(REST_S))
+            return load(path, rest=lambda: sleep(REST_S), before=before)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def is_root() -> bool:
     return sys.platform != "win32" and os.geteuid() == 0
 
 
-def find(name: str) -> User:
+def find_user(name: str) -> User:
     """Return the user of that name; `ConfigError` where there is none, or where this process could not become it."""
     if sys.platform == "win32":
         raise _refused("--user needs a Unix", "no --user; run the service as a user of its own")

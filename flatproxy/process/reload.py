@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from flatproxy.errors import FlatproxyError
 from flatproxy.process.loading import load_settings
+from flatproxy.process.memory import discard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +33,10 @@ class ReloadRecord:
 class Reloadable(Protocol):
     """What goes over to new settings."""
 
+    @property
+    def settings(self) -> Settings:
+        """Return what is in force."""
+
     def reload(self, settings: Settings) -> None:
         """Go over to new settings; a `FlatproxyError` has changed nothing."""
 
@@ -47,7 +52,7 @@ class Supervisor(Protocol):
 
 
 @define(eq=False)
-class Reload:
+class Reloader:
     """Reloads `path` whenever `request` is called, one at a time; the last request is always honoured."""
 
     path: Path
@@ -82,10 +87,12 @@ class Reload:
 
     async def _reload(self) -> None:
         # In a thread: a file of many names takes seconds to read, and packets do not wait for that.
-        settings = await asyncio.to_thread(load_settings, self.path)
+        settings = await asyncio.to_thread(load_settings, self.path, self.app.settings.flatten)
+        unused = [self.app.settings]
         self.app.reload(settings)
         self.record.success, self.record.digest, self.record.at = True, settings.digest, time()
         log.info("configuration reloaded from {path}", event="reloaded", path=str(self.path))
+        await asyncio.to_thread(discard, unused)
 
     def _failed(self, reason: str) -> None:
         self.record.success, self.record.at = False, time()

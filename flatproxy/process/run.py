@@ -14,11 +14,11 @@ from twisted.logger import Logger
 
 from flatproxy.forward.listeners.sockets import bind
 from flatproxy.observe import logs
-from flatproxy.process import hangup, privileges
+from flatproxy.process import hangup, memory, privileges
 from flatproxy.process.app import App
 from flatproxy.process.loading import load_settings
-from flatproxy.process.reactor import install_reactor, settle_memory
-from flatproxy.process.reload import Reload, ReloadRecord
+from flatproxy.process.reactor import install_reactor
+from flatproxy.process.reload import Reloader, ReloadRecord
 from flatproxy.process.systemd import Notifier, adopt, passed_sockets
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ log = Logger()
 
 def run(path: Path, log_format: Literal["text", "json"], user_name: str | None = None) -> None:
     """Run the proxy until SIGTERM or SIGINT, as that user once it is bound; `FlatproxyError` where it cannot start."""
+    memory.return_large_blocks()
     notifier = Notifier.from_environment(os.environ, os.getpid())
     logs.setup(log_format, sys.stderr)
     reactor = install_reactor()
@@ -46,10 +47,10 @@ def run(path: Path, log_format: Literal["text", "json"], user_name: str | None =
             failures.append(error)
             reactor.stop()
             return
-        settle_memory()
+        memory.settle()
         notifier.ready(f"listening on {', '.join(map(str, app.listening))}")
         _feed_watchdog(notifier, app, reactor)
-        _take_signals(Reload(path, app, record, notifier), lambda: _stop(app, notifier, reactor))
+        _take_signals(Reloader(path, app, record, notifier), lambda: _stop(app, notifier, reactor))
 
     reactor.callLater(0, start)  # from within the loop: tasks can be made from the first moment
     reactor.run(installSignalHandlers=False)
@@ -61,14 +62,14 @@ def _started(path: Path, user_name: str | None, reactor: Any, record: ReloadReco
     """Return the app, running. No frame that stays may hold the settings: a reload would not give back their memory."""
     settings = load_settings(path)
     record.digest, record.at = settings.digest, time()
-    user = privileges.find(user_name) if user_name is not None else None
+    user = privileges.find_user(user_name) if user_name is not None else None
     passed = adopt(passed_sockets(os.environ, os.getpid()), settings.listen.dns)
     app = App(reactor, record, lambda endpoint: passed[endpoint] if endpoint in passed else bind(endpoint))
     app.start(settings, lambda: _give_up_root(user, path, settings))
     return app
 
 
-def _take_signals(reload: Reload, stop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+def _take_signals(reloader: Reloader, stop: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Stop at the first SIGTERM or SIGINT, reload at each SIGHUP, also at one that was held since the start."""
     loop = asyncio.get_running_loop()
     stopping: list[asyncio.Task[None]] = []
@@ -80,7 +81,7 @@ def _take_signals(reload: Reload, stop: Callable[[], Coroutine[Any, Any, None]])
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, begin_stop)
     if hasattr(signal, "SIGHUP"):
-        loop.add_signal_handler(signal.SIGHUP, reload.request)
+        loop.add_signal_handler(signal.SIGHUP, reloader.request)
         hangup.release()
 
 

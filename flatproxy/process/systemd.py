@@ -18,7 +18,7 @@ from attrs import define, frozen
 
 from flatproxy.config.settings import Endpoint
 from flatproxy.errors import ConfigError, Problem
-from flatproxy.forward.listeners.sockets import Sockets
+from flatproxy.forward.listeners.sockets import ListenSocket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, MutableMapping, Sequence
@@ -58,7 +58,7 @@ def passed_sockets(environ: MutableMapping[str, str], pid: int, first: int = FIR
     return found
 
 
-def adopt(passed: Sequence[Passed], addresses: Sequence[Endpoint]) -> dict[Endpoint, Sockets]:
+def adopt(passed: Sequence[Passed], addresses: Sequence[Endpoint]) -> dict[Endpoint, tuple[ListenSocket, ...]]:
     """Return the passed sockets by the listen address that each pair is for; the others are left to be bound.
 
     `ConfigError` where one of a pair is missing, or a socket is for no address: nobody would answer there.
@@ -73,7 +73,8 @@ def adopt(passed: Sequence[Passed], addresses: Sequence[Endpoint]) -> dict[Endpo
     if problems:
         raise ConfigError(problems=tuple(problems))
     return {
-        endpoint: Sockets(udp=pair[socket.SOCK_DGRAM], tcp=pair[socket.SOCK_STREAM]) for endpoint, pair in pairs.items()
+        endpoint: (ListenSocket("udp", pair[socket.SOCK_DGRAM]), ListenSocket("tcp", pair[socket.SOCK_STREAM]))
+        for endpoint, pair in pairs.items()
     }
 
 

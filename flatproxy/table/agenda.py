@@ -5,7 +5,7 @@ It knows no clock. A time that is moved to later leaves its entry in the heap, w
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 NEVER = float("inf")
+SMALL = 64
+"""Entries that need no clearing."""
 
 
 @define(eq=False)
@@ -48,12 +50,15 @@ class Agenda(Generic[T]):
         """Take an item out."""
         self._due.pop(item, None)
         self._entered.pop(item, None)
+        if len(self._heap) > SMALL and len(self._heap) > 2 * len(self._entered):
+            # Entries of dropped items would keep these in memory until their time comes.
+            self._heap = [entry for entry in self._heap if self._entered.get(entry[2]) == entry[0]]
+            heapify(self._heap)
 
     def next_due(self, now: float) -> T | None:
         """Take out and return an item that is due, None where none is."""
-        heap = self._heap
-        while heap and heap[0][0] <= now:
-            entered, _number, item = heappop(heap)
+        while self._heap and self._heap[0][0] <= now:
+            entered, _number, item = heappop(self._heap)
             if self._entered.get(item) != entered:
                 continue
             due = self._due[item]

@@ -86,17 +86,22 @@ class TargetAnswer:
         """Return rung, rdatas and TTL at `now`."""
         return step(self.target.resolution, self.rule, self.target.rdtype, now)
 
-    def look(self, now: float, *, cold: bool) -> float:
-        """Count the rung and publish its change; return when to look again. A cold answer's rung is nobody's news."""
+    def count(self, now: float, *, cold: bool) -> float:
+        """Count rung and coldness; return when the rung changes if nothing is resolved meanwhile."""
         rung, until = rung_at(self.target.resolution, self.rule, now)
-        table = self.target.table
+        tally = self.target.table.tally
         if rung is not self._rung:
-            table.tally.move(self, self._rung, rung)
+            tally.move(self, self._rung, rung)
             self._rung = rung
-        table.tally.set_cold(self, cold=cold)
-        if not cold and rung is not self.said:
-            before, self.said = self.said, rung
-            table.feed.publish(RungChanged(self, before, rung))
+        tally.set_cold(self, cold=cold)
+        return until
+
+    def look(self, now: float, *, cold: bool) -> float:
+        """Count, and publish a change of rung unless cold; return when to look again."""
+        until = self.count(now, cold=cold)
+        if not cold and self._rung is not None and self._rung is not self.said:
+            before, self.said = self.said, self._rung
+            self.target.table.feed.publish(RungChanged(self, before, self._rung))
         return until
 
     def _render(self, now: float) -> None:

@@ -28,12 +28,16 @@ class Rung(IntEnum):
 
 @frozen(kw_only=True)
 class Resolution:
-    """What a target was last found to be. `resolved_at` is in monotonic seconds, `ttl_s` the chain's least TTL."""
+    """What a target was last found to be. `resolved_at` is in monotonic seconds, `ttl_s` the chain's least TTL.
+
+    `left_out` records were too many to be answered.
+    """
 
     rdatas: tuple[bytes, ...]
     ttl_s: int
     names: tuple[str, ...]
     resolved_at: float
+    left_out: int = 0
 
 
 @frozen

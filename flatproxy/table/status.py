@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from attrs import define
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from flatproxy.table.table import Table
+
+
+MISSING_SHOWN = 100
 
 
 @define(kw_only=True)
@@ -64,6 +68,15 @@ def not_fresh(table: Table, now: float) -> Iterator[NameStatus]:
         status = _status(answer, now)
         for name in (answer.first_name, *answer.others):
             yield NameStatus(wire=name, **status)
+
+
+def missing(table: Table) -> Iterator[str]:
+    """Yield a phrase for each answer that is not there yet, `MISSING_SHOWN` at most, then how many more there are."""
+    cold = table.tally.cold
+    for answer in islice(cold, MISSING_SHOWN):
+        yield f"{names.to_text(answer.first_name)} {answer.target.type_text}: not resolved yet"
+    if len(cold) > MISSING_SHOWN:
+        yield f"and {len(cold) - MISSING_SHOWN} more"
 
 
 def _status(answer: TargetAnswer, now: float) -> dict[str, Any]:

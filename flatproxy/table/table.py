@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import define, field
 
@@ -34,6 +34,13 @@ def question(name: bytes, rdtype: int) -> bytes:
     return name + rdtype.to_bytes(2, "big") + types.CLASS_IN
 
 
+class Adopted(NamedTuple):
+    """The targets that a change of the rules has brought, and those that are needed no more."""
+
+    new: list[Target]
+    gone: list[Target]
+
+
 @define(eq=False)
 class Table:
     """It keeps nothing for each name but looks at the rules, which must not change. Equal rules share answers.
@@ -45,6 +52,8 @@ class Table:
     tally: Tally = field(factory=Tally)
     looks: Agenda[Target] = field(factory=Agenda)
     """When the passing of time changes something of a target."""
+    waits: Agenda[Target] = field(factory=Agenda)
+    """Until when queries wait for a target: nothing else that is due may hold these up."""
     targets: dict[tuple[bytes, int], Target] = field(factory=dict)
     zones: Zones = field(init=False)
     rules: Mapping[bytes, Rule] = field(factory=Rules)
@@ -67,8 +76,8 @@ class Table:
         for target in self.targets.values():
             yield from target.answers
 
-    def adopt(self, rules: Mapping[bytes, Rule], now: float, cold_s: float) -> list[Target]:
-        """Answer by these rules from now on; return the targets that are new. A new one is cold for `cold_s` seconds.
+    def adopt(self, rules: Mapping[bytes, Rule], now: float, cold_s: float) -> Adopted:
+        """Answer by these rules from now on; a new target is cold for `cold_s` seconds.
 
         What is known of targets stays. The cost is that of the distinct rules.
         """
@@ -92,8 +101,7 @@ class Table:
                 ttl_s = rule.max_ttl_s
                 by_rule[question(b"", types.TYPE_ANY)][id(rule)] = hinfos.setdefault(ttl_s, AnyAnswer(ttl_s))
         self.rules, self._by_rule = rules, by_rule
-        self._serve(serving, now)
-        return new
+        return Adopted(new, self._serve(serving, now))
 
     def _target_of(self, name: bytes, rdtype: int, cold_until: float, new: list[Target]) -> Target:
         target = self.targets.get((name, rdtype))
@@ -107,13 +115,16 @@ class Table:
         before = self.get(question(first_name, target.rdtype))
         return TargetAnswer(target, rule, first_name, said=before.said if isinstance(before, TargetAnswer) else None)
 
-    def _serve(self, serving: dict[Target, list[TargetAnswer]], now: float) -> None:
-        """Put the answers in force, and forget the targets that none of them needs."""
+    def _serve(self, serving: dict[Target, list[TargetAnswer]], now: float) -> list[Target]:
+        """Put the answers in force, and forget and return the targets that none of them needs."""
         self.tally.clear()
-        for key, target in list(self.targets.items()):
-            if target not in serving:
-                del self.targets[key]
-            target.serve(serving.get(target, ()), now)
+        gone = [target for target in self.targets.values() if target not in serving]
+        for target in gone:
+            del self.targets[target.name, target.rdtype]
+            target.serve((), now)
+        for target, answers in serving.items():
+            target.serve(answers, now)
+        return gone
 
     def holds(self, target: Target) -> bool:
         """Tell whether a target is still needed: a reload may have dropped it, and another may stand in its place."""
@@ -121,8 +132,12 @@ class Table:
 
     def advance(self, now: float) -> bool:
         """Put right one target that the passing of time has changed; tell whether there was one."""
-        target = self.looks.next_due(now)
+        target = self.waits.next_due(now) or self.looks.next_due(now)
         if target is None:
             return False
         target.look(now)
         return True
+
+    def is_due(self, now: float) -> bool:
+        """Tell whether `advance` may find more to do."""
+        return self.waits.has_due(now) or self.looks.has_due(now)

@@ -21,11 +21,13 @@ class Tally:
     """The answers on any other rung than `FRESH`, the one longest there first."""
     cold: dict[TargetAnswer, None] = field(factory=dict)
     """The answers whose target was not resolved yet and is worth waiting for."""
+    left_out: int = 0
+    """Records of targets that are not answered, being too many."""
     waiting: int = 0
     """Queries that wait for a cold target."""
 
     def clear(self) -> None:
-        """Forget all answers; who waits still waits."""
+        """Forget all answers; what is counted of targets stays."""
         self.names = dict.fromkeys(Rung, 0)
         self.not_fresh.clear()
         self.cold.clear()

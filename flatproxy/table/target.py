@@ -56,6 +56,7 @@ class Target:
     def settle(self, resolution: Resolution, outcome: str, wall: float) -> None:
         """Take what it was found to be; `wall` is Unix time."""
         before, self.resolution, self.failures = self.resolution, resolution, 0
+        self.table.tally.left_out += resolution.left_out - (before.left_out if before is not None else 0)
         self._count(outcome)
         change = Settled(self, before)
         if change.is_new:
@@ -74,7 +75,10 @@ class Target:
         """Take what was known before a restart, where nothing newer is known."""
         if self.resolution is None:
             self.resolution = resolution
-            self.look(now)
+            for answer in self.answers:
+                answer.count(now, cold=False)
+            # There may be very many of them at once: what is to be published of them has time.
+            self.table.looks.set(self, now)
 
     def serve(self, answers: Sequence[TargetAnswer], now: float) -> None:
         """Stand behind these answers from now on, and behind no others; none: it is not needed any more."""
@@ -83,12 +87,15 @@ class Target:
             self.look(now)
         else:
             self.table.looks.drop(self)
+            self.table.tally.left_out -= self.resolution.left_out if self.resolution is not None else 0
             self._release()
 
     def wait(self, now: float, ready: Callable[[], None]) -> bool:
         """Have `ready` called when it is not cold any more; False where it is not, or too many wait."""
         if not self.is_cold(now) or len(self._waiters) >= WAITERS:
             return False
+        if not self._waiters:
+            self.table.waits.set(self, self.cold_until)
         self._waiters.append(ready)
         self.table.tally.waiting += 1
         return True
@@ -109,7 +116,10 @@ class Target:
 
     def _release(self) -> None:
         """Call back whoever waits."""
+        if not self._waiters:
+            return
         waiters, self._waiters = self._waiters, []
+        self.table.waits.drop(self)
         self.table.tally.waiting -= len(waiters)
         for ready in waiters:
             ready()

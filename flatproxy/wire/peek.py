@@ -1,4 +1,4 @@
-"""Reads the little that the ordinary road needs from a message, without parsing it.
+"""Reads the little that forwarding needs of a message, without parsing it.
 
 A message stays `bytes`; nothing here allocates more than a slice. Whatever these functions cannot follow they
 call not plain, and the caller forwards it untouched. RFC 1035 section 4.1 is the source of every offset.
@@ -40,6 +40,12 @@ def question_end(message: bytes) -> int:
         return 0
     end = offset + 5
     return end if end <= len(message) and offset < HEADER + MAX_NAME else 0
+
+
+def question_of(message: bytes, end: int) -> bytes:
+    """Return the first question with its name in lower case (RFC 4343); empty where `end` is 0: it is not plain."""
+    # Type and class are numbers: HTTPS is 65, which is the letter A.
+    return message[HEADER : end - 4].lower() + message[end - 4 : end] if end else b""
 
 
 def carries_only_opt(message: bytes, end: int) -> bool:
@@ -101,13 +107,13 @@ def answers(reply: bytes, question: bytes) -> bool:
     """Tell whether `reply` answers the query with this lower-cased first question (RFC 5452 section 9.1).
 
     The ID is the caller's to match. A reply without a question counts where it is an error without a record, as
-    servers send it to what they cannot read.
+    servers send it to what they cannot read. NSD cuts such a reply behind its header, and leaves QDCOUNT as it was.
     """
     if len(reply) < HEADER or not reply[2] & QR:
         return False
-    if reply[4:6] == b"\0\0":
+    if reply[4:6] == b"\0\0" or len(reply) == HEADER:
         return reply[3] & 0x0F != 0 and reply[6:8] == b"\0\0"
-    return reply[HEADER : HEADER + len(question)].lower() == question
+    return not question or question_of(reply[: HEADER + len(question)], HEADER + len(question)) == question
 
 
 def first_answer_type(reply: bytes, end: int) -> int:

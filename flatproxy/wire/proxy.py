@@ -6,7 +6,6 @@ HAProxy, section 2.2). No DNS message begins like its signature: read as a heade
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from struct import Struct, error
 from typing import Final
 
@@ -24,23 +23,24 @@ _UDP = 2
 _INET = 1 << 4
 _INET6 = 2 << 4
 _HEAD = Struct("!12sBBH")
-_PORTS = Struct("!HH")
+_MAPPED = bytes(10) + b"\xff\xff"
+_UNSPECIFIED = bytes(4)
 
 LOCAL: Final = _HEAD.pack(SIGNATURE, _LOCAL, 0, 0)
 """The header of a connection or datagram of our own, such as a probe."""
 
 
-def header(client: tuple[str, int], server: tuple[str, int], *, udp: bool) -> bytes:
-    """Return the header for a client (host, port) that asked a server (host, port).
+def header(client: bytes, server: bytes, *, udp: bool) -> bytes:
+    """Return the header for a client that asked a server: each the octets of its host, and two of its port.
 
     A client that a trusted header named may be of another family than the address on which that header came. One
     header has one family, and the client's is what counts: the server's address is then mapped, or unspecified.
     """
-    source, destination = ip_address(client[0].partition("%")[0]), ip_address(server[0].partition("%")[0])
-    if source.version != destination.version:
-        destination = ip_address(f"::ffff:{destination}" if source.version == 6 else "0.0.0.0")  # noqa: S104 - unknown
-    addresses = source.packed + destination.packed + _PORTS.pack(client[1], server[1])
-    family = (_INET if source.version == 4 else _INET6) | (_UDP if udp else _TCP)
+    source, destination = client[:-2], server[:-2]
+    if len(source) != len(destination):
+        destination = _MAPPED + destination if len(source) == 16 else _UNSPECIFIED
+    addresses = source + destination + client[-2:] + server[-2:]
+    family = (_INET if len(source) == 4 else _INET6) | (_UDP if udp else _TCP)
     return _HEAD.pack(SIGNATURE, _PROXY, family, len(addresses)) + addresses
 
 
@@ -55,10 +55,11 @@ def length(octets: bytes) -> int:
     return FIXED + int(rest)
 
 
-def parse(octets: bytes) -> tuple[tuple[str, int] | None, int]:
-    """Return the client's host and port (None for a connection of the proxy's own) and where the message begins.
+def parse(octets: bytes) -> tuple[bytes | None, int]:
+    """Return the client (None for a connection of the proxy's own) and where the message begins.
 
-    Raises `WireError` where the header is cut, or of a kind that carries no addresses.
+    The client is as `header` takes it. Raises `WireError` where the header is cut, or of a kind that carries no
+    addresses.
     """
     end = length(octets)
     if len(octets) < end:
@@ -67,7 +68,7 @@ def parse(octets: bytes) -> tuple[tuple[str, int] | None, int]:
     if command == _LOCAL:
         return None, end
     size = {_INET: 4, _INET6: 16}.get(family, 0)
-    if command != _PROXY or not size or end < FIXED + 2 * size + _PORTS.size:
+    ports = FIXED + 2 * size
+    if command != _PROXY or not size or end < ports + 4:
         raise WireError(f"PROXY header with command {command} and family {family} has no client")
-    port, _asked = _PORTS.unpack_from(octets, FIXED + 2 * size)
-    return (str(ip_address(octets[FIXED : FIXED + size])), port), end
+    return octets[FIXED : FIXED + size] + octets[ports : ports + 2], end

@@ -52,6 +52,7 @@ QUESTIONS: Final = frozenset(each.number.to_bytes(2, "big") + CLASS_IN for each 
 """Type and class of a question for each of them, in wire form."""
 
 _ADDRESS_OCTETS: Final = {each.number: {4: 4, 6: 16}[each.ip_version] for each in FLATTENED if each.ip_version}
+_TEXTS: Final = {each.number: each.text for each in FLATTENED}
 _NUMBERS: Final = {each.text: each.number for each in FLATTENED}
 
 
@@ -62,7 +63,7 @@ def number_of(text: str) -> int:
 
 def text_of(number: int) -> str:
     """Return the text of any type (RFC 3597 section 5 where it has no other)."""
-    return dns.rdatatype.to_text(dns.rdatatype.RdataType.make(number))
+    return _TEXTS.get(number) or dns.rdatatype.to_text(dns.rdatatype.RdataType.make(number))
 
 
 def has_addresses(number: int) -> bool:

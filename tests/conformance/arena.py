@@ -10,22 +10,27 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 from attrs import evolve, frozen
 
+from tests.support.fixtures import KINDS
+from tests.support.nameserver import Nameserver
+from tests.support.scripted import plain
+
 from . import zones
-from .backend import RealBackend
-from .proxies import KINDS
+from .proxies import SUBJECTS
 from .subject import Options, Subject
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from .dnsio import Address
+    from tests.support.ports import Address
+    from tests.support.scripted import Answer, Query, Scripted
 
 
 class Placed(Protocol):
     """Whatever a subject can be started in front of: a nameserver, real or scripted, or a relay to one."""
 
     @property
-    def where(self) -> Address: ...
+    def address(self) -> Address: ...
 
 
 @frozen(kw_only=True)
@@ -33,7 +38,7 @@ class Pair:
     """A subject, and the nameserver that it stands in front of."""
 
     subject: Subject
-    backend: RealBackend
+    backend: Nameserver
 
 
 class Arena:
@@ -43,7 +48,8 @@ class Arena:
         self.kind: str = config.getoption("--subject")
         self.folder = folder
         self._config = config
-        self._backends: dict[str, RealBackend] = {}
+        self._zones = zones.ConformanceZones(folder)
+        self._backends: dict[str, Nameserver] = {}
         self._subjects: dict[str, Subject] = {}
         self._count = 0
 
@@ -64,22 +70,24 @@ class Arena:
         self._subjects.clear()
         return port
 
-    def backend(self, kind: str = "nsd") -> RealBackend:
+    def backend(self, kind: str = "nsd") -> Nameserver:
         """Return the shared nameserver of a kind, starting it first where needed."""
         if kind not in self._backends:
-            port = self.claim_backend_port()
-            self._backends[kind] = RealBackend(kind, self.new_folder(kind), port=port)
+            self._backends[kind] = self.new_backend(kind)
         return self._backends[kind]
 
-    def new_backend(self, kind: str = "nsd") -> RealBackend:
+    def new_backend(self, kind: str = "nsd") -> Nameserver:
         """Start a nameserver that the caller may change and must stop."""
-        return RealBackend(kind, self.new_folder(kind), port=self.claim_backend_port())
+        port = self.claim_backend_port()
+        backend = KINDS[kind](folder=self.new_folder(kind), zones=self._zones, port=port, generous=True)
+        backend.start()
+        return backend
 
     def shared(self, kind: str = "nsd") -> Subject:
         """Return the shared subject in front of a shared nameserver."""
         backend = self.backend(kind)
         if kind not in self._subjects:
-            self._subjects[kind] = self.subject(Options(backends=(backend.where,), probe=zones.PLAIN))
+            self._subjects[kind] = self.subject(Options(backends=(backend.address,), probe=zones.PLAIN))
         return self._subjects[kind]
 
     def verify_alive(self, kind: str) -> None:
@@ -96,7 +104,7 @@ class Arena:
 
     def subject(self, options: Options) -> Subject:
         """Start a subject that the caller stops."""
-        kind = KINDS[self.kind]
+        kind = SUBJECTS[self.kind]
         if options.flatten and not kind.can_flatten:
             pytest.skip(f"{self.kind} does not flatten")
         if self.kind == "external":
@@ -112,7 +120,7 @@ class Arena:
 
     def subject_before(self, *backends: Placed, **options: Any) -> Subject:
         """Start a subject in front of the backends, with `Options` fields by name; the caller stops it."""
-        return self.subject(Options(backends=tuple(backend.where for backend in backends), **options))
+        return self.subject(Options(backends=tuple(backend.address for backend in backends), **options))
 
     def stop(self) -> None:
         for subject in self._subjects.values():
@@ -130,7 +138,7 @@ class Launch:
 
     def __call__(self, *backends: Placed, **options: Any) -> Subject:
         """Start a subject in front of the backends, with `Options` fields by name, and return it once it is ready."""
-        real = all(isinstance(backend, RealBackend) for backend in backends)
+        real = all(isinstance(backend, Nameserver) for backend in backends)
         subject = self._arena.subject_before(*backends, **{"probe": zones.PLAIN if real else None, **options})
         self._running.append(subject)
         return subject
@@ -138,3 +146,9 @@ class Launch:
     def stop(self) -> None:
         for subject in self._running:
             subject.stop()
+
+
+class MakeStub(Protocol):
+    """What the fixture `make_stub` gives."""
+
+    def __call__(self, answer: Callable[[Query], Answer] = plain, *, port: int = 0) -> Scripted: ...

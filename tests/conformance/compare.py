@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from . import dnsio, packets
+from tests.support import dnsio, packets
+from tests.support.waiting import let_pass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from .backend import RealBackend
+    from tests.support.nameserver import Nameserver
+
     from .subject import Subject
 
 ERRORS = frozenset({packets.FORMERR, packets.SERVFAIL, packets.NOTIMP, packets.REFUSED})
@@ -22,7 +24,7 @@ Reply = bytes | None
 
 def ask_both(
     subject: Subject,
-    backend: RealBackend,
+    backend: Nameserver,
     messages: Sequence[bytes],
     transport: str = "udp",
     *,
@@ -39,17 +41,19 @@ def ask_both(
     if errors and backend.kind == "nsd":
         out: list[tuple[bytes, Reply, Reply]] = []
         for at in range(0, len(messages), _ERRORS_A_SECOND):
-            time.sleep(1.01 - time.time() % 1)  # its count starts anew with each second of the clock
+            let_pass(1.01 - time.time() % 1)  # its count starts anew with each second of the clock
             some = messages[at : at + _ERRORS_A_SECOND]
-            out += zip(some, many(backend.where, some, window=64), many(subject.where, some, window=64), strict=True)
+            out += zip(
+                some, many(backend.address, some, window=64), many(subject.address, some, window=64), strict=True
+            )
         return out
-    direct = many(backend.where, messages, window=window)
-    return list(zip(messages, direct, many(subject.where, messages, window=window), strict=True))
+    direct = many(backend.address, messages, window=window)
+    return list(zip(messages, direct, many(subject.address, messages, window=window), strict=True))
 
 
 def as_backend(
     subject: Subject,
-    backend: RealBackend,
+    backend: Nameserver,
     messages: Sequence[bytes],
     transport: str = "udp",
     *,

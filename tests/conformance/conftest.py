@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 
-from .arena import Arena, Launch, Pair
-from .backend import KINDS as KINDS_OF_BACKEND
-from .proxies import KINDS
+from tests.support.fixtures import KINDS
+from tests.support.scripted import Scripted, plain
+
+from .arena import Arena, Launch, MakeStub, Pair
+from .proxies import SUBJECTS
 from .scorecard import Scorecard
-from .stub import Stub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .backend import RealBackend
-    from .stub import Query
+    from tests.support.nameserver import Nameserver
+    from tests.support.scripted import Answer, Query
+
     from .subject import Subject
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance")
-    group.addoption("--subject", choices=sorted(KINDS), default="flatproxy", help="what is tested")
+    group.addoption("--subject", choices=sorted(SUBJECTS), default="flatproxy", help="what is tested")
     group.addoption("--subject-host", default="127.0.0.1", help="address of an external subject")
     group.addoption("--subject-port", type=int, default=53, help="port of an external subject, UDP and TCP")
     group.addoption("--subject-http-port", type=int, default=0, help="port of its metrics; 0: it has none")
@@ -51,13 +53,13 @@ def arena(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture
-def nsd(arena: Arena) -> RealBackend:
+def nsd(arena: Arena) -> Nameserver:
     """The shared NSD with every zone of `zones`: tests must not change or stop it."""
     return arena.backend("nsd")
 
 
 @pytest.fixture
-def own_nsd(arena: Arena) -> Iterator[RealBackend]:
+def own_nsd(arena: Arena) -> Iterator[Nameserver]:
     """An NSD that the test may stop and start."""
     backend = arena.new_backend()
     yield backend
@@ -65,14 +67,14 @@ def own_nsd(arena: Arena) -> Iterator[RealBackend]:
 
 
 @pytest.fixture
-def proxy(arena: Arena, nsd: RealBackend) -> Iterator[Subject]:
+def proxy(arena: Arena, nsd: Nameserver) -> Iterator[Subject]:
     """The shared subject in front of the shared NSD. It must outlive the test: P lives."""
     subject = arena.shared("nsd")
     yield subject
     arena.verify_alive("nsd")
 
 
-@pytest.fixture(params=KINDS_OF_BACKEND)
+@pytest.fixture(params=KINDS)
 def pair(arena: Arena, request: pytest.FixtureRequest) -> Iterator[Pair]:
     """The shared subject in front of each kind of shared nameserver in turn."""
     backend = arena.backend(request.param)
@@ -88,21 +90,13 @@ def start(arena: Arena) -> Iterator[Launch]:
     launch.stop()
 
 
-class MakeStub(Protocol):
-    """What the fixture `make_stub` gives."""
-
-    def __call__(
-        self, answer: Callable[[Query], bytes | list[bytes] | None] | None = None, *, port: int = 0
-    ) -> Stub: ...
-
-
 @pytest.fixture
 def make_stub(arena: Arena) -> Iterator[MakeStub]:
     """Start scripted backends of this test's own; they end with the test."""
-    stubs: list[Stub] = []
+    stubs: list[Scripted] = []
 
-    def make(answer: Callable[[Query], bytes | list[bytes] | None] | None = None, *, port: int = 0) -> Stub:
-        stubs.append(Stub(answer, port=port or arena.claim_backend_port()))
+    def make(answer: Callable[[Query], Answer] = plain, *, port: int = 0) -> Scripted:
+        stubs.append(Scripted(answer, port=port or arena.claim_backend_port()).start())
         return stubs[-1]
 
     yield make
@@ -111,12 +105,12 @@ def make_stub(arena: Arena) -> Iterator[MakeStub]:
 
 
 @pytest.fixture
-def stub(make_stub: MakeStub) -> Stub:
+def stub(make_stub: MakeStub) -> Scripted:
     """One scripted backend; set `stub.answer` to script it."""
     return make_stub()
 
 
 @pytest.fixture
-def stub_proxy(start: Launch, stub: Stub) -> Subject:
+def stub_proxy(start: Launch, stub: Scripted) -> Subject:
     """A subject of this test's own in front of `stub`."""
     return start(stub)

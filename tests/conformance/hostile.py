@@ -10,8 +10,11 @@ import random
 import struct
 from typing import TYPE_CHECKING
 
-from . import packets, zones
-from .packets import edns, header, name, option, query, question, record
+from tests.support import packets
+from tests.support.packets import edns, header, name, option, query, question, record
+from tests.support.zones import KEY_NAME
+
+from . import zones
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +60,7 @@ def malformed_questions() -> list[bytes]:
 
 def _tsig(mac: bytes = bytes(32)) -> bytes:
     fixed = name("hmac-sha256") + bytes(6) + struct.pack("!HH", 300, len(mac)) + mac + struct.pack("!HHH", 7, 0, 0)
-    return record(zones.TSIG_NAME, _TSIG, fixed, ttl=0, rclass=packets.ANY_CLASS)
+    return record(KEY_NAME, _TSIG, fixed, ttl=0, rclass=packets.ANY_CLASS)
 
 
 def well_formed() -> list[bytes]:

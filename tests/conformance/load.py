@@ -14,14 +14,17 @@ import time
 import zlib
 from typing import TYPE_CHECKING, Self
 
-from . import dnsio, packets, zones
-from .stub import plain
+from tests.support import dnsio, packets
+from tests.support.scripted import plain
+
+from . import zones
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .dnsio import Address
-    from .stub import Query
+    from tests.support.ports import Address
+    from tests.support.scripted import Query
+
     from .subject import Subject
 
 MIB = 1 << 20

@@ -7,13 +7,14 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from .ports import free_port
+from tests.support.ports import free_port
+
 from .subject import Direct, External, Subject, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from .dnsio import Address
+    from tests.support.ports import Address
 
 
 def _endpoint(where: Address) -> str:
@@ -32,7 +33,7 @@ class Flatproxy(Subject):
     has_reload = True
     can_flatten = True
 
-    def start(self, wait_s: float = 15.0) -> None:
+    def start(self, wait_s: float = 60.0) -> None:
         config = self.folder / "flatproxy.toml"
         self.write_config()
         self.launch([sys.executable, "-m", "flatproxy", "run", "--config", str(config), "--log-format", "json"])
@@ -101,7 +102,7 @@ class Dnsdist(Subject):
     kind = "dnsdist"
     can_flatten = True
 
-    def start(self, wait_s: float = 15.0) -> None:
+    def start(self, wait_s: float = 60.0) -> None:
         self.port = self.options.port or free_port(self.host)
         self.http_port = free_port()
         config = self.folder / "dnsdist.conf"
@@ -133,4 +134,4 @@ class Dnsdist(Subject):
         yield from self.options.dnsdist
 
 
-KINDS: dict[str, type[Subject]] = {kind.kind: kind for kind in (Flatproxy, Dnsdist, Direct, External)}
+SUBJECTS: dict[str, type[Subject]] = {kind.kind: kind for kind in (Flatproxy, Dnsdist, Direct, External)}

@@ -12,15 +12,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from attrs import field, frozen
 
-from . import dnsio, packets
-from .ports import wait_until
+from tests.support import dnsio, packets
+from tests.support.waiting import let_pass, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .dnsio import Address
+    from tests.support.ports import Address
 
 
 @frozen(kw_only=True)
@@ -84,7 +85,7 @@ class Subject:
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
-    def where(self) -> Address:
+    def address(self) -> Address:
         return self.host, self.port
 
     @property
@@ -97,7 +98,7 @@ class Subject:
         """Return the process and all that it started; empty where it is not ours."""
         return _family(self.process.pid) if self.process is not None else []
 
-    def start(self, wait_s: float = 15.0) -> None:
+    def start(self, wait_s: float = 60.0) -> None:
         raise NotImplementedError
 
     def log(self) -> str:
@@ -112,7 +113,7 @@ class Subject:
     def serves(self, qname: str, wait_s: float = 2.0) -> bool:
         """Tell whether both transports answer NOERROR or NXDOMAIN for a name within `wait_s` each."""
         message = packets.query(qname)
-        found = [dnsio.udp(self.where, message, wait_s), dnsio.tcp(self.where, message, wait_s)]
+        found = [dnsio.udp(self.address, message, wait_s), dnsio.tcp(self.address, message, wait_s)]
         return all(one is not None and packets.rcode_of(one) in {0, 3} and one[:2] == message[:2] for one in found)
 
     def rss(self) -> int:
@@ -174,7 +175,7 @@ class Direct(Subject):
 
     kind = "direct"
 
-    def start(self, wait_s: float = 15.0) -> None:
+    def start(self, wait_s: float = 60.0) -> None:
         self.host, self.port = self.options.backends[0]
         self.wait_probe(wait_s)
 
@@ -184,7 +185,7 @@ class External(Subject):
 
     kind = "external"
 
-    def start(self, wait_s: float = 15.0) -> None:
+    def start(self, wait_s: float = 60.0) -> None:
         self.host = self.options.env["host"]
         self.port = int(self.options.env["port"])
         self.http_port = int(self.options.env["http_port"]) or None
@@ -220,5 +221,12 @@ def _status_kib(pid: int, key: str) -> int:
 def cpu_share(subject: Subject, during_s: float) -> float:
     """Return the share of one processor that the subject uses over the next `during_s` seconds."""
     before, at = subject.cpu_s(), time.monotonic()
-    time.sleep(during_s)
+    let_pass(during_s)
     return (subject.cpu_s() - before) / (time.monotonic() - at)
+
+
+def process_of(subject: Subject) -> int:
+    """Return the subject's process ID; skip where it is not ours to signal."""
+    if subject.process is None:
+        pytest.skip("the subject's process is not ours")
+    return subject.pid

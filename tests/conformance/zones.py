@@ -5,16 +5,12 @@ Names that tests ask for are listed here too, so that a grid covers each kind of
 
 from __future__ import annotations
 
-import subprocess
-from typing import TYPE_CHECKING
+from tests.support import packets
+from tests.support.zones import DYNAMIC, SIGNED, Zones
 
-from . import packets
+__all__ = ["DYNAMIC", "SIGNED"]
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-PLAIN, SIGNED, DYNAMIC, APEX = "example.test", "signed.test", "dynamic.test", "apex.test"
-TSIG_NAME, TSIG_SECRET = "key.test", "c2VjcmV0IGZvciB0ZXN0cyBvbmx5LCBub3QgZm9yIHVzZQ=="
+PLAIN, APEX = "example.test", "apex.test"
 PLACEHOLDER_A, PLACEHOLDER_AAAA = "203.0.113.250", "2001:db8:ffff::250"
 TXT_SIZES = {"t05k": 500, "t12k": 1200, "t3k": 3000, "t4k": 4000, "t15k": 15000, "t62k": 61000}
 
@@ -106,46 +102,19 @@ def _quoted(rdata: bytes) -> str:
     return " ".join(strings)
 
 
-def text(zone: str) -> str:
-    """Return the zone file of one zone."""
-    origin = f"$ORIGIN {zone}.\n{_COMMON}"
-    if zone == PLAIN:
-        extra = f"{_LONG_LABEL} A 192.0.2.90\n{LONG_NAME} A 192.0.2.91\n{DEEP_NAME} A 192.0.2.92\n"
-        return origin + _VARIED + _big() + extra
-    if zone == SIGNED:
-        return origin + _VARIED + _big() + "dsub DS 12345 13 2 " + "0123456789abcdef" * 4 + "\n"
-    if zone == APEX:
-        placeholder = f'@ A {PLACEHOLDER_A}\n@ AAAA {PLACEHOLDER_AAAA}\n@ MX 10 mail\n@ TXT "apex"\n'
-        return origin + placeholder + "mail A 192.0.2.25\nx A 192.0.2.26\nx.y A 192.0.2.27\nwww CNAME @\n"
-    return origin + "@ A 192.0.2.10\nhost A 192.0.2.11\n"
+class ConformanceZones(Zones):
+    """The four zones of this suite."""
 
+    names = (PLAIN, DYNAMIC, APEX, SIGNED)
 
-def write(folder: Path) -> dict[str, Path]:
-    """Write every zone into a folder, the signed one signed, and return the file of each."""
-    files = {}
-    for zone in (PLAIN, DYNAMIC, APEX):
-        files[zone] = folder / f"{zone}.zone"
-        files[zone].write_text(text(zone))
-    files[SIGNED] = _sign(folder)
-    return files
-
-
-def _sign(folder: Path) -> Path:
-    """Sign with ECDSA P-256 and NSEC; `anchor.conf` beside it names the key for a validator (delv)."""
-    unsigned = folder / f"{SIGNED}.zone"
-    unsigned.write_text(text(SIGNED))
-    keys = [
-        subprocess.run(
-            ["ldns-keygen", "-a", "ECDSAP256SHA256", *kind, SIGNED],
-            cwd=folder, check=True, capture_output=True, text=True,
-        ).stdout.strip()
-        for kind in (["-k"], [])
-    ]  # fmt: skip
-    signed = folder / f"{SIGNED}.signed"
-    command = ["ldns-signzone", "-i", "20240101", "-e", "20370101", "-f", str(signed), str(unsigned), *keys]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    public = (folder / f"{keys[0]}.key").read_text().split("DNSKEY")[1].split(";")[0].split(maxsplit=3)
-    flags, protocol, algorithm, key = public
-    anchor = f'trust-anchors {{ {SIGNED}. static-key {flags} {protocol} {algorithm} "{key.strip()}"; }};\n'
-    (folder / "anchor.conf").write_text(anchor)
-    return signed
+    def unsigned(self, zone: str, _serial: int) -> str:
+        origin = f"$ORIGIN {zone}.\n{_COMMON}"
+        if zone == PLAIN:
+            extra = f"{_LONG_LABEL} A 192.0.2.90\n{LONG_NAME} A 192.0.2.91\n{DEEP_NAME} A 192.0.2.92\n"
+            return origin + _VARIED + _big() + extra
+        if zone == SIGNED:
+            return origin + _VARIED + _big() + "dsub DS 12345 13 2 " + "0123456789abcdef" * 4 + "\n"
+        if zone == APEX:
+            placeholder = f'@ A {PLACEHOLDER_A}\n@ AAAA {PLACEHOLDER_AAAA}\n@ MX 10 mail\n@ TXT "apex"\n'
+            return origin + placeholder + "mail A 192.0.2.25\nx A 192.0.2.26\nx.y A 192.0.2.27\nwww CNAME @\n"
+        return origin + "@ A 192.0.2.10\nhost A 192.0.2.11\n"

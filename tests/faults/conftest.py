@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import dns.rcode
 import pytest
 
-from tests.integration.conftest import nsd, start, zones
-from tests.integration.harness.internet import FakeInternet
+from tests.support.fixtures import nsd, start, zones
+from tests.support.internet import FakeInternet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.integration.harness.load import Load
+    from tests.support.load import Load
+
+    from .losses import Count, Share, Took
 
 __all__ = ["nsd", "start", "zones"]
 
 _LINES: list[tuple[str, int, int, int, float]] = []
-
-Count = Callable[[str, "Load"], tuple[int, int]]
-Share = Callable[[str, int, int], None]
-Took = Callable[[str, float], None]
 
 _NOTES: list[str] = []
 

@@ -5,26 +5,22 @@ A relay in the way does it: this needs no right, and works where the kernel has 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance import packets
-from tests.conformance.clients import insist
-from tests.conformance.faults import FAIR, Relay, Weather
-from tests.integration.harness.configuration import configuration
-from tests.integration.harness.proxy import Proxy
+from tests.support import packets
+from tests.support.clients import insist
+from tests.support.configuration import configuration
+from tests.support.relay import FAIR, Relay, Weather
 
-from .test_servers import FLATTEN
+from .losses import FLATTEN
 
 if TYPE_CHECKING:
-    from tests.integration.harness.internet import FakeInternet
-    from tests.integration.harness.nsd import Nsd
+    from tests.support.internet import FakeInternet
+    from tests.support.nsd import Nsd
 
-    from .conftest import Share
-
-Start = Callable[..., Proxy]
+    from .losses import Share, Start
 
 STORM = Weather(loss=0.3, twice=0.1, reorder=0.25, delay_s=0.02, jitter_s=0.01)
 TRIES = 5
@@ -54,10 +50,10 @@ def test_a_storm(
 ) -> None:
     forwarded = [packets.query(f"storm{number}.example.com") for number in range(200)]
     with Relay(nsd.address, 1, behind) as far:
-        config = configuration(upstream=[far.where], resolver=[resolver.address], flatten=FLATTEN)
+        config = configuration(upstream=[far.address], resolver=[resolver.address], flatten=FLATTEN)
         proxy = start(config)
         with Relay(proxy.address, 2, before) as near:
-            made = insist(near.where, forwarded, _is_its_own, tries=TRIES, try_s=TRY_S)
+            made = insist(near.address, forwarded, _is_its_own, tries=TRIES, try_s=TRY_S)
     assert not made.wrong
     note_share(f"30 % loss {where}, {TRIES} tries", made.asked, made.right)
     assert made.share >= least

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.harness import raw
-from tests.integration.harness.configuration import configuration
-from tests.integration.harness.load import Load
-from tests.integration.harness.proxy import Proxy
-from tests.integration.harness.waiting import until
+from tests.support import dnsio
+from tests.support.configuration import configuration
+from tests.support.load import Load
+from tests.support.waiting import until
 
-from .test_servers import FLAGGED, FLATTEN, PLAIN, replies
+from .losses import FLAGGED, FLATTEN, PLAIN, replies
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.harness.internet import FakeInternet
-    from tests.integration.harness.nsd import Nsd
+    from tests.support.internet import FakeInternet
+    from tests.support.nsd import Nsd
 
-    from .conftest import Count, Took
-
-Start = Callable[..., Proxy]
+    from .losses import Count, Start, Took
 
 _CLOCK = """
 import pathlib, time
@@ -104,7 +100,7 @@ def test_descriptors_exhausted(nsd: Nsd, resolver: FakeInternet, start: Start, c
     with contextlib.ExitStack() as stack, Load(proxy.address, [FLAGGED, PLAIN]) as load:
         for _ in range(200):
             with contextlib.suppress(OSError):
-                stack.enter_context(raw.tcp_socket(proxy.address))
+                stack.enter_context(dnsio.tcp_socket(proxy.address))
         replies(load, 150)
     assert count("200 TCP clients, 128 descriptors: UDP", load) == (0, 0)
     assert proxy.metrics().value("tcp_evicted_total") + proxy.metrics().value("tcp_refused_total") > 50

@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-from collections.abc import Callable
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import dns.message
 import pytest
 
-from flatproxy.flatten.stores.sqlite import read
-from tests.integration.harness.configuration import configuration
-from tests.integration.harness.internet import FakeInternet, Mood
-from tests.integration.harness.load import Load
-from tests.integration.harness.proxy import Proxy
-from tests.integration.harness.waiting import until
+from tests.support.configuration import configuration
+from tests.support.internet import FakeInternet, Mood
+from tests.support.load import Load
+from tests.support.waiting import until
+
+from .losses import FLAGGED, FLATTEN, PLAIN, replies, saved
 
 if TYPE_CHECKING:
-    from tests.integration.harness.nsd import Nsd
+    from tests.support.nsd import Nsd
 
-    from .conftest import Count, Took
-
-Start = Callable[..., Proxy]
-
-FLAGGED, PLAIN = ("example.com", "A"), ("example.com", "MX")
-FLATTEN = {"example.com": {"target": "lb.test", "fallback": ["198.51.100.200"]}}
-
-
-def replies(load: Load, number: int) -> None:
-    """Wait for so many more."""
-    goal = len(load.asked) + number
-    until(lambda: len(load.asked) >= goal, f"{number} more replies", 20)
-
-
-def saved(path: str) -> bool:
-    """Tell whether the state file holds addresses of type A."""
-    with contextlib.suppress(sqlite3.Error, ValueError):
-        return any(row.rdtype == 1 for row in read(Path(path)))
-    return False
+    from .losses import Count, Start, Took
 
 
 def test_upstream_killed_and_restarted(nsd: Nsd, resolver: FakeInternet, start: Start, count: Count) -> None:
@@ -75,9 +53,7 @@ def test_one_of_two_upstreams(
     nsd: Nsd, resolver: FakeInternet, start: Start, count: Count, place: str, how: str, mood: Mood, late_s: float
 ) -> None:
     """The other one takes over: at most the queries of the first second fail, and few wait for the timeout."""
-    bad = FakeInternet(mood=mood, late_s=late_s)
-    bad.start()
-    try:
+    with FakeInternet(mood=mood, late_s=late_s) as bad:
         servers = [bad.address, nsd.address] if place == "first" else [nsd.address, bad.address]
         config = configuration(upstream=servers, resolver=[resolver.address], flatten=FLATTEN)
         proxy = start(config, ready=False)
@@ -87,8 +63,6 @@ def test_one_of_two_upstreams(
         assert lost == 0
         assert failed <= (4 if place == "first" else 0)
         assert sum(asked.took_s > 0.5 for asked in load.asked) <= (6 if place == "first" else 0)
-    finally:
-        bad.stop()
 
 
 @pytest.mark.parametrize(
@@ -126,9 +100,7 @@ def test_cold_start_with_everything_dead(
 ) -> None:
     """After kill -9: the state's addresses within a second; without a state the fallback."""
     tables = {"state": {"path": str(tmp_path_factory.mktemp("state") / "answers.sqlite")}} if state else {}
-    dead = FakeInternet(mood=Mood.SILENT)
-    dead.start()
-    try:
+    with FakeInternet(mood=Mood.SILENT) as dead:
         proxy = start(
             configuration(upstream=[dead.address], resolver=[resolver.address], flatten=FLATTEN, tables=tables),
             ready=False,
@@ -151,5 +123,3 @@ def test_cold_start_with_everything_dead(
         assert count(f"both dead at a cold start, {'with' if state else 'without'} state", load) == (0, 0)
         assert {str(reply.answer[0][0]) for reply in load.replies()} == {wanted}
         assert load.asked[0].took_s < 1
-    finally:
-        dead.stop()

@@ -5,31 +5,27 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import dns.message
 import pytest
 
-from tests.integration.harness.child import run
-from tests.integration.harness.configuration import configuration
-from tests.integration.harness.internet import Mood
-from tests.integration.harness.load import Load
-from tests.integration.harness.proxy import Proxy
-from tests.integration.harness.waiting import until
+from tests.support.child import run
+from tests.support.configuration import configuration
+from tests.support.internet import Mood
+from tests.support.load import Load
+from tests.support.waiting import until
 
-from .test_servers import FLAGGED, FLATTEN, PLAIN, replies, saved
+from .losses import FLAGGED, FLATTEN, PLAIN, replies, saved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.integration.harness.internet import FakeInternet
-    from tests.integration.harness.nsd import Nsd
+    from tests.support.internet import FakeInternet
+    from tests.support.nsd import Nsd
 
-    from .conftest import Count
-
-Start = Callable[..., Proxy]
+    from .losses import Count, Start
 
 
 @contextlib.contextmanager

@@ -23,10 +23,11 @@ import dns.rcode
 import dns.rrset
 
 from tests.fuzz.mutation import mutated
-from tests.integration.harness.configuration import configuration
-from tests.integration.harness.proxy import Proxy
-from tests.integration.harness.raw import framed, tcp_socket, udp_socket
-from tests.integration.harness.standin import Reply, StandIn
+from tests.support.configuration import configuration
+from tests.support.dnsio import tcp_socket, udp_socket
+from tests.support.packets import frame
+from tests.support.proxy import Proxy
+from tests.support.scripted import Answer, Query, Scripted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,19 +54,19 @@ def _honest(query: dns.message.Message) -> dns.message.Message:
     return response
 
 
-def _server(rng: random.Random, spared: Sequence[str]) -> Callable[[bytes, str], Sequence[Reply]]:
+def _server(rng: random.Random, spared: Sequence[str]) -> Callable[[Query], Answer]:
     """Return a script that is honest about the spared names and breaks what it says of every other."""
 
-    def script(wire: bytes, _transport: str) -> Sequence[Reply]:
+    def script(query: Query) -> Answer:
         try:
-            query = dns.message.from_wire(wire)
-            name = query.question[0].name.to_text(omit_final_dot=True).lower()
-            reply = _honest(query).to_wire()
+            asked = dns.message.from_wire(query.data)
+            name = asked.question[0].name.to_text(omit_final_dot=True).lower()
+            reply = _honest(asked).to_wire()
         except (dns.exception.DNSException, ValueError, IndexError):
-            return [Reply(mutated(wire, rng))]
+            return mutated(query.data, rng)
         if name in spared:
-            return [Reply(reply)]
-        return [Reply(mutated(reply, rng)) for _ in range(rng.randrange(3))]
+            return reply
+        return [mutated(reply, rng) for _ in range(rng.randrange(3))]
 
     return script
 
@@ -87,7 +88,7 @@ def _attack(proxy: Proxy, seeds: Sequence[bytes], rng: random.Random) -> int:
                 sock.send(message[:1_400])
             else:
                 with contextlib.suppress(OSError), tcp_socket(proxy.address) as stream:
-                    stream.sendall(framed(message[:65_535]) if rng.random() < 0.8 else message)
+                    stream.sendall(frame(message[:65_535]) if rng.random() < 0.8 else message)
     return BURST
 
 
@@ -118,8 +119,8 @@ def attack(seconds: float, seed: int) -> int:
     """Attack for this long and return how many packets were sent; `AssertionError` at the first finding."""
     rng = random.Random(seed)
     seeds = _seeds()
-    nameserver = StandIn(_server(rng, ("canary.example.com",)))
-    resolver = StandIn(_server(rng, ("honest.lb.test",)))
+    nameserver = Scripted(_server(rng, ("canary.example.com",)))
+    resolver = Scripted(_server(rng, ("honest.lb.test",)))
     nameserver.start()
     resolver.start()
     flatten = {"example.com": {"target": "honest.lb.test"}, "hostile.example.com": {"target": "hostile.lb.test"}}

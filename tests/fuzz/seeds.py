@@ -12,6 +12,7 @@ import dns.tsig
 import dns.update
 
 from flatproxy.flatten.stores import sqlite as store
+from flatproxy.flatten.stores.store import Row
 from flatproxy.wire import proxy
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -63,7 +64,7 @@ def _responses() -> list[bytes]:
 def _state() -> bytes:
     path = CORPUS / "state" / "scratch"
     path.unlink(missing_ok=True)
-    store.write(path, [store.Row(b"\2lb\7example\3net\0", 1, (b"\xc6\x33\x64\1",), 60, ("lb.example.net",), 1e9)])
+    store.write(path, [Row(b"\2lb\7example\3net\0", 1, (b"\xc6\x33\x64\1",), 60, ("lb.example.net",), 1e9)])
     data = path.read_bytes()
     path.unlink()
     return data
@@ -73,7 +74,7 @@ def main() -> None:
     for name in ("verdict", "framing", "landings", "chain", "configuration", "state", "proxy_header"):
         (CORPUS / name).mkdir(parents=True, exist_ok=True)
     queries, responses = _queries(), _responses()
-    header = proxy.header(("192.0.2.1", 4000), ("192.0.2.53", 53), udp=True)
+    header = proxy.header(b"\xc0\0\2\1\x0f\xa0", b"\xc0\0\2\x35\0\x35", udp=True)
     inputs = {
         "verdict": queries,
         "framing": [b"\3" + b"".join(len(query).to_bytes(2, "big") + query for query in queries)],

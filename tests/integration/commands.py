@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from .harness.internet import FakeInternet, Mood
+from tests.support.internet import FakeInternet, Mood
 
 NOWHERE: Final = ("127.0.0.1", 9)
 WIDTH: Final = 100

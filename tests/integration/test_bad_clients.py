@@ -13,18 +13,18 @@ import dns.message
 import dns.rcode
 import pytest
 
-from .harness import queries, raw
-from .harness.configuration import configuration
-from .harness.exchange import over_udp
-from .harness.proxy import Proxy
-from .harness.waiting import until
-from .harness.zones import wire_name
+from tests.support import dnsio, packets, queries
+from tests.support.configuration import configuration
+from tests.support.exchange import over_udp
+from tests.support.proxy import Proxy
+from tests.support.waiting import until
+from tests.support.zones import wire_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .harness.internet import FakeInternet
-    from .harness.nameserver import Nameserver
+    from tests.support.internet import FakeInternet
+    from tests.support.nameserver import Nameserver
 
 _APEX, _MAIL = wire_name("example.com"), wire_name("mail.example.com")
 _RUNTS = [bytes(size) for size in range(12)]
@@ -40,10 +40,8 @@ def proxy(nameserver: Nameserver, internet: FakeInternet, tmp_path_factory: pyte
         upstream_={"timeout": "500ms"},
         flatten={"example.com": {"target": "lb.test", "types": ["A"]}},
     )
-    running = Proxy(tmp_path_factory.mktemp("proxy"), config)
-    running.start()
-    yield running
-    running.stop()
+    with Proxy(tmp_path_factory.mktemp("proxy"), config) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +67,7 @@ def _answers_meanwhile(proxy: Proxy, sent: list[bytes]) -> list[bytes]:
     good = queries.query(_MAIL, 1)
     good = b"\xab\xcd" + good[2:]
     came = []
-    with raw.udp_socket(proxy.address) as sock:
+    with dnsio.udp_socket(proxy.address) as sock:
         for message in sent:
             sock.send(message)
         sock.send(good)
@@ -93,7 +91,7 @@ def test_runts_get_no_reply_and_are_counted(proxy: Proxy) -> None:
 def test_responses_get_no_reply(proxy: Proxy, nameserver: Nameserver) -> None:
     """Whatever the opcode, and a real response of the nameserver as well: two servers must not talk for ever."""
     sent_before = proxy.metrics().value("upstream_sent_total")
-    real = raw.udp(nameserver.address, queries.query(_APEX, 15))
+    real = dnsio.udp(nameserver.address, queries.query(_APEX, 15))
     assert real is not None
     responses = [queries.query(_APEX, rdtype, flags=_QR | opcode << 11) for opcode in range(16) for rdtype in (1, 6)]
     assert _answers_meanwhile(proxy, [real, *responses]) == []
@@ -106,7 +104,7 @@ def test_noise(proxy: Proxy) -> None:
     messages = [chance.randbytes(chance.randrange(1, 600)) for _ in range(1000)]
     messages += [wire[:2] + bytes([wire[2] & 0x7F]) + wire[3:] for wire in messages if len(wire) > 12]
     identities = {wire[:2] for wire in messages}
-    with raw.udp_socket(proxy.address, 1.5) as sock:
+    with dnsio.udp_socket(proxy.address, 1.5) as sock:
         for at in range(0, len(messages), 50):
             for wire in messages[at : at + 50]:
                 sock.send(wire)
@@ -128,7 +126,7 @@ def _mutants(count: int) -> Iterator[bytes]:
         queries.query(name, rdtype, tail=tail)
         for name in (_APEX, _MAIL, wire_name("www.example.com"))
         for rdtype in (1, 28, 255, 16, 252)
-        for tail in (b"", queries.opt(), queries.opt(options=queries.OPTIONS[6]))
+        for tail in (b"", packets.edns(), packets.edns(options=queries.OPTIONS[6]))
     ]
     for _ in range(count):
         wire = bytearray(chance.choice(good))
@@ -170,7 +168,7 @@ def test_mutants_are_answered_with_their_own_question_or_an_error(proxy: Proxy) 
 def test_compression_loops(proxy: Proxy, name: bytes) -> None:
     for tcp in (False, True):
         wire = b"\x12\x34" + queries.query(name, 1)[2:]
-        reply = (raw.tcp if tcp else raw.udp)(proxy.address, wire, 1.5)
+        reply = (dnsio.tcp if tcp else dnsio.udp)(proxy.address, wire, 1.5)
         assert reply is None or (reply[:2] == wire[:2] and reply[3] & 0x0F in {1, 2, 4, 5})
 
 
@@ -185,18 +183,18 @@ def test_the_largest_datagram(proxy: Proxy) -> None:
 @pytest.mark.parametrize("size", [0, 1, 11])
 def test_a_frame_that_is_too_short(proxy: Proxy, size: int) -> None:
     """No reply to it; the connection may be closed, or go on."""
-    with raw.tcp_socket(proxy.address, 1.5) as connection:
-        connection.sendall(raw.framed(bytes(size)) + raw.framed(queries.query(_MAIL, 1)))
+    with dnsio.tcp_socket(proxy.address, 1.5) as connection:
+        connection.sendall(packets.frame(bytes(size)) + packets.frame(queries.query(_MAIL, 1)))
         with contextlib.suppress(TimeoutError, ConnectionError):
-            reply = raw.read_frame(connection)
+            reply = dnsio.read_frame(connection)
             assert reply is None or reply[3] & 0x0F == dns.rcode.NOERROR
 
 
 def test_responses_over_tcp_get_no_reply(proxy: Proxy) -> None:
-    with raw.tcp_socket(proxy.address) as connection:
+    with dnsio.tcp_socket(proxy.address) as connection:
         good = b"\xab\xcd" + queries.query(_MAIL, 1)[2:]
-        connection.sendall(raw.framed(queries.query(_APEX, 1, flags=_QR)) * 5 + raw.framed(good))
-        reply = raw.read_frame(connection)
+        connection.sendall(packets.frame(queries.query(_APEX, 1, flags=_QR)) * 5 + packets.frame(good))
+        reply = dnsio.read_frame(connection)
         assert reply is None or reply[:2] == good[:2]
 
 
@@ -206,9 +204,9 @@ def test_the_largest_frame(proxy: Proxy, nameserver: Nameserver, *, flagged: boo
     name = _APEX if flagged else _MAIL
     wire = queries.query(name, 1, tail=bytes(65535 - 12 - len(name) - 4), counts=(1, 0, 0, 0))
     assert len(wire) == 65535
-    reply = raw.tcp(proxy.address, wire)
+    reply = dnsio.tcp(proxy.address, wire)
     assert reply is None or reply[:2] == wire[:2]
-    assert reply is None or reply == raw.tcp(nameserver.address, wire) or reply[3] & 0x0F == dns.rcode.SERVFAIL
+    assert reply is None or reply == dnsio.tcp(nameserver.address, wire) or reply[3] & 0x0F == dns.rcode.SERVFAIL
 
 
 def test_frames_that_never_end(proxy: Proxy) -> None:
@@ -216,7 +214,7 @@ def test_frames_that_never_end(proxy: Proxy) -> None:
     before = _resident_octets(proxy)
     with contextlib.ExitStack() as stack:
         for _ in range(100):
-            connection = stack.enter_context(raw.tcp_socket(proxy.address))
+            connection = stack.enter_context(dnsio.tcp_socket(proxy.address))
             connection.sendall(b"\xff\xff" + bytes(30_000))
         until(lambda: proxy.metrics().value("tcp_connections") >= 100, "all of them connected")
         assert proxy.ask(dns.message.make_query("example.com", "A")).answer
@@ -227,18 +225,18 @@ def test_frames_that_never_end(proxy: Proxy) -> None:
 
 @pytest.mark.parametrize("part", [b"", b"\0", b"\0\x20", b"\0\x20" + bytes(5)])
 def test_an_incomplete_frame_costs_nobody_else_anything(proxy: Proxy, part: bytes) -> None:
-    with raw.tcp_socket(proxy.address) as connection:
+    with dnsio.tcp_socket(proxy.address) as connection:
         connection.sendall(part)
         assert proxy.ask(dns.message.make_query("example.com", "MX"), tcp=True).answer
 
 
 def test_octet_by_octet(proxy: Proxy) -> None:
     wire = queries.query(_MAIL, 1)
-    with raw.tcp_socket(proxy.address) as connection:
+    with dnsio.tcp_socket(proxy.address) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for octet in raw.framed(wire) + raw.framed(queries.query(_APEX, 1)):
+        for octet in packets.frame(wire) + packets.frame(queries.query(_APEX, 1)):
             connection.sendall(bytes([octet]))
-        first, second = raw.read_frame(connection), raw.read_frame(connection)
+        first, second = dnsio.read_frame(connection), dnsio.read_frame(connection)
     assert first is not None
     assert second is not None
 
@@ -249,7 +247,7 @@ def test_octet_by_octet(proxy: Proxy) -> None:
     ids=["http", "tls", "ssh"],
 )
 def test_other_protocols(proxy: Proxy, text: bytes) -> None:
-    with raw.tcp_socket(proxy.address, 1) as connection:
+    with dnsio.tcp_socket(proxy.address, 1) as connection:
         connection.sendall(text + bytes(300))
         with contextlib.suppress(TimeoutError, ConnectionError):
             assert len(connection.recv(65535)) < 600
@@ -259,9 +257,9 @@ def test_resets_leave_nothing_behind(proxy: Proxy) -> None:
     descriptors = Path(f"/proc/{proxy.pid}/fd")
     before = len(list(descriptors.iterdir()))
     for _ in range(100):
-        connection = raw.tcp_socket(proxy.address)
+        connection = dnsio.tcp_socket(proxy.address)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        connection.sendall(raw.framed(queries.query(_MAIL, 1)) + raw.framed(queries.query(_MAIL, 252))[:9])
+        connection.sendall(packets.frame(queries.query(_MAIL, 1)) + packets.frame(queries.query(_MAIL, 252))[:9])
         connection.close()
     until(lambda: len(list(descriptors.iterdir())) <= before + 10, "the descriptors are back")
 

@@ -13,8 +13,7 @@ import pytest
 from bench import growth, safety, servers, tables
 from bench.verdicts import TARGETS
 from bench.works import WORKS
-
-from .harness.child import program
+from tests.support.child import program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

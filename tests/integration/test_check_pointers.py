@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 import dns.message
 import dns.query
 
+from tests.support.configuration import configuration
+
 from .commands import run
-from .harness.configuration import configuration
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .harness.internet import FakeInternet
-    from .harness.nsd import Nsd
+    from tests.support.internet import FakeInternet
+    from tests.support.nsd import Nsd
 
 POINTED_AT = {
     "mail.example.com": ["example.com MX", "_sip._tcp.example.com SRV"],

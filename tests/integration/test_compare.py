@@ -12,19 +12,19 @@ import dns.message
 import dns.rcode
 import pytest
 
-from .harness import queries, raw
-from .harness.configuration import LOOPBACK, configuration
-from .harness.exchange import over_tcp, over_udp
-from .harness.proxy import Proxy
-from .harness.waiting import let_pass
+from tests.support import dnsio, queries
+from tests.support.configuration import LOOPBACK, configuration
+from tests.support.exchange import over_tcp, over_udp
+from tests.support.proxy import Proxy
+from tests.support.waiting import let_pass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .harness.exchange import Replies
-    from .harness.internet import FakeInternet
-    from .harness.nameserver import Nameserver
-    from .harness.ports import Address
+    from tests.support.exchange import Replies
+    from tests.support.internet import FakeInternet
+    from tests.support.nameserver import Nameserver
+    from tests.support.ports import Address
 
 _SERVFAIL = 2
 _FEW = 40
@@ -48,10 +48,8 @@ def proxy(nameserver: Nameserver, internet: FakeInternet, tmp_path_factory: pyte
         access={"transfer": LOOPBACK, "update": LOOPBACK, "notify": LOOPBACK},
         flatten={queries.FLAGGED: {"target": "lb.test"}},
     )
-    running = Proxy(tmp_path_factory.mktemp("proxy"), config)
-    running.start()
-    yield running
-    running.stop()
+    with Proxy(tmp_path_factory.mktemp("proxy"), config) as running:
+        yield running
 
 
 def _excused(direct: bytes | None, through: bytes | None) -> bool:
@@ -135,7 +133,7 @@ def test_broken_queries(nameserver: Nameserver, proxy: Proxy, exchange: Exchange
 
 def test_what_a_nameserver_ignores_does_not_count_against_it(nameserver: Nameserver, proxy: Proxy) -> None:
     """Whoever sends such queries must not be able to have the nameserver taken for dead."""
-    with raw.udp_socket(proxy.address) as sock:
+    with dnsio.udp_socket(proxy.address) as sock:
         for wire in list(queries.broken()) * 3:
             sock.send(wire)
     asked = [queries.query(name, 6) for name in queries.NAMES if name.endswith(b"\7example\3net\0")]

@@ -13,15 +13,17 @@ import pytest
 from flatproxy.config.settings import Endpoint
 from flatproxy.errors import ChainBroken, UpstreamTimeout
 from flatproxy.flatten.resolvers.plain import Servers, exchange, is_own_address
-
-from .harness.internet import FakeInternet, Mood
-from .harness.standin import TCP, UDP, Reply, StandIn
+from tests.support.internet import FakeInternet, Mood
+from tests.support.scripted import TCP, UDP, Answer, Query, Scripted, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 NOBODY = Endpoint("127.0.0.1", 9)
 PATIENCE_S = 0.2
+"""With whoever is silent."""
+LONG_S = 10.0
+"""With whoever answers, however busy the machine."""
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +37,9 @@ def internet() -> Iterator[FakeInternet]:
     net.stop()
 
 
-def ask(net: FakeInternet, mood: Mood, *, tcp: bool | None = None) -> dns.message.Message:
+def ask(net: FakeInternet, mood: Mood, *, tcp: bool | None = None, patience_s: float = LONG_S) -> dns.message.Message:
     query = dns.message.make_query(f"{mood.name}.test", "A")
-    return asyncio.run(exchange(query, Endpoint(*net.address), PATIENCE_S, tcp=tcp))
+    return asyncio.run(exchange(query, Endpoint(*net.address), patience_s, tcp=tcp))
 
 
 @pytest.mark.parametrize("tcp", [None, False, True])
@@ -55,7 +57,7 @@ def test_what_is_cut_is_asked_for_again_over_tcp_unless_only_udp_is_meant(
 @pytest.mark.parametrize("mood", [Mood.SILENT, Mood.WRONG_ID, Mood.WRONG_QUESTION, Mood.GARBAGE])
 def test_what_is_no_answer_counts_as_silence(internet: FakeInternet, mood: Mood) -> None:
     with pytest.raises(UpstreamTimeout, match=r"no answer within 0\.2 s"):
-        ask(internet, mood)
+        ask(internet, mood, patience_s=PATIENCE_S)
 
 
 @pytest.mark.parametrize("mood", [Mood.WRONG_ID, Mood.WRONG_QUESTION, Mood.GARBAGE])
@@ -73,29 +75,24 @@ def test_nobody_there_is_known_at_once(tcp: bool | None) -> None:
 def test_a_header_comes_before_the_query_on_both_transports() -> None:
     header = b"HEADER"
 
-    def script(wire: bytes, transport: str) -> Sequence[Reply]:
-        if transport == UDP:
-            assert wire.startswith(header)
-            query = dns.message.from_wire(wire[len(header) :])
-            return (Reply(dns.message.make_response(query).to_wire()),)
-        return ()
+    def script(query: Query) -> Answer:
+        if query.transport == UDP:
+            assert query.data.startswith(header)
+            return dns.message.make_response(dns.message.from_wire(query.data[len(header) :])).to_wire()
+        return None
 
-    server = StandIn(script)
-    server.start()
-    try:
+    with Scripted(script) as server:
         there = Endpoint(*server.address)
         query = dns.message.make_query("a.test", "A")
         assert asyncio.run(exchange(query, there, 5, header=header)).id == query.id
         with pytest.raises(UpstreamTimeout):
             asyncio.run(exchange(query, there, PATIENCE_S, tcp=True, header=b"\0\2HI"))
-    finally:
-        server.stop()
     # Framed as a message of two octets, which is how the stand-in reads it; the query follows.
-    assert [wire for transport, wire in server.received if transport == TCP] == [b"HI", query.to_wire()]
+    assert [received.data for received in server.received if received.transport == TCP] == [b"HI", query.to_wire()]
 
 
-def ask_several(*endpoints: Endpoint) -> Servers:
-    servers = Servers(endpoints, 4 * PATIENCE_S, recursion=True)
+def ask_several(*endpoints: Endpoint, patience_s: float = 4 * PATIENCE_S) -> Servers:
+    servers = Servers(endpoints, patience_s, recursion=True)
     name = dns.name.from_text("honest.test")
     assert asyncio.run(servers.ask(name, dns.rdatatype.A)).answer
     return servers
@@ -103,22 +100,18 @@ def ask_several(*endpoints: Endpoint) -> Servers:
 
 def test_the_first_that_answers_is_taken_and_named(internet: FakeInternet) -> None:
     there = Endpoint(*internet.address)
-    assert ask_several(NOBODY, there).asked == there
+    assert ask_several(NOBODY, there, patience_s=LONG_S).asked == there
 
 
 def test_why_each_of_several_did_not_answer() -> None:
-    silent = StandIn(lambda _wire, _transport: ())
-    silent.start()
-    try:
-        there = Endpoint(*silent.address)
+    with Scripted(silent) as mute:
+        there = Endpoint(*mute.address)
         with pytest.raises(ChainBroken, match=f"^honest.test A: {there}: no answer within 0.4 s; {NOBODY}: connection"):
             ask_several(there, NOBODY)
         with pytest.raises(UpstreamTimeout, match=r"^honest.test A: no answer within 0.8 s$"):
             ask_several(there)
         with pytest.raises(ChainBroken, match="there is no server to ask"):
             ask_several()
-    finally:
-        silent.stop()
 
 
 def test_own_addresses() -> None:

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import dns.message
 import dns.rcode
 
+from tests.support.configuration import configuration
+from tests.support.proxy import Proxy
+
 from .commands import run
-from .harness.configuration import configuration
-from .harness.proxy import Proxy
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .harness.internet import FakeInternet
-    from .harness.nsd import Nsd
+    from tests.support.internet import FakeInternet
+    from tests.support.nsd import Nsd
 
 Start = Callable[..., Proxy]
 

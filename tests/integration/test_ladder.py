@@ -11,22 +11,27 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from .harness.configuration import configuration
-from .harness.internet import FakeInternet, Mood
-from .harness.load import Load
-from .harness.proxy import Proxy
-from .harness.waiting import until
+from tests.support.configuration import configuration
+from tests.support.internet import FakeInternet, Mood
+from tests.support.load import Load
+from tests.support.proxy import Proxy
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from .harness.nameserver import Nameserver
-    from .harness.nsd import Nsd
+    from tests.support.nameserver import Nameserver
+    from tests.support.nsd import Nsd
 
 Start = Callable[..., Proxy]
 
 _FIRST, _SECOND, _FALLBACK, _PLACEHOLDER = "203.0.113.1", "203.0.113.2", "198.51.100.200", "192.0.2.1"
+_TTL = 2
+_RESOLVER_S, _UPSTREAM_S = 1, 2
+"""How long flatproxy waits for them."""
+_BUSY_S = 1
+"""What a busy machine may add to what clients wait."""
 _STALE_TTL = 7
 _STALE, _NO_REACHABLE_AUTHORITY, _NETWORK_ERROR = 3, 22, 23
 
@@ -35,8 +40,8 @@ _STALE, _NO_REACHABLE_AUTHORITY, _NETWORK_ERROR = 3, 22, 23
 def resolver() -> Iterator[FakeInternet]:
     """A resolver of the test's own, to be broken."""
     internet = FakeInternet()
-    internet.set("lb.test", "A", [_FIRST], 1)
-    internet.set("lb.test", "AAAA", [], 1)
+    internet.set("lb.test", "A", [_FIRST], _TTL)
+    internet.set("lb.test", "AAAA", [], _TTL)
     internet.start()
     yield internet
     internet.stop()
@@ -49,8 +54,8 @@ def _configuration(
     return configuration(
         upstream=[nameserver.address],
         resolver=[resolver.address],
-        resolver_={"timeout": "300ms"},
-        upstream_={"timeout": "700ms"},
+        resolver_={"timeout": f"{_RESOLVER_S}s"},
+        upstream_={"timeout": f"{_UPSTREAM_S}s"},
         defaults={"stale_for": stale_for, "stale_ttl": f"{_STALE_TTL}s"},
         flatten={
             "example.com": {"target": "lb.test", "fallback": [_FALLBACK]},
@@ -73,8 +78,8 @@ def _errors(reply: dns.message.Message) -> list[int]:
     return [int(option.code) for option in reply.options if isinstance(option, dns.edns.EDEOption)]
 
 
-def _until_rung(proxy: Proxy, name: str, rung: str, deadline_s: float = 10) -> None:
-    until(lambda: proxy.metrics().rung(name) == rung, f"{name} is {rung}", deadline_s)
+def _until_rung(proxy: Proxy, name: str, rung: str) -> None:
+    until(lambda: proxy.metrics().rung(name) == rung, f"{name} is {rung}")
 
 
 def test_down_the_ladder_and_up_again(nsd: Nsd, resolver: FakeInternet, start: Start) -> None:
@@ -84,7 +89,7 @@ def test_down_the_ladder_and_up_again(nsd: Nsd, resolver: FakeInternet, start: S
         _until_rung(proxy, "example.com", "fresh")
         reply = _ask(proxy, "example.com")
         assert (_address(reply), _errors(reply)) == (_FIRST, [])
-        assert reply.answer[0].ttl <= 1
+        assert reply.answer[0].ttl <= _TTL
 
         resolver.mood = Mood.SILENT
         _until_rung(proxy, "example.com", "stale")
@@ -102,15 +107,15 @@ def test_down_the_ladder_and_up_again(nsd: Nsd, resolver: FakeInternet, start: S
         assert proxy.metrics().value("resolutions_total", name="example.com", type="A", outcome="timeout") >= 1
         assert proxy.get("/readyz")[0] == 200
 
-        resolver.set("lb.test", "A", [_SECOND], 1)
+        resolver.set("lb.test", "A", [_SECOND], _TTL)
         resolver.mood = Mood.HONEST
-        _until_rung(proxy, "example.com", "fresh", 20)
+        _until_rung(proxy, "example.com", "fresh")
         assert _address(_ask(proxy, "example.com")) == _SECOND
         assert _address(_ask(proxy, "flat.example.net")) == _SECOND
-    assert len(load.asked) > 300
+    assert len(load.asked) > 100
     assert not load.lost
     assert {reply.rcode() for reply in load.replies()} == {dns.rcode.NOERROR}
-    assert max(asked.took_s for asked in load.asked) < 1, "nobody waited for a resolution"
+    assert max(asked.took_s for asked in load.asked) < _RESOLVER_S, "nobody waited for a resolution"
     assert [(event["old"], event["new"]) for event in proxy.since(0, "rung_change", name="example.com", type="A")] == [
         ("fresh", "stale"),
         ("stale", "fallback"),
@@ -135,7 +140,7 @@ def test_a_resolver_whose_port_is_closed(nsd: Nsd, resolver: FakeInternet, start
     resolver.stop()
     _until_rung(proxy, "example.com", "stale")
     resolver.start()
-    _until_rung(proxy, "example.com", "fresh", 20)
+    _until_rung(proxy, "example.com", "fresh")
 
 
 def test_the_second_resolver_is_asked_where_the_first_is_dead(nsd: Nsd, resolver: FakeInternet, start: Start) -> None:
@@ -146,7 +151,7 @@ def test_the_second_resolver_is_asked_where_the_first_is_dead(nsd: Nsd, resolver
         f'servers = ["127.0.0.1:{dead.address[1]}", "127.0.0.1:{resolver.address[1]}"]',
     )
     try:
-        proxy = start(config.replace("300ms", "1s"))
+        proxy = start(config.replace(f'timeout = "{_RESOLVER_S}s"', 'timeout = "4s"'))
         assert dead.asked["lb.test", "A"] >= 1
         assert _address(_ask(proxy, "example.com")) == _FIRST
         assert proxy.metrics().rung("example.com") == "fresh"
@@ -162,7 +167,7 @@ def test_cold_with_nothing_to_fall_back_on(nsd: Nsd, resolver: FakeInternet, sta
         until(lambda: len(load.asked) > 20, "some replies")
     assert not load.lost
     assert {_address(reply) for reply in load.replies()} == {_FALLBACK, _PLACEHOLDER}
-    assert max(asked.took_s for asked in load.asked) < 1
+    assert max(asked.took_s for asked in load.asked) < _RESOLVER_S + _BUSY_S
     proxy.wait_event("ready")
 
 
@@ -181,7 +186,7 @@ def test_the_nameserver_is_lost_and_comes_back(nameserver: Nameserver, resolver:
             reply = _ask(proxy, "example.com", "MX")
             assert _errors(reply) == [_NETWORK_ERROR]
             assert _address(_ask(proxy, "example.com")) == _FIRST
-            proxy.wait_event("upstream_down", mark=mark, deadline_s=20)
+            proxy.wait_event("upstream_down", mark=mark)
             assert proxy.metrics().value("upstream_up") == 0
             status, body = proxy.get("/readyz")
             assert status == 503
@@ -197,7 +202,7 @@ def test_the_nameserver_is_lost_and_comes_back(nameserver: Nameserver, resolver:
     assert {reply.rcode() for reply in load.replies()} == {dns.rcode.NOERROR, dns.rcode.SERVFAIL}
     failed = [reply for reply in load.replies() if reply.rcode() == dns.rcode.SERVFAIL]
     assert {reply.question[0].rdtype for reply in failed} == {dns.rdatatype.MX}, "flattened answers went on"
-    assert max(asked.took_s for asked in load.asked) < 2
+    assert max(asked.took_s for asked in load.asked) < _UPSTREAM_S + _BUSY_S
 
 
 def test_everything_is_lost(nsd: Nsd, resolver: FakeInternet, start: Start) -> None:
@@ -260,14 +265,14 @@ def test_changes_of_the_load_balancer_are_followed(nsd: Nsd, resolver: FakeInter
     proxy = start(_configuration(nsd, resolver))
     with Load(proxy.address, [("example.com", "A")]) as load:
         for last in (11, 12, 13):
-            resolver.set("lb.test", "A", [f"203.0.113.{last}"], 1)
-            until(lambda last=last: _address(_ask(proxy, "example.com")) == f"203.0.113.{last}", "the change", 4)  # type: ignore[misc]
+            resolver.set("lb.test", "A", [f"203.0.113.{last}"], _TTL)
+            until(lambda last=last: _address(_ask(proxy, "example.com")) == f"203.0.113.{last}", "the change")  # type: ignore[misc]
     assert not load.lost
     seen = [_address(reply) for reply in load.replies()]
     assert seen == sorted(
         seen, key=lambda address: [_FIRST, *(f"203.0.113.{last}" for last in (11, 12, 13))].index(str(address))
     )
     assert not proxy.since(0, "rung_change", name="example.com", new="stale")
-    assert max(reply.answer[0].ttl for reply in load.replies()) <= 1, "stale answers have a TTL of their own"
+    assert max(reply.answer[0].ttl for reply in load.replies()) <= _TTL, "stale answers have a TTL of their own"
     changed = proxy.metrics().value("address_change_timestamp_seconds", name="example.com", type="A")
     assert changed > 1_700_000_000

@@ -10,16 +10,16 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from .harness import raw
-from .harness.configuration import LOOPBACK, configuration
-from .harness.proxy import Proxy
-from .harness.zones import KEY_NAME, KEYRING
+from tests.support import dnsio
+from tests.support.configuration import LOOPBACK, configuration
+from tests.support.proxy import Proxy
+from tests.support.zones import KEY_NAME, KEYRING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .harness.internet import FakeInternet
-    from .harness.nameserver import Nameserver
+    from tests.support.internet import FakeInternet
+    from tests.support.nameserver import Nameserver
 
 _LB4 = {"203.0.113.1", "203.0.113.2"}
 _LB6 = {"2001:db8:5::1"}
@@ -46,10 +46,8 @@ def proxy(nameserver: Nameserver, internet: FakeInternet, tmp_path_factory: pyte
             "signed.test": {"target": "lb.test"},
         },
     )
-    running = Proxy(tmp_path_factory.mktemp("proxy"), config)
-    running.start()
-    yield running
-    running.stop()
+    with Proxy(tmp_path_factory.mktemp("proxy"), config) as running:
+        yield running
 
 
 def _of_type(reply: dns.message.Message, rdtype: str) -> set[str]:
@@ -95,7 +93,7 @@ def test_a_type_that_the_target_lacks_is_nodata(proxy: Proxy) -> None:
 def test_what_does_not_fit_any_more_is_truncated(proxy: Proxy, size: int | None) -> None:
     """The nameserver's reply had room, the flattened addresses have not: TC, and everything over TCP."""
     query = dns.message.make_query("deep.example.com", "AAAA", use_edns=size is not None, payload=size or 512)
-    wire = raw.udp(proxy.address, query.to_wire())
+    wire = dnsio.udp(proxy.address, query.to_wire())
     assert wire is not None
     assert len(wire) <= (size or 512)
     reply = dns.message.from_wire(wire)
@@ -107,7 +105,7 @@ def test_what_does_not_fit_any_more_is_truncated(proxy: Proxy, size: int | None)
 def test_edns_and_case_survive(proxy: Proxy) -> None:
     query = dns.message.make_query("wWw.ExAmPlE.cOm", "A", use_edns=0, payload=1400)
     wire = query.to_wire()
-    reply = raw.udp(proxy.address, wire)
+    reply = dnsio.udp(proxy.address, wire)
     assert reply is not None
     assert reply[12 : 12 + 21] == wire[12 : 12 + 21]
     assert dns.message.from_wire(reply).edns == 0
@@ -116,7 +114,7 @@ def test_edns_and_case_survive(proxy: Proxy) -> None:
 @pytest.mark.parametrize("rdtype", ["MX", "TXT", "CNAME", "ANY", "HTTPS", "SOA"])
 def test_other_types_are_left_alone(nameserver: Nameserver, proxy: Proxy, rdtype: str) -> None:
     wire = dns.message.make_query("www.example.com", rdtype).to_wire()
-    assert raw.udp(proxy.address, wire) == raw.udp(nameserver.address, wire)
+    assert dnsio.udp(proxy.address, wire) == dnsio.udp(nameserver.address, wire)
 
 
 def test_a_signed_reply_is_left_alone(proxy: Proxy) -> None:
@@ -140,7 +138,7 @@ def test_who_asks_for_signatures_gets_the_zone_as_it_is(
     """With our addresses among them nothing would validate."""
     proxy.wait_event("zone_signed")
     wire = dns.message.make_query(name, rdtype, want_dnssec=True).to_wire()
-    exchange = raw.tcp if tcp else raw.udp
+    exchange = dnsio.tcp if tcp else dnsio.udp
     assert exchange(proxy.address, wire) == exchange(nameserver.address, wire) is not None
 
 

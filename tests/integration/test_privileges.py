@@ -14,9 +14,9 @@ import dns
 import dns.message
 import pytest
 
-from .harness.configuration import configuration
-from .harness.ports import Address, text
-from .harness.service import (
+from tests.support.configuration import configuration
+from tests.support.ports import Address, text
+from tests.support.service import (
     FLATTENED,
     NOBODY,
     Notes,
@@ -30,13 +30,13 @@ from .harness.service import (
     readable_python,
     service,
 )
-from .harness.waiting import until
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .harness.internet import FakeInternet
-    from .harness.standin import StandIn
+    from tests.support.internet import FakeInternet
+    from tests.support.scripted import Scripted
 
 __all__ = ["lb", "no_error", "open_folder", "service"]
 
@@ -60,7 +60,7 @@ def _low_port() -> Address:
 
 
 @pytest.fixture
-def as_nobody(open_folder: Path, lb: FakeInternet, no_error: StandIn, service: Prepare) -> Callable[..., Service]:
+def as_nobody(open_folder: Path, lb: FakeInternet, no_error: Scripted, service: Prepare) -> Callable[..., Service]:
     """Prepare a service that starts as root with `--user nobody`, and a state folder of that user's."""
     python, environ = readable_python()
     state = open_folder / "state"
@@ -163,7 +163,7 @@ def test_notes_go_on_after_root(as_nobody: Callable[..., Service], open_folder: 
         notes.close()
 
 
-def test_root_without_user_is_warned_once(no_error: StandIn, service: Prepare) -> None:
+def test_root_without_user_is_warned_once(no_error: Scripted, service: Prepare) -> None:
     need_root()
     proxy = service(configuration(upstream=[no_error.address]))
     proxy.start()
@@ -177,7 +177,7 @@ def test_root_without_user_is_warned_once(no_error: StandIn, service: Prepare) -
     ("name", "said"),
     [("no-such-user-here", "this host has no such user"), ("root", "this is root"), ("", "this host has no such user")],
 )
-def test_a_user_that_cannot_be_is_2(no_error: StandIn, service: Prepare, name: str, said: str) -> None:
+def test_a_user_that_cannot_be_is_2(no_error: Scripted, service: Prepare, name: str, said: str) -> None:
     config = configuration(upstream=[no_error.address])
     code, told = service(config, arguments=("--user", name)).refused()
     assert code == 2
@@ -185,7 +185,7 @@ def test_a_user_that_cannot_be_is_2(no_error: StandIn, service: Prepare, name: s
     assert "write: " in told
 
 
-def _not_root(no_error: StandIn, service: Prepare, folder: Path, *arguments: str, **more: Any) -> Service:
+def _not_root(no_error: Scripted, service: Prepare, folder: Path, *arguments: str, **more: Any) -> Service:
     """Prepare a service that is nobody's from the start."""
     python, environ = readable_python()
     entry = pwd.getpwnam(NOBODY)
@@ -194,20 +194,20 @@ def _not_root(no_error: StandIn, service: Prepare, folder: Path, *arguments: str
     return service(config, folder, python=python, environ=environ, arguments=arguments, options=options)
 
 
-def test_user_without_root_is_2(no_error: StandIn, service: Prepare, open_folder: Path) -> None:
+def test_user_without_root_is_2(no_error: Scripted, service: Prepare, open_folder: Path) -> None:
     code, said = _not_root(no_error, service, open_folder, "--user", NOBODY).refused()
     assert code == 2
     assert "only root can become another user" in said
 
 
-def test_without_root_nothing_is_said_of_it(no_error: StandIn, service: Prepare, open_folder: Path) -> None:
+def test_without_root_nothing_is_said_of_it(no_error: Scripted, service: Prepare, open_folder: Path) -> None:
     proxy = _not_root(no_error, service, open_folder)
     proxy.start()
     assert_answers(proxy)
     assert not proxy.since(0, "running_as_root")
 
 
-def test_a_low_port_without_root_says_what_it_takes(no_error: StandIn, service: Prepare, open_folder: Path) -> None:
+def test_a_low_port_without_root_says_what_it_takes(no_error: Scripted, service: Prepare, open_folder: Path) -> None:
     if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) < 1024:
         pytest.skip("this machine lets every user bind every port")
     code, said = _not_root(no_error, service, open_folder, dns=[text(_low_port())]).refused()
@@ -215,7 +215,7 @@ def test_a_low_port_without_root_says_what_it_takes(no_error: StandIn, service: 
     assert "CAP_NET_BIND_SERVICE" in said
 
 
-def test_a_low_port_without_root_by_sockets(no_error: StandIn, service: Prepare, open_folder: Path) -> None:
+def test_a_low_port_without_root_by_sockets(no_error: Scripted, service: Prepare, open_folder: Path) -> None:
     need_root()
     address = _low_port()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:

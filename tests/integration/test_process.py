@@ -1,15 +1,12 @@
-"""flatproxy as a process: exit codes, addresses, signals, several nameservers."""
+"""Exit codes, listening, who may ask: the process as an init system and clients see it."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from time import monotonic
 from typing import TYPE_CHECKING
 
 import dns.message
@@ -17,22 +14,18 @@ import dns.query
 import dns.rcode
 import pytest
 
-from .harness import queries, raw
-from .harness.configuration import configuration
-from .harness.ports import free_port, has_ipv6
-from .harness.proxy import Proxy
-from .harness.standin import Reply, StandIn
-from .harness.waiting import until
-from .harness.zones import wire_name
+from tests.support import dnsio, queries
+from tests.support.configuration import configuration
+from tests.support.ports import has_ipv6
+from tests.support.proxy import Proxy
+from tests.support.scripted import Scripted, noerror
+from tests.support.zones import wire_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from .harness.internet import FakeInternet
-    from .harness.nameserver import Nameserver
-    from .harness.nsd import Nsd
-    from .harness.ports import Address
+    from tests.support.internet import FakeInternet
+    from tests.support.nsd import Nsd
 
 Start = Callable[..., Proxy]
 
@@ -41,7 +34,7 @@ _MX = dns.message.make_query("example.com", "MX")
 
 def _flatproxy(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "flatproxy", *arguments], capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-m", "flatproxy", *arguments], capture_output=True, text=True, timeout=60, check=False
     )
 
 
@@ -117,10 +110,10 @@ def test_a_taken_http_port_is_1(nsd: Nsd, tmp_path: Path) -> None:
 def test_two_addresses(nsd: Nsd, start: Start) -> None:
     proxy = start(configuration(upstream=[nsd.address], dns=["127.0.0.1:0", "127.0.0.2:0"]))
     assert [host for host, _ in proxy.listening] == ["127.0.0.1", "127.0.0.2"]
-    direct = raw.udp(nsd.address, _MX.to_wire())
+    direct = dnsio.udp(nsd.address, _MX.to_wire())
     for address in proxy.listening:
-        assert raw.udp(address, _MX.to_wire()) == direct
-        assert raw.tcp(address, _MX.to_wire()) is not None
+        assert dnsio.udp(address, _MX.to_wire()) == direct
+        assert dnsio.tcp(address, _MX.to_wire()) is not None
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on the loopback")
@@ -133,23 +126,21 @@ def test_ipv6_on_both_sides(start: Start, nsd: Nsd, internet: FakeInternet) -> N
             configuration(upstream=[nsd.address], resolver=[internet.address], flatten=flatten, dns=dns_listen)
         )
         address = ("::1", proxy.listening[-1][1])
-        assert raw.udp(address, _MX.to_wire()) == raw.udp(nsd.address, _MX.to_wire())
-        assert raw.tcp(address, _MX.to_wire()) is not None
-        reply = dns.message.from_wire(raw.udp(address, dns.message.make_query("example.com", "AAAA").to_wire()) or b"")
+        assert dnsio.udp(address, _MX.to_wire()) == dnsio.udp(nsd.address, _MX.to_wire())
+        assert dnsio.tcp(address, _MX.to_wire()) is not None
+        reply = dns.message.from_wire(
+            dnsio.udp(address, dns.message.make_query("example.com", "AAAA").to_wire()) or b""
+        )
         assert reply.answer[0][0].to_text() == "2001:db8:5::1"
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on the loopback")
 def test_a_nameserver_over_ipv6(start: Start) -> None:
-    server = StandIn(lambda query, _transport: [Reply(query[:2] + b"\x84\0" + query[4:])], host="::1")
-    server.start()
-    try:
+    with Scripted(noerror, host="::1") as server:
         proxy = start(configuration(upstream=[server.address]))
-        for exchange in (raw.udp, raw.tcp):
+        for exchange in (dnsio.udp, dnsio.tcp):
             wire = b"\1\2" + queries.query(wire_name("six.example.com"), 1)[2:]
             assert exchange(proxy.address, wire) == b"\1\2\x84\0" + wire[4:]
-    finally:
-        server.stop()
 
 
 def test_without_http(nsd: Nsd, start: Start) -> None:
@@ -166,171 +157,6 @@ def test_healthz_readyz_and_unknown_paths(nsd: Nsd, start: Start) -> None:
         assert status == 200
         json.loads(body)
     assert proxy.get("/nothing")[0] == 404
-
-
-# Its end
-
-
-def test_sigterm_answers_what_is_under_way(start: Start) -> None:
-    """The nameserver takes 0.4 s: whoever asked before the signal has the reply, and the exit code is 0."""
-    slow = StandIn(lambda query, _transport: [Reply(query[:2] + b"\x84\0" + query[4:], 0.4)])
-    slow.start()
-    try:
-        proxy = start(configuration(upstream=[slow.address]))
-        wire = queries.query(wire_name("slow.example.com"), 1)
-        with contextlib.ExitStack() as stack, raw.udp_socket(proxy.address) as udp:
-            streams = [stack.enter_context(raw.tcp_socket(proxy.address)) for _ in range(20)]
-            for number in range(20):
-                udp.send(number.to_bytes(2, "big") + wire[2:])
-                streams[number].sendall(raw.framed(number.to_bytes(2, "big") + wire[2:]))
-            until(lambda: sum(b"slow" in message for _, message in slow.received) >= 40, "all of them asked")
-            proxy.expected_to_end = True
-            proxy.send(signal.SIGTERM)
-            assert {udp.recv(4096)[:2] for _ in range(20)} == {number.to_bytes(2, "big") for number in range(20)}
-            assert [(raw.read_frame(tcp) or b"")[:2] for tcp in streams] == [
-                number.to_bytes(2, "big") for number in range(20)
-            ]
-        assert proxy.wait() == 0
-        assert [event["event"] for event in proxy.events][-2:] == ["stopping", "stopped"]
-    finally:
-        slow.stop()
-
-
-def test_sigterm_lets_large_replies_out(start: Start) -> None:
-    """A client with a small window has everything that was on its way when the signal came."""
-    large = StandIn(lambda query, _transport: [Reply(query[:2] + b"\x84\0" + query[4:] + bytes(60_000), 0.2)])
-    large.start()
-    try:
-        proxy = start(configuration(upstream=[large.address]))
-        wire = queries.query(wire_name("large.example.com"), 16)
-        with socket.socket() as tcp:
-            tcp.settimeout(raw.PATIENCE_S)
-            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            tcp.connect(proxy.address)
-            tcp.sendall(b"".join(raw.framed(bytes([0, number]) + wire[2:]) for number in range(10)))
-            until(lambda: sum(b"large" in message for _, message in large.received) >= 10, "all of it asked for")
-            proxy.expected_to_end = True
-            proxy.send(signal.SIGTERM)
-            replies = [raw.read_frame(tcp) or b"" for _ in range(10)]
-        assert sorted(reply[1] for reply in replies) == list(range(10))
-        assert {len(reply) for reply in replies} == {len(wire) + 60_000}
-        assert proxy.wait() == 0
-    finally:
-        large.stop()
-
-
-def test_sigterm_waits_no_longer_than_a_second(start: Start) -> None:
-    silent = StandIn(lambda _query, _transport: [])
-    silent.start()
-    try:
-        proxy = start(configuration(upstream=[silent.address], upstream_={"timeout": "30s"}), ready=False)
-        with raw.udp_socket(proxy.address) as udp, raw.tcp_socket(proxy.address) as tcp:
-            udp.send(queries.query(wire_name("never.example.com"), 1))
-            tcp.sendall(raw.framed(queries.query(wire_name("never.example.com"), 1)))
-            until(lambda: sum(b"never" in message for _, message in silent.received) >= 2, "both asked")
-            began = monotonic()
-            proxy.stop()
-            assert monotonic() - began < 2.5
-    finally:
-        silent.stop()
-
-
-def test_the_port_is_free_afterwards(nsd: Nsd, start: Start) -> None:
-    config = configuration(upstream=[nsd.address], dns=[f"127.0.0.1:{free_port()}"])
-    first = start(config)
-    with raw.tcp_socket(first.address) as idle:
-        idle.sendall(b"\0")
-        first.stop()
-    again = start(config)
-    assert again.ask(_MX).answer
-    assert again.ask(_MX, tcp=True).answer
-
-
-def test_sigint_ends_it_as_well(nsd: Nsd, start: Start) -> None:
-    proxy = start(configuration(upstream=[nsd.address]))
-    proxy.expected_to_end = True
-    proxy.send(signal.SIGINT)
-    assert proxy.wait() in {0, 130}
-
-
-def test_a_stop_for_a_while(nsd: Nsd, start: Start) -> None:
-    """SIGSTOP and SIGCONT: what came meanwhile is answered."""
-    proxy = start(configuration(upstream=[nsd.address]))
-    proxy.send(signal.SIGSTOP)
-    try:
-        with raw.udp_socket(proxy.address) as sock:
-            sock.send(_MX.to_wire())
-            proxy.send(signal.SIGCONT)
-            assert sock.recv(4096)[:2] == _MX.to_wire()[:2]
-    finally:
-        proxy.send(signal.SIGCONT)
-
-
-# Several nameservers
-
-
-@pytest.fixture
-def silent() -> Iterator[StandIn]:
-    server = StandIn(lambda _query, _transport: [])
-    server.start()
-    yield server
-    server.stop()
-
-
-def _took_s(proxy: Proxy, *, tcp: bool = False) -> float:
-    began = monotonic()
-    reply = proxy.ask(_MX, tcp=tcp)
-    assert reply.rcode() == dns.rcode.NOERROR
-    assert reply.answer
-    return monotonic() - began
-
-
-def test_a_silent_first_nameserver_costs_its_timeout_once(silent: StandIn, nsd: Nsd, start: Start) -> None:
-    proxy = start(configuration(upstream=[silent.address, nsd.address], upstream_={"timeout": "600ms"}), ready=False)
-    assert _took_s(proxy) < 1.5
-    for _ in range(20):
-        assert _took_s(proxy) < 0.3
-    assert _took_s(proxy, tcp=True) < 0.3
-    proxy.wait_event("upstream_down", deadline_s=20)
-    assert proxy.metrics().value("upstream_up", server=f"127.0.0.1:{silent.port}") == 0
-    assert proxy.metrics().value("upstream_up", server=f"127.0.0.1:{nsd.port}") == 1
-    assert proxy.get("/readyz")[0] == 200
-
-
-def test_a_closed_first_nameserver_costs_nothing(nsd: Nsd, start: Start) -> None:
-    closed: Address = ("127.0.0.1", free_port())
-    proxy = start(configuration(upstream=[closed, nsd.address]), ready=False)
-    for tcp in (False, True):
-        for _ in range(5):
-            assert _took_s(proxy, tcp=tcp) < 0.5
-
-
-def test_the_first_nameserver_is_preferred_again_when_it_is_back(silent: StandIn, nsd: Nsd, start: Start) -> None:
-    proxy = start(configuration(upstream=[silent.address, nsd.address], upstream_={"timeout": "500ms"}), ready=False)
-    assert _took_s(proxy) < 1.5
-    silent.script = lambda query, _transport: [Reply(query[:2] + b"\x84\5" + query[4:])]
-    until(lambda: proxy.ask(_MX).rcode() == dns.rcode.REFUSED, "the first one's answer", 15)
-
-
-def test_all_nameservers_down_is_servfail_at_once(start: Start) -> None:
-    closed: list[Address] = [("127.0.0.1", free_port()), ("127.0.0.1", free_port())]
-    proxy = start(configuration(upstream=closed), ready=False)
-    for tcp in (False, True):
-        began = monotonic()
-        assert proxy.ask(_MX, tcp=tcp).rcode() == dns.rcode.SERVFAIL
-        assert monotonic() - began < 1.5
-    assert proxy.get("/readyz")[0] == 503
-
-
-def test_started_before_the_nameserver(nameserver: Nameserver, start: Start) -> None:
-    nameserver.stop()
-    try:
-        proxy = start(configuration(upstream=[nameserver.address]), ready=False)
-        assert proxy.ask(_MX).rcode() == dns.rcode.SERVFAIL
-    finally:
-        nameserver.restart()
-    until(lambda: proxy.ask(_MX).rcode() == dns.rcode.NOERROR, "the nameserver's answers")
-    proxy.wait_event("ready")
 
 
 # Who may ask

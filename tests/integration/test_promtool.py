@@ -10,10 +10,9 @@ import pytest
 from attrs import evolve
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.child import program, run
 from tests.unit.expressions import RULE_TESTS, RULES, SCRAPE, of_panels, of_the_rest
 from tests.unit.observe.fakes import FakeServer, FakeStatus, names_of, scrape, sources
-
-from .harness.child import program, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

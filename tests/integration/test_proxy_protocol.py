@@ -14,22 +14,22 @@ import dns.xfr
 import dns.zone
 import pytest
 
-from .harness import queries, raw
-from .harness.configuration import LOOPBACK, configuration
-from .harness.ports import has_ipv6
-from .harness.powerdns import TRANSFERS_TO, PowerDns
-from .harness.proxy import Proxy
-from .harness.proxy_header import LOCAL, SIGNATURE, header
-from .harness.standin import Reply, StandIn
-from .harness.waiting import until
-from .harness.zones import wire_name
+from tests.support import dnsio, packets, queries
+from tests.support.configuration import LOOPBACK, configuration
+from tests.support.ports import has_ipv6
+from tests.support.powerdns import TRANSFERS_TO, PowerDns
+from tests.support.proxy import Proxy
+from tests.support.proxy_header import LOCAL, SIGNATURE, header
+from tests.support.scripted import Query, Scripted
+from tests.support.waiting import until
+from tests.support.zones import wire_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from .harness.internet import FakeInternet
-    from .harness.ports import Address
-    from .harness.zones import Zones
+    from tests.support.internet import FakeInternet
+    from tests.support.ports import Address
+    from tests.support.zones import Zones
 
 _MAIL = "mail.example.com"
 _QUERY = b"\x12\x34" + queries.query(wire_name(_MAIL), 1)[2:]
@@ -40,10 +40,8 @@ _TRUSTED, _STRANGER, _ALLOWED = "127.0.0.2", "127.0.0.3", "192.0.2.9"
 
 @pytest.fixture(scope="module")
 def powerdns(zones: Zones, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PowerDns]:
-    server = PowerDns(folder=tmp_path_factory.mktemp("powerdns"), zones=zones)
-    server.start()
-    yield server
-    server.stop()
+    with PowerDns(folder=tmp_path_factory.mktemp("powerdns"), zones=zones) as server:
+        yield server
 
 
 @pytest.fixture
@@ -83,7 +81,7 @@ def _tcp(address: Address, octets: bytes, source: str) -> bytes | None:
     with socket.create_connection(address, 4, (source, 0)) as connection:
         connection.sendall(octets)
         with contextlib.suppress(ConnectionError):
-            return raw.read_frame(connection)
+            return dnsio.read_frame(connection)
     return None
 
 
@@ -97,7 +95,7 @@ def _seen(powerdns: PowerDns, client: str, name: str, rdtype: str) -> None:
 def test_powerdns_answers_and_sees_the_client(telling: Callable[..., Proxy], powerdns: PowerDns) -> None:
     proxy = telling()
     for tcp, source in ((False, "127.0.0.11"), (True, "127.0.0.12")):
-        message = raw.framed(_QUERY) if tcp else _QUERY
+        message = packets.frame(_QUERY) if tcp else _QUERY
         reply = (_tcp if tcp else _udp)(proxy.address, message, source)
         assert reply is not None
         assert (reply[:2], reply[3] & 0x0F, reply[-4:]) == (_QUERY[:2], 0, _ADDRESS)
@@ -110,7 +108,7 @@ def test_an_ipv6_client(telling: Callable[..., Proxy], powerdns: PowerDns) -> No
         pytest.skip("no IPv6 on the loopback")
     proxy = telling("[::1]:0")
     for tcp in (False, True):
-        reply = (raw.tcp if tcp else raw.udp)(proxy.address, queries.query(wire_name(_MAIL), 28 if tcp else 1))
+        reply = (dnsio.tcp if tcp else dnsio.udp)(proxy.address, queries.query(wire_name(_MAIL), 28 if tcp else 1))
         assert reply is not None
         _seen(powerdns, "::1", _MAIL, "AAAA" if tcp else "A")
 
@@ -118,13 +116,11 @@ def test_an_ipv6_client(telling: Callable[..., Proxy], powerdns: PowerDns) -> No
 def test_the_header_names_the_address_that_was_asked(start: Callable[..., Proxy]) -> None:
     """Also where that is one of many."""
 
-    def script(wire: bytes, _transport: str) -> Sequence[Reply]:
-        message = wire[16 + int.from_bytes(wire[14:16], "big") :]
-        return (Reply(message[:2] + b"\x84\0" + message[4:]),)
+    def script(query: Query) -> bytes:
+        message = query.data[16 + int.from_bytes(query.data[14:16], "big") :]
+        return message[:2] + b"\x84\0" + message[4:]
 
-    upstream = StandIn(script)
-    upstream.start()
-    try:
+    with Scripted(script) as upstream:
         proxy = start(configuration(upstream=[upstream.address], dns=["0.0.0.0:0"], upstream_={"proxy_protocol": True}))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.settimeout(4)
@@ -134,12 +130,10 @@ def test_the_header_names_the_address_that_was_asked(start: Callable[..., Proxy]
             port = sock.getsockname()[1]
         assert reply[:2] == _QUERY[:2]
         assert sender == ("127.0.0.15", proxy.address[1])
-        told = next(wire for _, wire in upstream.received if wire.endswith(_QUERY[2:]))
+        told = next(query.data for query in upstream.received if query.data.endswith(_QUERY[2:]))
         addresses = socket.inet_aton("127.0.0.14") + socket.inet_aton("127.0.0.15")
         assert told[:28] == SIGNATURE + b"\x21\x12\0\x0c" + addresses + struct.pack("!HH", port, proxy.address[1])
         assert len(told) == 28 + len(_QUERY)
-    finally:
-        upstream.stop()
 
 
 def test_probes_and_questions_of_our_own_name_nobody(telling: Callable[..., Proxy], powerdns: PowerDns) -> None:
@@ -156,8 +150,8 @@ def test_each_upstream_connection_begins_with_a_header(telling: Callable[..., Pr
     proxy, before = telling(), len(powerdns.asked)
     with socket.create_connection(proxy.address, 4, ("127.0.0.16", 0)) as connection:
         for _ in range(10):
-            connection.sendall(raw.framed(_QUERY))
-            reply = raw.read_frame(connection)
+            connection.sendall(packets.frame(_QUERY))
+            reply = dnsio.read_frame(connection)
             assert reply is not None
             assert reply[-4:] == _ADDRESS
     clients = [client for client, name, _ in powerdns.asked[before:] if name == _MAIL]
@@ -187,7 +181,7 @@ def test_what_keeps_its_id(telling: Callable[..., Proxy], powerdns: PowerDns, *,
     tkey = b"\xab\xcd" + queries.query(wire_name("key.example.com"), 249, 255)[2:]
     notify = b"\xab\xce" + queries.query(wire_name("example.com"), 6, flags=4 << 11 | 0x0400)[2:]
     for message in (tkey, notify):
-        reply = (_tcp if tcp else _udp)(proxy.address, raw.framed(message) if tcp else message, source)
+        reply = (_tcp if tcp else _udp)(proxy.address, packets.frame(message) if tcp else message, source)
         assert reply is not None
         assert reply[:2] == message[:2]
         assert reply[2] & 0xF8 == 0x80 | message[2] & 0x78
@@ -201,7 +195,7 @@ def test_two_in_a_row(telling: Callable[..., Proxy], start: Callable[..., Proxy]
     """A flatproxy in front of another: the header is passed on."""
     behind = telling(proxy_from=LOOPBACK)
     before = start(configuration(upstream=[behind.address], upstream_={"proxy_protocol": True}))
-    reply = (_tcp if tcp else _udp)(before.address, raw.framed(_QUERY) if tcp else _QUERY, "127.0.0.19")
+    reply = (_tcp if tcp else _udp)(before.address, packets.frame(_QUERY) if tcp else _QUERY, "127.0.0.19")
     assert reply is not None
     assert reply[-4:] == _ADDRESS
     assert not before.since(0, "upstream_down")
@@ -215,7 +209,7 @@ def test_a_told_client_is_told_on(telling: Callable[..., Proxy], powerdns: Power
     name, rdtype = ("host.example.net", "AAAA") if tcp else (_MAIL, "MX")
     message = queries.query(wire_name(name), 28 if tcp else 15)
     reply = (_tcp if tcp else _udp)(
-        proxy.address, header(client, tcp=tcp) + (raw.framed(message) if tcp else message), _TRUSTED
+        proxy.address, header(client, tcp=tcp) + (packets.frame(message) if tcp else message), _TRUSTED
     )
     assert reply is not None
     _seen(powerdns, client, name, rdtype)
@@ -225,21 +219,20 @@ def test_a_told_client_is_told_on(telling: Callable[..., Proxy], powerdns: Power
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[StandIn]:
+def upstream() -> Iterator[Scripted]:
     """Answers whatever comes with one address."""
 
-    def script(wire: bytes, _transport: str) -> Sequence[Reply]:
+    def script(query: Query) -> bytes:
+        wire = query.data
         record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + _ADDRESS
-        return (Reply(wire[:2] + bytes((wire[2] | 0x84, 0)) + b"\0\1\0\1\0\0\0\0" + wire[12:] + record),)
+        return wire[:2] + bytes((wire[2] | 0x84, 0)) + b"\0\1\0\1\0\0\0\0" + wire[12:] + record
 
-    server = StandIn(script)
-    server.start()
-    yield server
-    server.stop()
+    with Scripted(script) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def told(upstream: StandIn, internet: FakeInternet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+def told(upstream: Scripted, internet: FakeInternet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """Believes 127.0.0.2 alone, and serves 192.0.2.0/24 and 2001:db8::/32 alone."""
     internet.set("lb.test", "A", ["203.0.113.1"])
     config = configuration(
@@ -249,10 +242,8 @@ def told(upstream: StandIn, internet: FakeInternet, tmp_path_factory: pytest.Tem
         listen={"proxy_from": [f"{_TRUSTED}/32"]},
         access={"query": ["192.0.2.0/24", "2001:db8::/32"]},
     )
-    proxy = Proxy(tmp_path_factory.mktemp("proxy"), config)
-    proxy.start()
-    yield proxy
-    proxy.stop()
+    with Proxy(tmp_path_factory.mktemp("proxy"), config) as proxy:
+        yield proxy
 
 
 _HEADERS = {
@@ -270,13 +261,13 @@ def test_the_told_address_decides(told: Proxy, *, tcp: bool) -> None:
     ask = _tcp if tcp else _udp
     for client, rcode in _HEADERS.items():
         for message, data in ((_QUERY, _ADDRESS), (_FLATTENED, bytes((203, 0, 113, 1)))):
-            octets = raw.framed(message) if tcp else message
+            octets = packets.frame(message) if tcp else message
             for fields in (b"", b"\x04\0\x03abc"):
                 reply = ask(told.address, header(client, tcp=tcp, fields=fields) + octets, _TRUSTED)
                 assert reply is not None
                 assert (reply[:2], reply[3] & 0x0F) == (message[:2], rcode)
                 assert rcode or reply[-4:] == data
-    reply = ask(told.address, LOCAL + (raw.framed(_QUERY) if tcp else _QUERY), _TRUSTED)
+    reply = ask(told.address, LOCAL + (packets.frame(_QUERY) if tcp else _QUERY), _TRUSTED)
     assert reply is not None, "without a client the proxy itself is one"
     assert reply[3] & 0x0F == dns.rcode.REFUSED
 
@@ -295,7 +286,7 @@ _GARBAGE = [
 ]
 
 
-def test_no_reply_where_the_header_is_missing_or_bad(told: Proxy, upstream: StandIn) -> None:
+def test_no_reply_where_the_header_is_missing_or_bad(told: Proxy, upstream: Scripted) -> None:
     mark, malformed = len(upstream.received), told.metrics().value("malformed_total")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(4)
@@ -307,13 +298,13 @@ def test_no_reply_where_the_header_is_missing_or_bad(told: Proxy, upstream: Stan
         sock.send(header(_ALLOWED) + b"\xff\xff" + _QUERY[2:])
         assert sock.recv(65535)[:2] == b"\xff\xff", "the first reply is to the one good query"
     assert told.metrics().value("malformed_total") - malformed == len(_GARBAGE) + 2
-    assert sum(wire.endswith(_QUERY[2:]) for _, wire in upstream.received[mark:]) == 1
+    assert sum(query.data.endswith(_QUERY[2:]) for query in upstream.received[mark:]) == 1
 
 
 @pytest.mark.parametrize("octets", _GARBAGE)
 def test_a_connection_with_a_bad_header_is_closed(told: Proxy, octets: bytes) -> None:
     malformed = told.metrics().value("malformed_total")
-    assert _tcp(told.address, octets + raw.framed(_QUERY) + bytes(16), _TRUSTED) is None
+    assert _tcp(told.address, octets + packets.frame(_QUERY) + bytes(16), _TRUSTED) is None
     assert told.metrics().value("malformed_total") == malformed + 1
 
 
@@ -321,7 +312,7 @@ def test_a_connection_with_a_bad_header_is_closed(told: Proxy, octets: bytes) ->
 def test_never_believed_from_anywhere_else(told: Proxy, *, tcp: bool) -> None:
     """A header there is what it looks like: a message that makes no sense, from somebody who may not ask."""
     ask = _tcp if tcp else _udp
-    octets = raw.framed(_QUERY) if tcp else _QUERY
+    octets = packets.frame(_QUERY) if tcp else _QUERY
     reply = ask(told.address, octets, _STRANGER)
     assert reply is not None
     assert reply[3] & 0x0F == dns.rcode.REFUSED
@@ -331,7 +322,7 @@ def test_never_believed_from_anywhere_else(told: Proxy, *, tcp: bool) -> None:
             connection.sendall(header(_ALLOWED, tcp=True) + octets)
             with pytest.raises(TimeoutError):
                 connection.recv(1)
-        octets = raw.framed(header(_ALLOWED, tcp=True) + octets)
+        octets = packets.frame(header(_ALLOWED, tcp=True) + octets)
     else:
         octets = header(_ALLOWED) + octets
     reply = ask(told.address, octets, _STRANGER)
@@ -339,7 +330,7 @@ def test_never_believed_from_anywhere_else(told: Proxy, *, tcp: bool) -> None:
     assert (reply[:2], reply[3] & 0x0F, len(reply)) == (SIGNATURE[:2], dns.rcode.REFUSED, 12)
 
 
-def test_headers_are_never_believed_by_default(upstream: StandIn, start: Callable[..., Proxy]) -> None:
+def test_headers_are_never_believed_by_default(upstream: Scripted, start: Callable[..., Proxy]) -> None:
     proxy = start(configuration(upstream=[upstream.address], access={"query": ["192.0.2.0/24"]}))
     reply = _udp(proxy.address, header(_ALLOWED) + _QUERY, _TRUSTED)
     assert reply is not None
@@ -350,12 +341,12 @@ def test_a_header_that_drips(told: Proxy) -> None:
     """Octet by octet, and the query right behind it; then another one without a header."""
     with socket.create_connection(told.address, 4, (_TRUSTED, 0)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for octet in header(_ALLOWED, tcp=True, fields=b"\x04\0\x03abc") + raw.framed(_QUERY):
+        for octet in header(_ALLOWED, tcp=True, fields=b"\x04\0\x03abc") + packets.frame(_QUERY):
             connection.sendall(bytes((octet,)))
         for message in (_QUERY, _FLATTENED):
             if message is _FLATTENED:
-                connection.sendall(raw.framed(message))
-            reply = raw.read_frame(connection)
+                connection.sendall(packets.frame(message))
+            reply = dnsio.read_frame(connection)
             assert reply is not None
             assert (reply[:2], reply[3] & 0x0F) == (message[:2], 0)
 

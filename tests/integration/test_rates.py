@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import define, field
 
-from .harness import queries, raw
-from .harness.configuration import configuration
-from .harness.standin import Reply, StandIn
-from .harness.waiting import until
-from .harness.zones import wire_name
+from tests.support import dnsio, packets, queries
+from tests.support.configuration import configuration
+from tests.support.scripted import Query, Scripted
+from tests.support.waiting import until
+from tests.support.zones import wire_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from .harness.internet import FakeInternet
-    from .harness.ports import Address
-    from .harness.proxy import Proxy
+    from tests.support.internet import FakeInternet
+    from tests.support.ports import Address
+    from tests.support.proxy import Proxy
 
 _RATE = 10
 _MANY = 100
@@ -34,26 +34,25 @@ _ODD = queries.query(wire_name("mail.example.com"), 15, flags=3 << 11)
 """An opcode that nobody uses: forwarded with its ID preserved."""
 
 
-def _echo(wire: bytes, _transport: str) -> Sequence[Reply]:
-    return (Reply(wire[:2] + bytes((wire[2] | 0x84, 0)) + wire[4:]),)
+def _echo(query: Query) -> bytes:
+    wire = query.data
+    return wire[:2] + bytes((wire[2] | 0x84, 0)) + wire[4:]
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[StandIn]:
-    server = StandIn(_echo)
-    server.start()
-    yield server
-    server.stop()
+def upstream() -> Iterator[Scripted]:
+    with Scripted(_echo) as server:
+        yield server
 
 
 @pytest.fixture
-def begin(upstream: StandIn, internet: FakeInternet, start: Callable[..., Proxy]) -> Callable[..., Proxy]:
+def begin(upstream: Scripted, internet: FakeInternet, start: Callable[..., Proxy]) -> Callable[..., Proxy]:
     """Start the proxy under limits."""
     internet.set("lb.test", "A", ["203.0.113.1"])
     return lambda **limits: start(_config(upstream, internet, **limits))
 
 
-def _config(upstream: StandIn, internet: FakeInternet, **limits: int) -> str:
+def _config(upstream: Scripted, internet: FakeInternet, **limits: int) -> str:
     return configuration(
         upstream=[upstream.address],
         resolver=[internet.address],
@@ -155,22 +154,22 @@ def test_flattened_answers_and_refusals_share_a_limit_that_forwards_do_not_know(
 def test_responses_over_tcp_are_not_limited(begin: Callable[..., Proxy]) -> None:
     """That is where a client goes whose answer was cut short."""
     proxy = begin(responses_per_second=1)
-    with raw.tcp_socket(proxy.address) as connection:
-        connection.sendall(raw.framed(_FLATTENED) * _MANY + raw.framed(_REFUSED) * _MANY)
-        replies = [raw.read_frame(connection) for _ in range(2 * _MANY)]
+    with dnsio.tcp_socket(proxy.address) as connection:
+        connection.sendall(packets.frame(_FLATTENED) * _MANY + packets.frame(_REFUSED) * _MANY)
+        replies = [dnsio.read_frame(connection) for _ in range(2 * _MANY)]
     assert [reply[3] for reply in replies if reply and not reply[2] & 0x02] == [0] * _MANY + [5] * _MANY
     assert proxy.metrics().value("limited_total") == 0
 
 
 @pytest.mark.parametrize("wire", [_FORWARDED, _ODD], ids=["ordinary", "with its ID"])
-def test_forwards_of_one_client(begin: Callable[..., Proxy], upstream: StandIn, wire: bytes) -> None:
+def test_forwards_of_one_client(begin: Callable[..., Proxy], upstream: Scripted, wire: bytes) -> None:
     """Dropped over UDP, and never sent on; the neighbour's are not touched, nor is what flatproxy answers itself."""
     proxy = begin(queries_per_second=_RATE, slip=1)
     mark = len(upstream.received)
     burst = _burst(proxy, "127.0.0.2", wire)
     burst.assert_about(_RATE)
     assert not burst.cut
-    assert sum(got[2:] == wire[2:] for _, got in upstream.received[mark:]) == len(burst.whole)
+    assert sum(got.data[2:] == wire[2:] for got in upstream.received[mark:]) == len(burst.whole)
     neighbour = _burst(proxy, "127.0.0.3", wire, _RATE)
     assert (len(neighbour.whole), neighbour.limited) == (_RATE, 0)
     assert len(_burst(proxy, "127.0.0.2", _FLATTENED).whole) == _MANY
@@ -180,16 +179,16 @@ def test_forwards_of_one_client_over_tcp(begin: Callable[..., Proxy]) -> None:
     """Refused, and the connection goes on: over it flattened answers still come."""
     proxy = begin(queries_per_second=_RATE)
     began = monotonic()
-    with raw.tcp_socket(proxy.address) as connection:
-        connection.sendall(raw.framed(_FORWARDED) * _MANY + raw.framed(_FLATTENED))
-        replies = [raw.read_frame(connection) for _ in range(_MANY + 1)]
+    with dnsio.tcp_socket(proxy.address) as connection:
+        connection.sendall(packets.frame(_FORWARDED) * _MANY + packets.frame(_FLATTENED))
+        replies = [dnsio.read_frame(connection) for _ in range(_MANY + 1)]
     codes = [reply[3] for reply in replies if reply]
     assert _RATE + 1 <= codes.count(0) <= _RATE + 2 + _RATE * (monotonic() - began)
     assert codes.count(5) == _MANY + 1 - codes.count(0) == proxy.metrics().value("limited_total")
 
 
 def test_off_by_default_and_switched_by_a_reload(
-    begin: Callable[..., Proxy], upstream: StandIn, internet: FakeInternet
+    begin: Callable[..., Proxy], upstream: Scripted, internet: FakeInternet
 ) -> None:
     proxy = begin()
     for wire in (_FLATTENED, _REFUSED, _FORWARDED):

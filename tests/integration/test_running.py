@@ -13,17 +13,17 @@ import dns.query
 import dns.rcode
 import pytest
 
-from .harness.configuration import configuration
-from .harness.ports import Address, free_port, text
-from .harness.service import FLATTENED, MX, Notes, Prepare, assert_answers, bound_pair, lb, no_error, service
-from .harness.waiting import let_pass, until
+from tests.support.configuration import configuration
+from tests.support.ports import Address, free_port, text
+from tests.support.service import FLATTENED, MX, Notes, Prepare, assert_answers, bound_pair, lb, no_error, service
+from tests.support.waiting import let_pass, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from .harness.internet import FakeInternet
-    from .harness.standin import StandIn
+    from tests.support.internet import FakeInternet
+    from tests.support.scripted import Scripted
 
 __all__ = ["lb", "no_error", "service"]
 
@@ -38,7 +38,7 @@ def notes(tmp_path: Path) -> Iterator[Notes]:
 # Sockets that systemd opened
 
 
-def test_passed_sockets_are_served(no_error: StandIn, service: Prepare) -> None:
+def test_passed_sockets_are_served(no_error: Scripted, service: Prepare) -> None:
     with bound_pair() as (address, sockets):
         proxy = service(configuration(upstream=[no_error.address], dns=[text(address)]), passed=sockets)
         proxy.start()
@@ -46,7 +46,7 @@ def test_passed_sockets_are_served(no_error: StandIn, service: Prepare) -> None:
         assert_answers(proxy)
 
 
-def test_pairs_are_found_by_address_and_the_rest_is_bound(no_error: StandIn, service: Prepare) -> None:
+def test_pairs_are_found_by_address_and_the_rest_is_bound(no_error: Scripted, service: Prepare) -> None:
     """The order of the configuration counts, not that of the descriptors."""
     with bound_pair("127.0.0.1") as (one, of_one), bound_pair("127.0.0.2") as (two, of_two):
         passed = (of_two[1], of_one[0], of_one[1], of_two[0])
@@ -59,7 +59,7 @@ def test_pairs_are_found_by_address_and_the_rest_is_bound(no_error: StandIn, ser
             assert dns.query.tcp(MX, host, timeout=4, port=port).rcode() == dns.rcode.NOERROR
 
 
-def test_a_wildcard_that_was_passed_replies_from_the_address_asked(no_error: StandIn, service: Prepare) -> None:
+def test_a_wildcard_that_was_passed_replies_from_the_address_asked(no_error: Scripted, service: Prepare) -> None:
     with bound_pair("0.0.0.0") as (address, sockets):
         proxy = service(configuration(upstream=[no_error.address], dns=[text(address)]), passed=sockets)
         proxy.start()
@@ -67,7 +67,7 @@ def test_a_wildcard_that_was_passed_replies_from_the_address_asked(no_error: Sta
             assert dns.query.udp(MX, host, timeout=4, port=address[1]).rcode() == dns.rcode.NOERROR
 
 
-def test_what_is_asked_during_a_restart_is_answered_after_it(no_error: StandIn, service: Prepare) -> None:
+def test_what_is_asked_during_a_restart_is_answered_after_it(no_error: Scripted, service: Prepare) -> None:
     """The sockets outlive the process: the kernel keeps what comes."""
     with bound_pair() as (address, sockets):
         proxy = service(configuration(upstream=[no_error.address], dns=[text(address)]), passed=sockets)
@@ -86,7 +86,7 @@ def test_what_is_asked_during_a_restart_is_answered_after_it(no_error: StandIn, 
 
 
 @pytest.mark.parametrize(("kept", "key"), [(0, "ListenStream"), (1, "ListenDatagram")])
-def test_half_a_pair_is_2_and_says_what_to_write(no_error: StandIn, service: Prepare, kept: int, key: str) -> None:
+def test_half_a_pair_is_2_and_says_what_to_write(no_error: Scripted, service: Prepare, kept: int, key: str) -> None:
     with bound_pair() as (address, sockets):
         config = configuration(upstream=[no_error.address], dns=[text(address)])
         code, said = service(config, passed=(sockets[kept],), environ={"LISTEN_FDNAMES": "flatproxy.socket"}).refused()
@@ -94,7 +94,7 @@ def test_half_a_pair_is_2_and_says_what_to_write(no_error: StandIn, service: Pre
     assert f"write: {key}={text(address)} into the socket unit" in said
 
 
-def test_a_socket_for_no_address_is_2_and_says_what_to_write(no_error: StandIn, service: Prepare) -> None:
+def test_a_socket_for_no_address_is_2_and_says_what_to_write(no_error: Scripted, service: Prepare) -> None:
     with bound_pair() as (address, sockets):
         config = configuration(upstream=[no_error.address], dns=["127.0.0.2:0"])
         code, said = service(config, passed=sockets, environ={"LISTEN_FDNAMES": "dns.socket:dns.socket"}).refused()
@@ -106,7 +106,7 @@ def test_a_socket_for_no_address_is_2_and_says_what_to_write(no_error: StandIn, 
 # Notes to systemd
 
 
-def test_the_notes_of_a_whole_life(no_error: StandIn, service: Prepare, notes: Notes) -> None:
+def test_the_notes_of_a_whole_life(no_error: Scripted, service: Prepare, notes: Notes) -> None:
     config = configuration(upstream=[no_error.address])
     proxy = service(config, environ={"NOTIFY_SOCKET": str(notes.path)})
     proxy.start()
@@ -130,7 +130,7 @@ def test_ready_does_not_wait_for_the_nameserver(service: Prepare, notes: Notes) 
     until(lambda: notes.states() == ["READY=1"], lambda: str(notes.heard))
 
 
-def test_a_start_that_fails_is_never_ready(no_error: StandIn, service: Prepare, notes: Notes) -> None:
+def test_a_start_that_fails_is_never_ready(no_error: Scripted, service: Prepare, notes: Notes) -> None:
     with bound_pair() as (address, _sockets):
         config = configuration(upstream=[no_error.address], dns=[text(address)])
         code, said = service(config, environ={"NOTIFY_SOCKET": str(notes.path)}).refused()
@@ -139,11 +139,11 @@ def test_a_start_that_fails_is_never_ready(no_error: StandIn, service: Prepare, 
     assert notes.hear() == []
 
 
-def test_signs_of_life_come_while_it_lives_and_only_then(no_error: StandIn, service: Prepare, notes: Notes) -> None:
+def test_signs_of_life_come_while_it_lives_and_only_then(no_error: Scripted, service: Prepare, notes: Notes) -> None:
     environ = {"NOTIFY_SOCKET": str(notes.path), "WATCHDOG_USEC": "400000"}
     proxy = service(configuration(upstream=[no_error.address]), environ=environ)
     proxy.start()
-    until(lambda: notes.count("WATCHDOG=1") >= 3, lambda: str(notes.heard), 5)
+    until(lambda: notes.count("WATCHDOG=1") >= 3, lambda: str(notes.heard))
     proxy.send(signal.SIGSTOP)
     try:
         os.waitid(os.P_PID, proxy.pid, os.WSTOPPED)
@@ -152,13 +152,13 @@ def test_signs_of_life_come_while_it_lives_and_only_then(no_error: StandIn, serv
         assert notes.count("WATCHDOG=1") == before
     finally:
         proxy.send(signal.SIGCONT)
-    until(lambda: notes.count("WATCHDOG=1") > before, lambda: str(notes.heard), 5)
+    until(lambda: notes.count("WATCHDOG=1") > before, lambda: str(notes.heard))
 
 
 # Files that others can write
 
 
-def test_a_configuration_that_others_can_write_is_2(no_error: StandIn, service: Prepare) -> None:
+def test_a_configuration_that_others_can_write_is_2(no_error: Scripted, service: Prepare) -> None:
     proxy = service(configuration(upstream=[no_error.address]))
     proxy.path.write_text(proxy.config)
     proxy.path.chmod(0o646)
@@ -167,7 +167,7 @@ def test_a_configuration_that_others_can_write_is_2(no_error: StandIn, service: 
     assert f"chmod o-w {proxy.path}" in said
 
 
-def test_a_reload_of_what_others_can_write_changes_nothing(no_error: StandIn, service: Prepare) -> None:
+def test_a_reload_of_what_others_can_write_changes_nothing(no_error: Scripted, service: Prepare) -> None:
     proxy = service(configuration(upstream=[no_error.address]))
     proxy.start()
     proxy.path.chmod(0o666)
@@ -180,7 +180,7 @@ def test_a_reload_of_what_others_can_write_changes_nothing(no_error: StandIn, se
 
 
 def test_a_state_file_that_others_can_write_is_not_believed(
-    no_error: StandIn, lb: FakeInternet, service: Prepare, tmp_path: Path
+    no_error: Scripted, lb: FakeInternet, service: Prepare, tmp_path: Path
 ) -> None:
     path = tmp_path / "answers.sqlite"
     config = configuration(

@@ -14,19 +14,19 @@ import dns.versioned
 import dns.xfr
 import pytest
 
-from .harness import raw
-from .harness.child import run
-from .harness.configuration import LOOPBACK, configuration
-from .harness.nameserver import serial
-from .harness.proxy import Proxy
-from .harness.zones import KEY_NAME, KEY_SECRET, KEYRING
+from tests.support import dnsio
+from tests.support.child import run
+from tests.support.configuration import LOOPBACK, configuration
+from tests.support.nameserver import serial
+from tests.support.proxy import Proxy
+from tests.support.zones import KEY_NAME, KEY_SECRET, KEYRING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .harness.nameserver import Nameserver
-    from .harness.nsd import Nsd
-    from .harness.ports import Address
+    from tests.support.nameserver import Nameserver
+    from tests.support.nsd import Nsd
+    from tests.support.ports import Address
 
 _DIG_KEY = f"hmac-sha256:{KEY_NAME}:{KEY_SECRET}"
 
@@ -41,10 +41,8 @@ def _configuration(nameserver: Nameserver, transfer: tuple[str, ...]) -> str:
 
 @pytest.fixture(scope="module")
 def proxy(nameserver: Nameserver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    running = Proxy(tmp_path_factory.mktemp("proxy"), _configuration(nameserver, LOOPBACK))
-    running.start()
-    yield running
-    running.stop()
+    with Proxy(tmp_path_factory.mktemp("proxy"), _configuration(nameserver, LOOPBACK)) as running:
+        yield running
 
 
 def _messages(address: Address, zone: str) -> list[list[dns.rrset.RRset]]:
@@ -77,12 +75,12 @@ def test_a_query_after_a_transfer_on_the_same_connection(nameserver: Nameserver,
     axfr = dns.message.make_query("example.com", "AXFR")
     axfr.use_tsig(KEYRING, KEY_NAME)
     flagged, ordinary = dns.message.make_query("example.com", "A"), dns.message.make_query("example.com", "MX")
-    with raw.tcp_socket(proxy.address) as connection:
+    with dnsio.tcp_socket(proxy.address) as connection:
         dns.query.send_tcp(connection, axfr)
         soas, context = 0, None
         while soas < 2:
             message = dns.message.from_wire(
-                raw.read_frame(connection) or b"",
+                dnsio.read_frame(connection) or b"",
                 keyring=KEYRING,
                 request_mac=axfr.mac,
                 xfr=True,
@@ -139,10 +137,8 @@ def _inbound(zone: dns.versioned.Zone, address: Address) -> None:
 @pytest.fixture(scope="module")
 def closed(nsd: Nsd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """A proxy that lets other people transfer."""
-    running = Proxy(tmp_path_factory.mktemp("proxy"), _configuration(nsd, ("192.0.2.0/24",)))
-    running.start()
-    yield running
-    running.stop()
+    with Proxy(tmp_path_factory.mktemp("proxy"), _configuration(nsd, ("192.0.2.0/24",))) as running:
+        yield running
 
 
 @pytest.mark.parametrize("keyring", [None, KEYRING], ids=["unsigned", "signed"])
@@ -158,8 +154,25 @@ def test_refused_where_not_on_the_list(closed: Proxy, rdtype: str, *, tcp: bool,
     if keyring is not None:
         query.use_tsig(KEYRING, KEY_NAME)
     wire = query.to_wire()
-    reply = (raw.tcp if tcp else raw.udp)(closed.address, wire)
+    reply = (dnsio.tcp if tcp else dnsio.udp)(closed.address, wire)
     assert reply is not None
     assert reply[:2] == wire[:2]
     assert reply[3] & 0x0F == dns.rcode.REFUSED
     assert closed.metrics().value("queries_total", transport=transport, verdict="refused") == before + 1
+
+
+@pytest.mark.parametrize("keyring", [None, KEYRING], ids=["unsigned", "signed"])
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+def test_ixfr_without_an_soa_gets_the_nameservers_own_error(
+    nameserver: Nameserver, proxy: Proxy, *, tcp: bool, keyring: object
+) -> None:
+    """RFC 1995 section 3 requires one. NSD sends a header that promises a question, and no question."""
+    query = dns.message.make_query("example.com", "IXFR", id=4711)
+    if keyring is not None:
+        query.use_tsig(KEYRING, KEY_NAME)
+    exchange = dnsio.tcp if tcp else dnsio.udp
+    direct, through = (exchange(address, query.to_wire()) for address in (nameserver.address, proxy.address))
+    assert direct is not None
+    assert through is not None
+    assert through[:4] == direct[:4]
+    assert len(through) == len(direct)

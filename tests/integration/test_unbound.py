@@ -11,16 +11,16 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from .harness.configuration import configuration
-from .harness.proxy import Proxy
-from .harness.unbound import Unbound
-from .harness.waiting import until
+from tests.support.configuration import configuration
+from tests.support.proxy import Proxy
+from tests.support.unbound import Unbound
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .harness.internet import FakeInternet
-    from .harness.nameserver import Nameserver
+    from tests.support.internet import FakeInternet
+    from tests.support.nameserver import Nameserver
 
 _STUBS = ("example.com", "example.net", "signed.test")
 
@@ -35,18 +35,14 @@ def proxy(nameserver: Nameserver, internet: FakeInternet, tmp_path_factory: pyte
         resolver=[internet.address],
         flatten={"example.com": {"target": "lb.test"}, "flat.example.net": {"target": "lb.test", "types": ["A"]}},
     )
-    running = Proxy(tmp_path_factory.mktemp("proxy"), config)
-    running.start()
-    yield running
-    running.stop()
+    with Proxy(tmp_path_factory.mktemp("proxy"), config) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def unbound(proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Unbound]:
-    resolver = Unbound(folder=tmp_path_factory.mktemp("unbound"), stubs=_STUBS, authority=proxy.address)
-    resolver.start()
-    yield resolver
-    resolver.stop()
+    with Unbound(folder=tmp_path_factory.mktemp("unbound"), stubs=_STUBS, authority=proxy.address) as resolver:
+        yield resolver
 
 
 def _ask(unbound: Unbound, name: str, rdtype: str) -> dns.message.Message:

@@ -12,9 +12,8 @@ import pytest
 
 from flatproxy.cli import _parser
 from flatproxy.config.load import load
-from flatproxy.forward import bounds as limits
-
-from .harness.child import run
+from flatproxy.forward import descriptors
+from tests.support.child import run
 
 ROOT: Final = Path(__file__).parents[2]
 UNITS: Final = ROOT / "config" / "systemd"
@@ -76,7 +75,7 @@ def test_the_annotated_configuration_keeps_http_to_the_machine() -> None:
 
 
 def test_as_many_descriptors_as_are_made_use_of() -> None:
-    assert _section("flatproxy.service", "Service")["LimitNOFILE"] == [str(limits._ENOUGH)]
+    assert _section("flatproxy.service", "Service")["LimitNOFILE"] == [str(descriptors._ENOUGH)]
 
 
 def test_systemd_finds_nothing_wrong(units: Path) -> None:

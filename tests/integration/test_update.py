@@ -13,19 +13,19 @@ import dns.rcode
 import dns.update
 import pytest
 
-from .harness import raw
-from .harness.bind import Bind
-from .harness.configuration import LOOPBACK, configuration
-from .harness.knot import Knot
-from .harness.nameserver import update
-from .harness.proxy import Proxy
-from .harness.zones import KEY_NAME, KEYRING, NSUPDATE_KEY
+from tests.support import dnsio
+from tests.support.bind import Bind
+from tests.support.configuration import LOOPBACK, configuration
+from tests.support.knot import Knot
+from tests.support.nameserver import update
+from tests.support.proxy import Proxy
+from tests.support.zones import KEY_NAME, KEYRING, NSUPDATE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .harness.nameserver import Dynamic, Nameserver
-    from .harness.zones import Zones
+    from tests.support.nameserver import Dynamic, Nameserver
+    from tests.support.zones import Zones
 
 _ZONE = "dynamic.test"
 _TRANSPORTS = {"udp": (), "tcp": ("-v",)}
@@ -49,10 +49,8 @@ def proxy(dynamic: Dynamic, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         access={"update": LOOPBACK, "notify": LOOPBACK},
         flatten={_ZONE: {"target": "lb.test", "fallback": ["203.0.113.1"]}},
     )
-    running = Proxy(tmp_path_factory.mktemp("proxy"), config)
-    running.start()
-    yield running
-    running.stop()
+    with Proxy(tmp_path_factory.mktemp("proxy"), config) as running:
+        yield running
 
 
 @pytest.mark.parametrize("transport", _TRANSPORTS)
@@ -91,7 +89,7 @@ def test_a_bad_update_gets_the_nameservers_own_no(
 
 @pytest.mark.parametrize("transport", _TRANSPORTS)
 def test_notify_as_directly(dynamic: Dynamic, proxy: Proxy, transport: str) -> None:
-    exchange = raw.tcp if transport == "tcp" else raw.udp
+    exchange = dnsio.tcp if transport == "tcp" else dnsio.udp
     for zone in (_ZONE, "example.com", "unknown.dynamic.test"):
         wire = _notify(zone).to_wire()
         assert exchange(proxy.address, wire) == exchange(dynamic.address, wire) is not None
@@ -115,7 +113,7 @@ def test_refused_where_not_on_the_list(nsd: Nameserver, start: Callable[..., Pro
         if kind == "signed update":
             message.use_tsig(KEYRING, KEY_NAME)
     wire = message.to_wire()
-    reply = (raw.tcp if transport == "tcp" else raw.udp)(proxy.address, wire)
+    reply = (dnsio.tcp if transport == "tcp" else dnsio.udp)(proxy.address, wire)
     assert reply is not None
     assert reply[:2] == wire[:2]
     assert (reply[2] & 0xF8) == (wire[2] & 0x78) | 0x80, "a response with the opcode that was asked with"

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 import dns.rcode
 from attrs import define, frozen
 
-from tests.integration.harness.configuration import configuration
-from tests.integration.harness.internet import FakeInternet, Mood
-from tests.integration.harness.load import Load
-from tests.integration.harness.nsd import Nsd
-from tests.integration.harness.proxy import Proxy
-from tests.integration.harness.waiting import until
-from tests.integration.harness.zones import Zones
+from tests.support.configuration import configuration
+from tests.support.internet import FakeInternet, Mood
+from tests.support.load import Load
+from tests.support.nsd import Nsd
+from tests.support.proxy import Proxy
+from tests.support.waiting import until
+from tests.support.zones import Zones
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

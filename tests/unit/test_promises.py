@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import dns.flags
 import dns.message
@@ -23,11 +22,10 @@ from flatproxy.errors import ChainError, ChainLoop, WireError
 from flatproxy.flatten.chain import MAX_HOPS, Chain
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.forward.pending import Pending, random_ids
+from flatproxy.forward.query import Query, query_from
 from flatproxy.table.ladder import Resolution, Rung, step
 from flatproxy.wire import edns, names, peek, proxy
-
-if TYPE_CHECKING:
-    from flatproxy.forward.pending import Query
+from tests.unit.forward.surroundings import Sent
 
 labels = st.binary(min_size=1, max_size=20)
 qnames = st.lists(labels, max_size=8).map(lambda parts: dns.name.Name([*parts, b""]))
@@ -86,13 +84,13 @@ class TestIds:
         sent: list[tuple[bytes, Query]] = []
         for client_id, question in asked:
             message = client_id + b"\1\0\0\1\0\0\0\0\0\0" + wire_question(question)
-            query: Query = (message, message[12:].lower(), lambda *_: None, ("", 0), 0.0, (), False)
+            query = query_from(message, peek.question_of(message, len(message)), b"", Sent(), None, 0.0)
             sent.append((pending.admit(query) + message[2:], query))
         assert len({datagram[:2] for datagram, _query in sent}) == len(sent)
         for datagram, query in reversed(sent):
             reply = datagram[:2] + b"\x85" + datagram[3:]
             assert pending.match(reply) is query
-            assert query[0][:2] + reply[2:] == query[0][:2] + b"\x85" + query[0][3:]
+            assert query.message[:2] + reply[2:] == query.message[:2] + b"\x85" + query.message[3:]
             assert pending.match(reply) is None
         assert len(pending) == 0
 
@@ -184,7 +182,7 @@ def test_the_walk_ends(graph: dict[dns.name.Name, dns.name.Name | str | None], h
         while chain.ask is not None:
             questions_asked += 1
             assert questions_asked <= MAX_HOPS + 2
-            chain.told(respond(graph, chain.ask.name, hops))
+            chain.receive(respond(graph, chain.ask.name, hops))
     except ChainError:
         return
     assert chain.found is not None
@@ -198,16 +196,16 @@ def test_sixteen_hops_are_walked_and_not_one_more(length: int) -> None:
     graph[hosts[length]] = "192.0.2.1"
     chain = Chain.to(hosts[0], dns.rdatatype.A, ConfiguredScope({}, frozenset()))
     if length == 16:
-        chain.told(respond(graph, hosts[0], 30))
+        chain.receive(respond(graph, hosts[0], 30))
         assert chain.found is not None
         assert chain.found.rdatas == (b"\xc0\0\2\1",)
     else:
         with pytest.raises(ChainError):
-            chain.told(respond(graph, hosts[0], 30))
+            chain.receive(respond(graph, hosts[0], 30))
 
 
 def test_a_chain_that_comes_back_to_a_name_is_a_loop() -> None:
     graph: dict[dns.name.Name, dns.name.Name | str | None] = {hosts[0]: hosts[1], hosts[1]: hosts[0]}
     chain = Chain.to(hosts[0], dns.rdatatype.A, ConfiguredScope({}, frozenset()))
     with pytest.raises(ChainLoop):
-        chain.told(respond(graph, hosts[0], 4))
+        chain.receive(respond(graph, hosts[0], 4))

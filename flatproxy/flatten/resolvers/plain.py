@@ -27,7 +27,7 @@ from flatproxy.config.settings import Endpoint
 from flatproxy.errors import ChainBroken, ChainError, FlatproxyError, UpstreamTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import dns.name
 
@@ -62,10 +62,22 @@ def is_own_address(host: str) -> bool:
     return True
 
 
+def _no_rest() -> None:
+    """Go on at once."""
+
+
 async def exchange(
-    query: dns.message.Message, endpoint: Endpoint, timeout_s: float, *, tcp: bool | None = None, header: bytes = b""
+    query: dns.message.Message,
+    endpoint: Endpoint,
+    timeout_s: float,
+    *,
+    tcp: bool | None = None,
+    header: bytes = b"",
+    rest: Callable[[], None] = _no_rest,
 ) -> dns.message.Message:
     """Return one server's response. `tcp` None means UDP, then TCP where that was cut; `header` comes before the query.
+
+    `rest` is called between two pieces of work.
 
     Raises `UpstreamTimeout` where nothing comes in time, `ChainBroken` where nobody listens or speaks DNS.
     """
@@ -73,7 +85,7 @@ async def exchange(
     try:
         async with asyncio.timeout(timeout_s):
             if not tcp:
-                response = await _over_udp(query, endpoint, header)
+                response = await _over_udp(query, endpoint, header, rest)
                 if tcp is False or not response.flags & dns.flags.TC:
                     return response
             return await _over_tcp(query, endpoint, header)
@@ -90,14 +102,21 @@ async def _connected(endpoint: Endpoint, kind: socket.SocketKind) -> Any:  # noq
     return await backend.make_socket(family, kind, destination=there)  # type: ignore[no-untyped-call] # dnspython
 
 
-async def _over_udp(query: dns.message.Message, endpoint: Endpoint, header: bytes) -> dns.message.Message:
+async def _over_udp(
+    query: dns.message.Message, endpoint: Endpoint, header: bytes, rest: Callable[[], None]
+) -> dns.message.Message:
     async with await _connected(endpoint, socket.SOCK_DGRAM) as sock:
+        rest()
         await sock.sendto(header + query.to_wire(), None, None)
-        response: dns.message.Message
-        response, _time, _there = await dns.asyncquery.receive_udp(
-            sock, ignore_errors=True, ignore_trailing=True, query=query
-        )
-    return response
+        while True:
+            wire, _there = await sock.recvfrom(65535, None)
+            rest()
+            try:
+                response = dns.message.from_wire(wire, ignore_trailing=True)
+            except dns.exception.DNSException:
+                continue  # whoever sent it: the answer may still come
+            if query.is_response(response):
+                return response
 
 
 async def _over_tcp(query: dns.message.Message, endpoint: Endpoint, header: bytes) -> dns.message.Message:
@@ -125,7 +144,8 @@ class Servers:
     asked: Endpoint | None = None
     """Who answered last."""
     header: bytes = b""
-    """What each of them must be told before a query, such as a PROXY header."""
+    """Octets that come before each query, such as a PROXY header."""
+    rest: Callable[[], None] = _no_rest
 
     async def ask(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
         """Return the first answer that says yes or no; otherwise the last other one.
@@ -133,6 +153,7 @@ class Servers:
         Raises `UpstreamTimeout` where nobody answers in time, `ChainBroken` where nobody can be asked.
         """
         query = dns.message.make_query(name, rdtype, use_edns=0, payload=PAYLOAD)
+        self.rest()
         if not self.recursion:
             query.flags &= ~dns.flags.RD
         asked = f"{name.to_text(omit_final_dot=True)} {rdtype.name}"
@@ -143,7 +164,7 @@ class Servers:
         share = self.timeout_s / len(self.endpoints)
         for endpoint in self.endpoints:
             try:
-                response = await exchange(query, endpoint, share, header=self.header)
+                response = await exchange(query, endpoint, share, header=self.header, rest=self.rest)
             except (UpstreamTimeout, ChainError) as error:
                 failures.append(error)
                 continue

@@ -14,16 +14,14 @@ import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.logger import Logger
 
-from flatproxy.table.ladder import Resolution
+from flatproxy.flatten.stores.store import Row
 from flatproxy.wire import types
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from flatproxy.table.target import Target
 
 log = Logger()
 
@@ -39,31 +37,6 @@ CREATE TABLE IF NOT EXISTS answers (
 ) WITHOUT ROWID
 """
 _SAVE = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)"
-
-
-@frozen
-class Row:
-    """One resolution with the wall-clock time it was made at."""
-
-    target: bytes
-    rdtype: int
-    rdatas: tuple[bytes, ...]
-    ttl_s: int
-    names: tuple[str, ...]
-    resolved_at: float
-
-    @classmethod
-    def of(cls, target: Target, resolved_at: float) -> Row:
-        """Return the row of a target that was resolved at this wall-clock time."""
-        known = target.resolution
-        if known is None:
-            raise ValueError(f"{target} was never resolved")
-        return cls(target.name, target.rdtype, known.rdatas, known.ttl_s, known.names, resolved_at)
-
-    def resolution(self, now: float, wall: float) -> Resolution:
-        """Return it on the monotonic clock; a time in the future (the clock was set back) counts as now."""
-        age = max(wall - self.resolved_at, 0.0)
-        return Resolution(rdatas=self.rdatas, ttl_s=self.ttl_s, names=self.names, resolved_at=now - age)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -142,7 +115,7 @@ def write(path: Path, rows: list[Row]) -> None:
 
 
 @define(eq=False)
-class Store:
+class SqliteStore:
     """The file at `path`, and what is still to be written to it."""
 
     path: Path

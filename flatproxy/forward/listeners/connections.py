@@ -1,4 +1,4 @@
-"""The clients' TCP connections, counted and bounded in all and per client. It closes, and never reads or writes.
+"""The clients' connections, counted and bounded in all and per client. It closes, and never reads or writes.
 
 At a bound the connection that has been idle for longest makes room, so that idle ones cannot keep anybody out; where
 none is idle one whose client has closed its half, and may be gone altogether; else the new one is closed.
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, field
 
-from flatproxy.forward import bounds as limits
+from flatproxy.forward.bounds import CONNECTIONS, CONNECTIONS_A_CLIENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from flatproxy.counts import Traffic
 
 
-class Connection(Protocol):
+class CountedConnection(Protocol):
     """What is asked of a connection."""
 
     @property
-    def host(self) -> str:
-        """The client's address."""
+    def host(self) -> bytes:
+        """The client's address, 4 or 16 octets."""
 
     @property
     def active_at(self) -> float:
@@ -52,18 +52,18 @@ class Connections:
     """The open connections of all listeners."""
 
     traffic: Traffic
-    limit: int = limits.CONNECTIONS
-    _by_host: dict[str, dict[Connection, None]] = field(factory=dict)
+    limit: int = CONNECTIONS
+    _by_host: dict[bytes, dict[CountedConnection, None]] = field(factory=dict)
     _count: int = 0
 
-    def has_room(self, host: str) -> bool:
+    def has_room(self, host: bytes) -> bool:
         """Make room for one more from `host`; False where that cannot be done."""
         same = self._by_host.get(host, {})
-        if len(same) >= limits.CONNECTIONS_A_CLIENT and not self._evict(same):
+        if len(same) >= CONNECTIONS_A_CLIENT and not self._evict(same):
             return False
         return self._count < self.limit or self._evict(self.all())
 
-    def _evict(self, candidates: Iterable[Connection]) -> bool:
+    def _evict(self, candidates: Iterable[CountedConnection]) -> bool:
         candidates = list(candidates)
         idle = [connection for connection in candidates if not connection.busy]
         spare = idle or [connection for connection in candidates if connection.half_closed]
@@ -76,13 +76,13 @@ class Connections:
         longest.abort()
         return True
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: CountedConnection) -> None:
         """Count a connection in."""
         self._by_host.setdefault(connection.host, {})[connection] = None
         self._count += 1
         self.traffic.tcp_connections = self._count
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, connection: CountedConnection) -> None:
         """Count a connection out, if it is still in."""
         same = self._by_host.get(connection.host)
         if same is None or connection not in same:
@@ -93,7 +93,7 @@ class Connections:
         self._count -= 1
         self.traffic.tcp_connections = self._count
 
-    def all(self) -> list[Connection]:
+    def all(self) -> list[CountedConnection]:
         """Return every connection."""
         return [connection for same in self._by_host.values() for connection in same]
 

@@ -1,34 +1,39 @@
-"""Binds a listen address: one UDP and one TCP socket on the same port. It reads and writes nothing."""
+"""Binds listen addresses: a socket for each transport on the same port. It reads and writes nothing."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
 from flatproxy.errors import FlatproxyError
+from flatproxy.forward.bounds import RECEIVE_BUFFER
 
 if TYPE_CHECKING:
     from flatproxy.config.settings import Endpoint
 
-RECEIVE_BUFFER = 4 * 1024 * 1024
+Transport = Literal["udp", "tcp"]
+
 BACKLOG = 1_024
 _PORT_ATTEMPTS = 20
 
 
 @frozen
-class Sockets:
-    """The two sockets of a listen address, bound; TCP listens already."""
+class ListenSocket:
+    """A bound socket, and the transport that is spoken on it. One of "tcp" listens already."""
 
-    udp: socket.socket
-    tcp: socket.socket
+    transport: Transport
+    socket: socket.socket
 
 
-def bind(endpoint: Endpoint) -> Sockets:
-    """Bind both; port 0 takes one that is free for both. `FlatproxyError` says which address is not to be had."""
+def bind(endpoint: Endpoint) -> tuple[ListenSocket, ...]:
+    """Bind UDP and TCP, in this order; port 0 takes one that is free for both.
+
+    `FlatproxyError` says which address is not to be had.
+    """
     for _ in range(_PORT_ATTEMPTS):
         tcp = _bound(endpoint.host, endpoint.port, socket.SOCK_STREAM, str(endpoint))
         try:
@@ -39,7 +44,7 @@ def bind(endpoint: Endpoint) -> Sockets:
                 raise
             continue
         tcp.listen(BACKLOG)
-        return Sockets(udp, tcp)
+        return ListenSocket("udp", udp), ListenSocket("tcp", tcp)
     raise FlatproxyError(f"cannot listen on {endpoint}: no port is free for UDP and TCP alike")
 
 

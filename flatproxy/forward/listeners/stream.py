@@ -1,12 +1,11 @@
-"""DNS over TCP (RFC 7766): each client connection, paired with an upstream connection of its own.
+"""DNS over a stream (RFC 7766): one client's connection, and the link to a nameserver that belongs to it.
 
-Messages pass with their IDs, in whatever order the nameserver answers; flattened answers are put in between. Whoever
-reads too slowly stops the other side from sending: nothing is buffered without bound.
+It frames messages, and stops whoever sends faster than the other side takes: nothing is buffered without bound. What
+becomes of a message is the exchange's affair. Messages pass with their IDs, in whatever order they are answered.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -17,11 +16,10 @@ from twisted.protocols.basic import Int16StringReceiver
 from zope.interface import implementer
 
 from flatproxy.errors import WireError
-from flatproxy.forward.access import octets_of
-from flatproxy.forward.bounds import IDLE_S, PIPELINE, PIPELINE_OCTETS, STALLED_S
-from flatproxy.forward.nameservers.stream import UpstreamLink
-from flatproxy.forward.policy import DROP, FLATTEN, FORWARD, PRESERVE, REFUSE
-from flatproxy.wire import edns, proxy, reply
+from flatproxy.forward.bounds import IDLE_S, STALLED_S
+from flatproxy.forward.nameservers.link import UpstreamLink
+from flatproxy.forward.socket_addresses import octets_of
+from flatproxy.wire import proxy
 
 if TYPE_CHECKING:
     from twisted.internet.address import IPv4Address, IPv6Address
@@ -29,12 +27,16 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from flatproxy.forward.access import Networks
-    from flatproxy.forward.exchange import Road
+    from flatproxy.forward.exchange import Exchange
     from flatproxy.forward.listeners.connections import Connections
-    from flatproxy.forward.nameservers.stream import Connector
-    from flatproxy.table.answers import Answer
 
 log = Logger()
+
+
+def _peer(address: IAddress) -> bytes:
+    """Return the octets of a host, and two of its port."""
+    peer = cast("IPv4Address | IPv6Address", address)
+    return octets_of(peer.host) + peer.port.to_bytes(2, "big")
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -43,16 +45,19 @@ class ClientConnection(Int16StringReceiver):
 
     transport: ITCPTransport
 
-    def __init__(self, road: Road, connector: Connector, connections: Connections, proxies: Networks) -> None:
-        self._road = road
+    def __init__(self, exchange: Exchange, connections: Connections, proxies: Networks) -> None:
+        self._exchange = exchange
+        self._connections = connections
         self._proxies = proxies
         self._header: bytes | None = None
         """What has come of a PROXY header that must come first; None where there is none to wait for (any more)."""
-        self.client = self.asked = ("", 0)
-        self._connections = connections
-        self._link = UpstreamLink(road, connector, self)
-        self._waiting = 0
-        self.half_closed = False
+        self._client = self._asked = b""
+        self.host = b""
+        self.verdicts = exchange.traffic.tcp
+        self.link = UpstreamLink(exchange, self)
+        self.datagrams = False
+        self.waiting = 0
+        self.half_closed = self.gone = False
         self._holds: set[str] = set()
         self.active_at = monotonic()
 
@@ -60,10 +65,9 @@ class ClientConnection(Int16StringReceiver):
         """Take the client in."""
         self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(_OutputHold(self), True)  # type: ignore[attr-defined]  # noqa: FBT003
-        peer, here = self.transport.getPeer(), self.transport.getHost()
-        self.client, self.asked = (peer.host, peer.port), (here.host, here.port)
-        self.host, self._octets = peer.host, octets_of(peer.host)
-        if self._octets in self._proxies:
+        self._client, self._asked = _peer(self.transport.getPeer()), _peer(self.transport.getHost())
+        self.host = self._client[:-2]
+        if self.host in self._proxies:
             self._header = b""
         self._connections.add(self)
 
@@ -74,113 +78,48 @@ class ClientConnection(Int16StringReceiver):
             try:
                 if len(self._header) < proxy.FIXED or len(self._header) < proxy.length(self._header):
                     return
-                told, start = proxy.parse(self._header)
+                client, start = proxy.parse(self._header)
             except WireError:
-                self._road.traffic.malformed += 1
+                self._exchange.traffic.malformed += 1
                 self.transport.abortConnection()
                 return
             data, self._header = self._header[start:], None
-            if told is not None and not self._belongs_to(told):
+            if client is not None and not self._belongs_to(client):
                 return
         super().dataReceived(data)
 
-    def _belongs_to(self, client: tuple[str, int]) -> bool:
+    def _belongs_to(self, client: bytes) -> bool:
         """Count the connection for the client that a proxy named, no longer for the proxy; False without room."""
         self._connections.remove(self)
-        self.client, self.host, self._octets = client, client[0], octets_of(client[0])
+        self._client, self.host = client, client[:-2]
         if not self._connections.has_room(self.host):
             self.transport.abortConnection()
             return False
         self._connections.add(self)
         return True
 
+    def proxy_header(self, back: object) -> bytes:  # noqa: ARG002 - a connection has one client
+        """Return the PROXY header that names the client."""
+        return proxy.header(self._client, self._asked, udp=False)
+
     def stringReceived(self, string: bytes) -> None:  # noqa: N802 - Twisted's name
         """Take one message; one that breaks something costs the connection and one log line."""
-        self.active_at = monotonic()
+        self.active_at = now = monotonic()
         try:
-            self._query(string)
+            self._exchange.receive(string, self.host, self, None, now)
         except Exception:  # noqa: BLE001 - no message may stop the service
             log.failure("message of {size} octets not understood", event="query_failed", size=len(string))
             self.transport.loseConnection()
 
-    def _query(self, message: bytes) -> None:
-        road = self._road
-        verdict, end, answer, _question = road.policy.judge(message, self._octets)
-        counts = road.traffic.tcp
-        limits = road.policy.limits
-        if (
-            limits is not None
-            and verdict in (FORWARD, PRESERVE)
-            and limits.excess(self._octets, monotonic(), own=False)
-        ):
-            road.traffic.limited += 1
-            verdict = REFUSE
-        if verdict == DROP:
-            counts.dropped += 1
-            road.traffic.malformed += 1
-        elif verdict == REFUSE:
-            counts.refused += 1
-            self.respond(reply.error(message, reply.REFUSED))
-        elif verdict == FLATTEN and answer is not None:
-            counts.flattened += 1
-            self._flatten(message, end, answer)
-        else:
-            counts.forwarded += 1
-            road.traffic.malformed += not end and not message[2] & 0x78
-            self.forward(message, end)
-
-    def _flatten(self, message: bytes, end: int, answer: Answer) -> None:
-        now = monotonic()
-        made = answer.reply(message, end, now, udp=False)
-        if made is not None:
-            self.respond(made)
-        elif answer.wait(now, partial(self._after_wait, answer, message, end)):
-            self._waiting += 1
-        else:
-            self.forward(message, end)
-
-    def _after_wait(self, answer: Answer, message: bytes, end: int) -> None:
-        self._waiting -= 1
-        made = answer.reply(message, end, monotonic(), udp=False)
-        if made is None:
-            self.forward(message, end)
-        else:
-            self.respond(made)
-
-    def forward(self, message: bytes, end: int) -> None:
-        """Send a message to the nameserver."""
-        if not self.connected:
-            return
-        self._link.send(message, end)
-        if self._link_is_full():
-            self.hold("pipeline")
-
-    def _link_is_full(self) -> bool:
-        return len(self._link) >= PIPELINE or self._link.octets >= PIPELINE_OCTETS
-
-    def respond(self, made: bytes) -> None:
-        """Send a message to the client, which may have gone meanwhile."""
-        if not self.connected:
-            return
+    def send(self, reply: bytes, back: object) -> None:  # noqa: ARG002 - a connection has one client
+        """Send a message to the client."""
         self.active_at = monotonic()
-        code = reply.rcode(made)
-        if code < len(self._road.traffic.rcodes):
-            self._road.traffic.rcodes[code] += 1
-        self.sendString(made)
+        self.sendString(reply)
         self.settle()
-
-    def land(self, came: bytes) -> None:
-        """Send a reply whose CNAME chain may reach a flagged name."""
-        self._waiting += 1
-        self._road.land(came, edns.MAX_TCP_SIZE, monotonic(), self._landed)
-
-    def _landed(self, made: bytes) -> None:
-        self._waiting -= 1
-        self.respond(made)
 
     def settle(self) -> None:
         """Go on reading, or close, if what was under way allows it."""
-        if "pipeline" in self._holds and not self._link_is_full():
+        if self._holds and not self.link.full:
             self.release("pipeline")
         if self.half_closed and not self.busy:
             self.finish()
@@ -188,7 +127,7 @@ class ClientConnection(Int16StringReceiver):
     @property
     def busy(self) -> bool:
         """Whether the client still waits for something."""
-        return bool(self._waiting or len(self._link))
+        return bool(self.waiting or len(self.link))
 
     def hold(self, reason: str) -> None:
         """Stop reading from the client, for a reason that is released later."""
@@ -217,12 +156,12 @@ class ClientConnection(Int16StringReceiver):
 
     def output_held(self, held: bool) -> None:  # noqa: FBT001 - a state, not an option
         """Stop or go on making output for a client that reads slowly."""
-        self._link.hold(held)
+        self.link.hold(held)
         (self.hold if held else self.release)("client")
 
     def sweep(self, now: float) -> None:
         """Close what is idle or stalled, and give up what is overdue upstream."""
-        self._link.sweep(now)
+        self.link.sweep(now)
         quiet = now - self.active_at
         if quiet > STALLED_S or (quiet > IDLE_S and not self.busy):
             self.transport.abortConnection()
@@ -249,13 +188,14 @@ class ClientConnection(Int16StringReceiver):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # noqa: ARG002, N802
         """Let go of everything."""
         self.connected = 0
+        self.gone = True
         self._connections.remove(self)
-        self._link.close()
+        self.link.close()
 
 
 @implementer(IPushProducer)
 class _OutputHold:
-    """Told by the client's transport when its buffer is full and when it has room again."""
+    """The producer that the client's transport pauses when its buffer is full, and resumes when it has room again."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
@@ -271,20 +211,18 @@ class _OutputHold:
         pass
 
 
-class TcpListener(ServerFactory):
+class StreamListener(ServerFactory):
     """Makes the connections of one listen address."""
 
     noisy = False
 
-    def __init__(self, road: Road, connector: Connector, connections: Connections, proxies: Networks) -> None:
-        self._road = road
-        self._connector = connector
+    def __init__(self, exchange: Exchange, connections: Connections, proxies: Networks) -> None:
+        self._exchange = exchange
         self._connections = connections
         self._proxies = proxies
 
     def buildProtocol(self, addr: IAddress | None) -> ClientConnection | None:  # noqa: N802 - Twisted's name
         """Return the connection of a new client, None (and Twisted closes it) where there is no room."""
-        host = cast("IPv4Address | IPv6Address", addr).host
-        if not self._connections.has_room(host):
+        if addr is None or not self._connections.has_room(_peer(addr)[:-2]):
             return None
-        return ClientConnection(self._road, self._connector, self._connections, self._proxies)
+        return ClientConnection(self._exchange, self._connections, self._proxies)

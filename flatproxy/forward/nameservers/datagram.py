@@ -1,194 +1,220 @@
-"""The UDP sockets to one nameserver: a pool for ordinary queries, and one-shots for those that keep their ID.
+"""One nameserver over UDP: which socket a query leaves from, what is overdue, and the probes of its health.
 
-Sockets are connected, so the kernel drops what comes from elsewhere, and have random ports (RFC 5452 section 9.2).
-Nothing here knows what a query means: a reply that matches a pending query is handed on as it came.
+It never chooses between nameservers, and never knows what a query means.
 """
 
 from __future__ import annotations
 
-import contextlib
-import socket
-from typing import TYPE_CHECKING, Protocol
+from collections import Counter
+from typing import TYPE_CHECKING
 
-from flatproxy.forward.batches import BATCH, MAX_DATAGRAM
-from flatproxy.forward.pending import Back, Pending, Query
+from attrs import define, field
+from twisted.logger import Logger
+
+from flatproxy.counts import Verdicts, worth_a_line
+from flatproxy.forward.bounds import ONE_SHOTS, PENDING, PENDING_SHARE
+from flatproxy.forward.nameservers.health import PROBE_TIMEOUT_S
+from flatproxy.forward.nameservers.sockets import OneShotSocket, SharedSocket
+from flatproxy.forward.pending import random_ids
+from flatproxy.forward.query import query_from
 from flatproxy.wire import proxy
-from flatproxy.wire.peek import HEADER, OPCODE, QR, answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flatproxy.config.settings import Endpoint
-    from flatproxy.forward.nameservers.pool import Outcome
+    from flatproxy.forward.nameservers.health import Health
     from flatproxy.forward.packet_loop import Readers
+    from flatproxy.forward.query import Outcome, Query
 
-RECEIVE_BUFFER = 4 * 1024 * 1024
+log = Logger()
+
+QUERIES_A_PORT = 32
+"""Queries of one round of the loop that leave from one port, in one system call, before another is drawn."""
 
 
-class Server(Protocol):
-    """What a socket tells its nameserver."""
+@define(eq=False)
+class _Prober:
+    """Who sends the probes: a listener that nobody has asked."""
+
+    datagrams: bool = True
+    verdicts: Verdicts = field(factory=Verdicts)
+    link: None = None
+    waiting: int = 0
+    gone: bool = True
+
+    def send(self, reply: bytes, back: object) -> None:
+        """Take a reply that nobody waits for."""
+
+    def proxy_header(self, back: object) -> bytes:  # noqa: ARG002 - as a listener's
+        """Return the header of a datagram of our own."""
+        return proxy.LOCAL
+
+
+@define(eq=False, slots=False)
+class DatagramUpstream:
+    """The UDP side of one nameserver."""
 
     endpoint: Endpoint
-    mismatched: int
-    tells_client: bool
-    """Whether each datagram begins with a PROXY header."""
-
     outcome: Outcome
-    pending: int
+    health: Health
+    tells_client: bool
+    _readers: Readers
+    _timeout_s: float
+    _probe_question: bytes
+    sent: int = 0
+    timeouts: int = 0
+    mismatched: int = 0
+    pending: int = 0
+    itself: tuple[DatagramUpstream, ...] = ()
+    """Itself and nobody else: the servers asked so far by a query that begins here."""
+    _failures: int = 0
+    _greedy: frozenset[bytes] = frozenset()
+    _one_shot_limit: int = ONE_SHOTS
+    _sockets: list[SharedSocket] = field(factory=list)
+    _one_shots: dict[Query, OneShotSocket] = field(factory=dict)
+    _probe: Query | None = None
+    _prober: _Prober = field(factory=_Prober)
+    _ids: Iterator[bytes] = field(factory=random_ids)
+    _drawn: SharedSocket | None = None
+    _resent_before: float = float("-inf")
 
-    def heard(self, now: float) -> None:
-        """Note a sign of life."""
+    def __attrs_post_init__(self) -> None:
+        self.itself = (self,)
 
-    def answered(self, query: Query, reply: bytes, now: float) -> None:
-        """Take the reply to a query that had a socket of its own."""
-
-    def misunderstood(self, query: Query, reply: bytes, now: float) -> None:
-        """Take back a query whose reply could not be delivered."""
-
-    def refused(self, queries: list[Query], now: float) -> None:
-        """Take back queries that will have no reply, for the host says that nobody listens."""
-
-
-def connected_socket(endpoint: Endpoint) -> socket.socket:
-    """Return a non-blocking UDP socket on a port of the kernel's choice; `OSError` where there is no route."""
-    sock = socket.socket(socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setblocking(False)  # noqa: FBT003 - the socket module's signature
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-    try:
-        sock.connect((endpoint.host, endpoint.port))
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def client_header(query: Query) -> bytes:
-    """Return the PROXY header for a query: its client's, or for one of our own the one without a client."""
-    client = query[3]
-    return proxy.header(client.client, client.asked, udp=True) if type(client) is Back else proxy.LOCAL
-
-
-class _UpstreamSocket:
-    """A socket to one nameserver."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._socket = connected_socket(server.endpoint)
-
-    def fileno(self) -> int:
-        """Return the descriptor, -1 once closed."""
-        return self._socket.fileno()
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
-
-
-class PooledSocket(_UpstreamSocket):
-    """One of a nameserver's sockets, with its own table of IDs. What it sends goes out when the loop's round ends."""
-
-    def __init__(self, server: Server, readers: Readers, ids: Iterator[bytes]) -> None:
-        super().__init__(server)
-        self.pending = Pending(ids)
-        self._readers = readers
-        self.unsent: list[bytes] = []
-        """What waits for the end of the round."""
+    def open(self, sockets: int, one_shots: int) -> None:
+        """Open its sockets; `OSError` where there are no descriptors left."""
+        self._one_shot_limit = one_shots
+        for _ in range(sockets):
+            shared = SharedSocket(self, self._readers, self._ids)
+            self._sockets.append(shared)
+            self._readers.add(shared)
 
     def send(self, query: Query) -> None:
-        """Send a query under an ID of its own; what the kernel has no room for is lost like any other datagram."""
-        self._put(query, self.pending.admit(query))
-
-    def resend(self, after: float, before: float) -> int:
-        """Send the queries that were sent in [after, before) once more, as they were; return how many."""
-        overdue = self.pending.sent_between(after, before)
-        for message_id, query in overdue:
-            self._put(query, message_id)
-        return len(overdue)
-
-    def _put(self, query: Query, message_id: bytes) -> None:
-        datagram = message_id + query[0][2:]
-        if self._server.tells_client:
-            datagram = client_header(query) + datagram
-        if not self.unsent:
-            self._readers.unflushed.append(self)
-        self.unsent.append(datagram)
-
-    def flush(self) -> None:
-        """Send what was gathered."""
-        datagrams, self.unsent = self.unsent, []
-        if len(datagrams) == 1:
-            with contextlib.suppress(OSError):
-                self._send_one(datagrams[0])
-        else:
-            self._readers.datagrams.send(self._socket, datagrams)
-
-    def _send_one(self, datagram: bytes) -> None:
-        try:
-            self._socket.send(datagram)
-        except ConnectionRefusedError:
-            # What was refused is an earlier datagram of this socket: this one has yet to be tried.
-            self._socket.send(datagram)
-
-    def read(self, now: float) -> None:
-        """Read replies, up to a batch. One may cost a look-up, a comparison of its question, and its delivery."""
-        server, match = self._server, self.pending.match
-        try:
-            if len(self.pending) == 1:
-                replies = [self._socket.recv(MAX_DATAGRAM)]
-            else:
-                replies = self._readers.datagrams.receive(self._socket)
-        except BlockingIOError:
+        """Send a query under a random ID from a random port; what it costs is its place in the pending table."""
+        if self.pending >= PENDING or (self._greedy and query.host in self._greedy):
+            self.outcome.overload(query)
             return
+        drawn = self._drawn
+        if drawn is None or not 0 < len(drawn.unsent) < QUERIES_A_PORT:
+            drawn = self._drawn = self._sockets[next(self._ids)[0] % len(self._sockets)]
+        self.sent += 1
+        self.pending += 1
+        drawn.put(query, drawn.pending.admit(query))
+
+    def send_preserved(self, query: Query) -> None:
+        """Send a query under its own ID from a socket of its own."""
+        if len(self._one_shots) >= self._one_shot_limit or not self._send_alone(query):
+            self.outcome.overload(query)
+            return
+        self.sent += 1
+        self.pending += 1
+
+    def _send_alone(self, query: Query) -> bool:
+        """Send a query from a socket of its own; False where none is to be had."""
+        try:
+            one_shot = OneShotSocket(self, query)
         except OSError:
-            server.refused(self.pending.take_all(), now)
+            return False
+        self._one_shots[query] = one_shot
+        self._readers.add(one_shot)
+        return True
+
+    def answered(self, query: Query, reply: bytes, now: float) -> None:
+        """Hand on the reply to a query that had a socket of its own."""
+        self._close_one_shot(query)
+        if query is self._probe:
+            self._probe = None
+            self.health.probe_answered(reply, now)
             return
-        found, deliver = 0, server.outcome.deliver
-        for reply in replies:
-            query = match(reply)
-            if query is None:
-                server.mismatched += 1
-                continue
-            found += 1
-            try:
-                deliver(query, reply, now)
-            except Exception:  # noqa: BLE001 - no reply may stop the service, nor leave a client without one
-                server.misunderstood(query, reply, now)
-        if found:
-            server.pending -= found
-            server.heard(now)
+        self.health.heard(reply, now)
+        self.pending -= 1
+        try:
+            self.outcome.deliver(query, reply, now)
+        except Exception:  # noqa: BLE001 - no reply may stop the service, nor leave a client without one
+            self.misunderstood(query, reply, now)
 
+    def misunderstood(self, query: Query, reply: bytes, now: float) -> None:
+        """Give up a query whose reply broke something; called where the exception is at hand."""
+        self._failures += 1
+        if worth_a_line(self._failures):
+            log.failure("reply of {size} octets not understood", event="reply_failed", size=len(reply))
+        self.outcome.give_up(query, now)
 
-class OneShotSocket(_UpstreamSocket):
-    """A socket for one query that keeps its ID: a signed or odd one, or a probe."""
+    def refused(self, queries: list[Query], now: float) -> None:
+        """Give up queries that the host refused."""
+        for query in queries:
+            self._give_up(query, now)
 
-    def __init__(self, server: Server, query: Query) -> None:
-        super().__init__(server)
-        self.query = query
-        with contextlib.suppress(OSError):
-            self._socket.send(client_header(query) + query[0] if server.tells_client else query[0])
+    def sweep(self, now: float, *, alone: bool) -> None:
+        """Give up what is overdue and probe where it is due.
 
-    def read(self, now: float) -> None:
-        """Read until the reply is there."""
-        for _ in range(BATCH):
-            try:
-                reply = self._socket.recv(MAX_DATAGRAM)
-            except BlockingIOError:
-                return
-            except OSError:
-                self._server.refused([self.query], now)
-                return
-            if _answers_odd(reply, self.query):
-                self._server.answered(self.query, reply, now)
-                return
-            self._server.mismatched += 1
+        `alone`: there is no other server to turn to, so what waited for half of the timeout is sent once more.
+        """
+        self._note_greed()
+        before = now - self._timeout_s
+        for shared in self._sockets:
+            if shared.pending:
+                for query in shared.pending.expire(before):
+                    self.timeouts += 1
+                    self._give_up(query, now)
+        self._resend(now - self._timeout_s / 2, alone=alone)
+        for query in list(self._one_shots):
+            if query is self._probe:
+                if query.sent_at < now - PROBE_TIMEOUT_S:
+                    self._give_up(query, now)
+            elif query.sent_at < before:
+                self.timeouts += 1
+                self._give_up(query, now)
+        if self._probe is None and self.health.probe_is_due(now):
+            self._send_probe(now)
 
+    def _resend(self, before: float, *, alone: bool) -> None:
+        """Send once more what was sent before this time, each query once (RFC 1035 section 4.2.1)."""
+        if alone:
+            for shared in self._sockets:
+                if shared.pending:
+                    self.sent += shared.resend(self._resent_before, before)
+        self._resent_before = before
 
-def _answers_odd(reply: bytes, query: Query) -> bool:
-    """Tell whether this is the reply to a query of any opcode and shape."""
-    message, question = query[:2]
-    if reply[:2] != message[:2] or len(reply) < HEADER:
-        return False
-    if question:
-        return answers(reply, question)
-    return bool(reply[2] & QR) and not (reply[2] ^ message[2]) & OPCODE
+    def _note_greed(self) -> None:
+        """Find the clients that have more than their share of a table that fills up."""
+        if self.pending < PENDING // 2:
+            self._greedy = frozenset()
+            return
+        shares = Counter(query.host for shared in self._sockets for query in shared.pending)
+        self._greedy = frozenset(host for host, share in shares.items() if share > PENDING_SHARE)
+
+    def _give_up(self, query: Query, now: float) -> None:
+        self._close_one_shot(query)
+        if query is self._probe:
+            self._probe = None
+            self.health.probe_failed(query.sent_at)
+            return
+        self.pending -= 1
+        self.health.silent(query.sent_at)
+        self.outcome.give_up(query, now)
+
+    def _send_probe(self, now: float) -> None:
+        """Ask for a served zone's SOA: any answer, whatever its rcode, shows that the server lives."""
+        message = next(self._ids) + b"\0\0\0\1\0\0\0\0\0\0" + self._probe_question
+        query = query_from(message, self._probe_question, b"", self._prober, None, now, preserved=True)
+        if self._send_alone(query):
+            self._probe = query
+        else:
+            self.health.probe_failed(now)
+
+    def _close_one_shot(self, query: Query) -> None:
+        one_shot = self._one_shots.pop(query, None)
+        if one_shot is not None:
+            self._readers.remove(one_shot)
+            one_shot.close()
+
+    def close(self) -> None:
+        """Close every socket; what is under way gets no reply."""
+        descriptors: list[SharedSocket | OneShotSocket] = [*self._sockets, *self._one_shots.values()]
+        for descriptor in descriptors:
+            self._readers.remove(descriptor)
+            descriptor.close()
+        self._sockets.clear()
+        self._one_shots.clear()

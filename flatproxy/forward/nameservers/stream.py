@@ -1,279 +1,236 @@
-"""A client connection's own connection to the nameserver: opened when first needed, opened again when it was closed.
+"""One nameserver over TCP: the connections to it, few of which are set up at once, and the probes of its health.
 
-It keeps what was asked until it is answered, so that a nameserver that closes between queries costs nothing, and one
-that closes in the middle of an answer costs SERVFAIL, never half a message.
+It never chooses between nameservers, and never knows what a query means: see `link` for who uses a connection.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from secrets import token_bytes
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import define
+from attrs import define, field
 from twisted.internet.protocol import ClientFactory
 from twisted.protocols.basic import Int16StringReceiver
 
-from flatproxy.wire import landing, proxy
-from flatproxy.wire.peek import HEADER, OPCODE, QR, answers
-from flatproxy.wire.types import TYPE_AXFR, TYPE_IXFR
+from flatproxy.forward.bounds import SETTING_UP, SETTLED_S
+from flatproxy.forward.nameservers.health import PROBE_TIMEOUT_S
+from flatproxy.wire import proxy
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IConnector, ITCPTransport
     from twisted.python.failure import Failure
 
-    from flatproxy.forward.exchange import Road
-    from flatproxy.forward.nameservers.pool import Upstream
-
-TRANSFER_BEGINS_S = 10.0
-"""The first message of a transfer may take this long: the nameserver has a zone to gather."""
-TRANSFER_S = 60.0
-"""A transfer may pause for this long between two messages."""
-ATTEMPTS = 2
-"""Connections that one query may go out on: the one that was open, and a new one where that was closed under it."""
-
-_TRANSFERS = (TYPE_AXFR.to_bytes(2, "big"), TYPE_IXFR.to_bytes(2, "big"))
+    from flatproxy.config.settings import Endpoint
+    from flatproxy.forward.nameservers.health import Health
 
 
 class Connector(Protocol):
     """The part of a Twisted reactor that opens TCP connections."""
 
     def connectTCP(self, host: str, port: int, factory: ClientFactory, timeout: float) -> IConnector:  # noqa: N802
-        """Open a connection; the factory is told how it went."""
+        """Open a connection; the factory takes it, or the failure."""
 
 
-class Client(Protocol):
-    """The client's connection. It is also the producer that the upstream connection pauses when it cannot take more."""
+class Requester(Protocol):
+    """Who wanted a connection."""
 
-    client: tuple[str, int]
-    asked: tuple[str, int]
-    connected: int
-
-    def respond(self, made: bytes) -> None:
-        """Send a message to the client."""
-
-    def land(self, came: bytes) -> None:
-        """Send a reply whose CNAME chain may reach a flagged name."""
-
-    def settle(self) -> None:
-        """Take note that something which was under way has ended."""
-
-    def finish(self) -> None:
-        """Close once everything that was sent is with the client."""
-
-
-@define(eq=False)
-class _Asked:
-    """A query under way. `begun` marks a transfer whose first message has come."""
-
-    message: bytes
-    question: bytes
-    sent_at: float
-    attempts: int = 0
-    begun: bool = False
-
-    @property
-    def transfer(self) -> bool:
-        return self.question[-4:-2] in _TRANSFERS
-
-    def is_answered_by(self, came: bytes) -> bool:
-        """Tell whether this is its reply; later messages of a transfer may lack the question (RFC 5936 s2.2)."""
-        if len(came) < HEADER or not came[2] & QR or (came[2] ^ self.message[2]) & OPCODE:
-            return False
-        if not self.question or (self.begun and came[4:6] == b"\0\0"):
-            return True
-        return answers(came, self.question)
-
-
-class UpstreamLink:
-    """What a client connection has under way with the nameserver, over one connection after another."""
-
-    def __init__(self, road: Road, connector: Connector, client: Client) -> None:
-        self._road = road
-        self._connector = connector
-        self._client = client
-        self._asked: dict[bytes, list[_Asked]] = {}
-        self._count = 0
-        self.octets = 0
-        self._connection: _UpstreamConnection | None = None
-        self._dialled: IConnector | None = None
-        self._tried: list[Upstream] = []
-        self._held = False
-        self._closed = False
-
-    def __len__(self) -> int:
-        return self._count
-
-    def send(self, message: bytes, end: int) -> None:
-        """Send a query with its own ID."""
-        asked = _Asked(message, message[HEADER:end].lower(), monotonic())
-        self._asked.setdefault(message[:2], []).append(asked)
-        self._count += 1
-        self.octets += len(message)
-        if self._connection is not None:
-            self._transmit(asked)
-        elif self._dialled is None:
-            self._dial()
-
-    def _transmit(self, asked: _Asked) -> None:
-        connection = self._connection
-        if connection is not None:
-            asked.attempts += 1
-            connection.sendString(asked.message)
-
-    def _dial(self) -> None:
-        """Open a connection to the best server that has not failed us just now; without one, say SERVFAIL to all."""
-        upstreams = self._road.policy.upstreams
-        upstream = upstreams.next_after(self._tried)
-        if upstream is None:
-            self._tried.clear()
-            self._fail_all()
-            return
-        self._tried.append(upstream)
-        endpoint = upstream.endpoint
-        factory = _Dial(self, upstream)
-        self._dialled = self._connector.connectTCP(endpoint.host, endpoint.port, factory, upstreams.timeout_s)
-
-    def connected(self, connection: _UpstreamConnection) -> None:
-        """Send everything that waits for the connection."""
-        if self._closed:
-            connection.transport.abortConnection()
-            return
-        self._connection = connection
-        self._tried.clear()
-        connection.transport.setTcpNoDelay(True)
-        connection.transport.registerProducer(self._client, True)  # type: ignore[attr-defined]  # noqa: FBT003
-        if self._road.policy.upstreams.tells_client:
-            header = proxy.header(self._client.client, self._client.asked, udp=False)
-            connection.transport.write(header)
-        if self._held:
-            connection.pauseProducing()
-        for asked in self._all():
-            self._transmit(asked)
+    def connected(self, connection: Connection) -> None:
+        """Take the connection."""
 
     def failed(self) -> None:
-        """Try the next server: this one cannot be reached."""
-        self._dialled = None
-        if not self._closed:
-            self._dial()
+        """Take note that there is none."""
 
-    def came(self, message: bytes, upstream: Upstream) -> None:
-        """Match a message from the nameserver and send it on."""
-        now = monotonic()
-        waiting = self._asked.get(message[:2], ())
-        asked = next((asked for asked in waiting if asked.is_answered_by(message)), None)
-        if asked is None:
-            upstream.mismatched += 1
-            return
-        upstream.heard(now)
-        if asked.transfer and message[3] & 0x0F == 0:
-            asked.begun = True
-            asked.sent_at = now
-        else:
-            self._road.traffic.latency.add(now - asked.sent_at)
-            self._forget(asked)
-        if asked.question and landing.may_land(message, asked.question):
-            self._client.land(message)
-        else:
-            self._client.respond(message)
+    def came(self, message: bytes) -> None:
+        """Take a message."""
 
-    def lost(self, connection: _UpstreamConnection) -> None:
-        """Ask again on a new connection what was not answered on the one that closed."""
-        if self._connection is not connection:
-            return
-        self._connection = self._dialled = None
-        if self._closed:
-            return
-        for asked in self._all():
-            if asked.begun:
-                # Part of a transfer is with the client: whether it was the last part only the client can tell.
-                self._forget(asked)
-                self._client.finish()
-            elif asked.attempts >= ATTEMPTS:
-                self._fail(asked)
-        if self._count and self._client.connected:
-            self._dial()
-        self._client.settle()
-
-    def sweep(self, now: float) -> None:
-        """Say SERVFAIL to what is overdue, and forget transfers that have been quiet for long."""
-        if self._held:
-            return
-        timeout_s = self._road.policy.upstreams.timeout_s
-        for asked in self._all():
-            quiet_s = now - asked.sent_at
-            if asked.begun:
-                if quiet_s > TRANSFER_S:
-                    self._forget(asked)
-            elif quiet_s > (max(timeout_s, TRANSFER_BEGINS_S) if asked.transfer else timeout_s):
-                self._fail(asked)
-
-    def _all(self) -> list[_Asked]:
-        return [asked for waiting in self._asked.values() for asked in waiting]
-
-    def _forget(self, asked: _Asked) -> None:
-        message_id = asked.message[:2]
-        waiting = self._asked[message_id]
-        waiting.remove(asked)
-        if not waiting:
-            del self._asked[message_id]
-        self._count -= 1
-        self.octets -= len(asked.message)
-
-    def _fail(self, asked: _Asked) -> None:
-        self._forget(asked)
-        self._client.respond(self._road.servfail(asked.message))
-
-    def _fail_all(self) -> None:
-        for asked in self._all():
-            self._fail(asked)
-
-    def hold(self, held: bool) -> None:  # noqa: FBT001 - a state, not an option
-        """Stop or go on reading from the nameserver, as the client can take it."""
-        self._held = held
-        if self._connection is not None:
-            (self._connection.pauseProducing if held else self._connection.resumeProducing)()
-
-    def close(self) -> None:
-        """Let go of the nameserver: the client has gone."""
-        self._closed = True
-        self._asked.clear()
-        self._count = 0
-        if self._connection is not None:
-            self._connection.transport.abortConnection()
-        elif self._dialled is not None:
-            self._dialled.disconnect()
+    def lost(self, connection: Connection) -> None:
+        """Take note that it has closed."""
 
 
-class _UpstreamConnection(Int16StringReceiver):
+class Connection(Int16StringReceiver):
     """One connection to a nameserver."""
 
     transport: ITCPTransport
 
-    def __init__(self, link: UpstreamLink, upstream: Upstream) -> None:
-        self._link = link
-        self._upstream = upstream
+    def __init__(self, dial: Dial) -> None:
+        self._dial = dial
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
-        self._link.connected(self)
+        """Hand it over."""
+        self.transport.setTcpNoDelay(True)
+        self._dial.connected_at = monotonic()
+        self._dial.user.connected(self)
 
     def stringReceived(self, string: bytes) -> None:  # noqa: N802 - Twisted's name
-        self._link.came(string, self._upstream)
+        """Hand on a message."""
+        if not self._dial.settled:
+            self._dial.settle()
+        self._dial.user.came(string)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # noqa: ARG002, N802
-        self._link.lost(self)
+        """Hand it back."""
+        self._dial.settle()
+        self._dial.user.lost(self)
 
 
-class _Dial(ClientFactory):
-    """One attempt to connect."""
+class Dial(ClientFactory):
+    """One connection from when it is wanted until something has come over it.
+
+    waiting ──a place is free──► being set up ──a message came, or it failed, or some time passed──► settled
+    """
 
     noisy = False
 
-    def __init__(self, link: UpstreamLink, upstream: Upstream) -> None:
-        self._link = link
-        self._upstream = upstream
+    def __init__(self, upstream: StreamUpstream, user: Requester) -> None:
+        self.upstream = upstream
+        self.user = user
+        self.connected_at: float | None = None
+        self.settled = False
+        self._connector: IConnector | None = None
+        self._cancelled = False
 
-    def buildProtocol(self, addr: IAddress | None) -> _UpstreamConnection:  # noqa: ARG002, N802 - Twisted's signature
-        return _UpstreamConnection(self._link, self._upstream)
+    def begin(self, connector: Connector, timeout_s: float) -> None:
+        """Open the connection."""
+        endpoint = self.upstream.endpoint
+        self._begun_at = monotonic()
+        self._connector = connector.connectTCP(endpoint.host, endpoint.port, self, timeout_s)
+
+    def settle(self) -> None:
+        """Give its place to the next."""
+        self.settled = True
+        self.upstream.settled(self)
+
+    def cancel(self) -> None:
+        """Want it no longer; for who has not got it yet."""
+        self._cancelled = True
+        if self._connector is not None:
+            self._connector.disconnect()
+        self.settle()
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection:  # noqa: ARG002, N802 - Twisted's signature
+        """Return the connection."""
+        return Connection(self)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:  # noqa: ARG002, N802
-        self._link.failed()
+        """Take note that there is none."""
+        self.settle()
+        if not self._cancelled:
+            self.upstream.health.silent(self._begun_at)
+            self.user.failed()
+
+
+@define(eq=False)
+class StreamUpstream:
+    """The TCP side of one nameserver."""
+
+    endpoint: Endpoint
+    health: Health
+    tells_client: bool
+    _connector: Connector
+    _timeout_s: float
+    _probe_question: bytes
+    mismatched: int = 0
+    _waiting: deque[Dial] = field(factory=deque)
+    _setting_up: dict[Dial, None] = field(factory=dict)
+    _probe: _Probe | None = None
+
+    def dial(self, user: Requester) -> Dial:
+        """Open a connection for somebody, now or when it is its turn."""
+        dial = Dial(self, user)
+        self._waiting.append(dial)
+        self._begin()
+        return dial
+
+    def _begin(self) -> None:
+        while self._waiting and len(self._setting_up) < SETTING_UP:
+            dial = self._waiting.popleft()
+            self._setting_up[dial] = None
+            dial.begin(self._connector, self._timeout_s)
+
+    def settled(self, dial: Dial) -> None:
+        """Count a connection no longer as being set up, or as waiting."""
+        if dial in self._setting_up:
+            del self._setting_up[dial]
+            self._begin()
+        elif dial in self._waiting:
+            self._waiting.remove(dial)
+
+    def sweep(self, now: float, *, wary: bool) -> None:
+        """Let the next connections begin, and probe where there is doubt; `wary`: UDP is in doubt."""
+        for dial in list(self._setting_up):
+            if dial.connected_at is not None and now - dial.connected_at > SETTLED_S:
+                dial.settle()
+        if self._probe is not None:
+            self._probe.sweep(now)
+        elif (self.health.troubled or wary) and self.health.probe_is_due(now, wary=wary):
+            self._probe = _Probe(self, self._probe_question, now)
+            self._probe.begin(self._connector)
+
+    def probe_ended(self) -> None:
+        """Take note that the probe has its answer, or will have none."""
+        self._probe = None
+
+    def close(self) -> None:
+        """Give up what waits or is being set up: who wanted it turns to another server."""
+        for dial in [*self._waiting, *self._setting_up]:
+            if dial.connected_at is None:
+                dial.cancel()
+                dial.user.failed()
+        if self._probe is not None:
+            self._probe.end()
+
+
+class _Probe:
+    """One question for a served zone's SOA: any answer, whatever its rcode, shows that the server lives."""
+
+    def __init__(self, upstream: StreamUpstream, question: bytes, now: float) -> None:
+        self._upstream = upstream
+        self._message = token_bytes(2) + b"\0\0\0\1\0\0\0\0\0\0" + question
+        self._sent_at = now
+        self._connection: Connection | None = None
+        self._dial = Dial(upstream, self)
+
+    def begin(self, connector: Connector) -> None:
+        """Ask, without waiting for a turn."""
+        self._dial.begin(connector, PROBE_TIMEOUT_S)
+
+    def connected(self, connection: Connection) -> None:
+        """Ask."""
+        self._connection = connection
+        if self._upstream.tells_client:
+            connection.transport.write(proxy.LOCAL)
+        connection.sendString(self._message)
+
+    def came(self, message: bytes) -> None:
+        """Take the answer."""
+        if message[:2] == self._message[:2] and len(message) > 3:
+            self._upstream.health.probe_answered(message, monotonic())
+            self.end()
+
+    def failed(self) -> None:
+        """Take note that the server cannot be reached."""
+        self._upstream.probe_ended()
+        self._upstream.health.probe_failed(self._sent_at)
+
+    def lost(self, connection: Connection) -> None:
+        """Take note that the server closed the connection instead of an answer."""
+        if self._connection is connection:
+            self._connection = None
+            self.failed()
+
+    def sweep(self, now: float) -> None:
+        """Give up where it has taken too long."""
+        if now - self._sent_at > PROBE_TIMEOUT_S:
+            self.end()
+            self._upstream.health.probe_failed(self._sent_at)
+
+    def end(self) -> None:
+        """Close the connection."""
+        self._upstream.probe_ended()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.transport.abortConnection()
+        else:
+            self._dial.cancel()

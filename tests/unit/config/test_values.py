@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flatproxy.config.problems import ItemRefusals, Refusal
-from flatproxy.config.values import choice, each, file_path, parse_duration, timeout, whole_seconds
+from flatproxy.config.values import array, choice, file_path, parse_duration, timeout, whole_seconds
 
 ttl = whole_seconds(1, "7d", '"300s"')
 stale_for = whole_seconds(0, "365d", '"1d"')
@@ -139,13 +139,13 @@ def test_a_path_is_a_string_with_something_in_it() -> None:
 
 
 def test_an_array_is_read_in_order() -> None:
-    assert each(word, example="[]")(["AAAA", "A"]) == ("AAAA", "A")
-    assert each(word, example="[]")([]) == ()
+    assert array(word, example="[]")(["AAAA", "A"]) == ("AAAA", "A")
+    assert array(word, example="[]")([]) == ()
 
 
 def test_each_wrong_item_of_an_array_is_told() -> None:
     with pytest.raises(ItemRefusals) as caught:
-        each(word, example="[]")(["A", "MX", "AAAA", "A", 5])
+        array(word, example="[]")(["A", "MX", "AAAA", "A", 5])
     found = [(index, str(refusal)) for index, refusal in caught.value.items]
     assert found == [(1, "only these"), (3, "the same as item [0]"), (4, "only these")]
 
@@ -162,5 +162,5 @@ def test_each_wrong_item_of_an_array_is_told() -> None:
 )
 def test_what_is_no_array_is_refused(value: object, reason: str, write: str) -> None:
     with pytest.raises(Refusal, match=reason) as caught:
-        each(word, example='["x"]', empty="there must be one")(value)
+        array(word, example='["x"]', empty="there must be one")(value)
     assert caught.value.write == write

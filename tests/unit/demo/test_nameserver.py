@@ -6,12 +6,12 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from flatproxy.demo.nameserver import DKIM, Nameserver
+from flatproxy.demo.nameserver import DKIM, DemoNameserver
 from flatproxy.demo.serving import reply
 
 from .asks import ask, query, records
 
-SERVER = Nameserver()
+SERVER = DemoNameserver()
 SOA = "example.com. {ttl} IN SOA ns1.example.com. hostmaster.example.com. 2024010101 7200 3600 1209600 300"
 
 
@@ -98,7 +98,9 @@ def test_the_key_needs_tcp_whatever_the_client_takes() -> None:
 def test_it_says_the_same_in_the_same_octets() -> None:
     for name, rdtype in (("example.com", "MX"), ("example.com", "NS"), ("example.com", "ANY"), (DKIM, "TXT")):
         wire = query(name, rdtype, id=1).to_wire()
-        assert len({reply(wire, nameserver, udp=False) for nameserver in [Nameserver() for _ in range(3)] * 10}) == 1
+        assert (
+            len({reply(wire, nameserver, udp=False) for nameserver in [DemoNameserver() for _ in range(3)] * 10}) == 1
+        )
 
 
 def test_the_case_of_the_question_does_not_matter() -> None:

@@ -13,7 +13,7 @@ import dns.rrset
 import pytest
 
 from flatproxy.demo.internet import Internet
-from flatproxy.demo.nameserver import APEX, DKIM, Nameserver
+from flatproxy.demo.nameserver import APEX, DKIM, DemoNameserver
 from flatproxy.demo.serving import serve
 from flatproxy.demo.tour import Stops, Tour
 
@@ -27,7 +27,7 @@ class FakeProxy:
     """Answers as the proxy should, then lets `twist` spoil it."""
 
     def __init__(self, internet: Internet, twist: Twist = lambda _response: None) -> None:
-        self._nameserver = Nameserver()
+        self._nameserver = DemoNameserver()
         self._internet = internet
         self._twist = twist
 
@@ -51,7 +51,7 @@ def _take(
     async def run() -> bool:
         internet = Internet()
         async with AsyncExitStack() as stack:
-            nameserver = await serve(Nameserver())
+            nameserver = await serve(DemoNameserver())
             stack.push_async_callback(nameserver.close)
             proxy = await serve(FakeProxy(internet, twist))
             stack.push_async_callback(proxy.close)
@@ -175,7 +175,7 @@ def test_nobody_there_is_said_and_fails() -> None:
     lines: list[str] = []
 
     async def run() -> bool:
-        gone = await serve(Nameserver())
+        gone = await serve(DemoNameserver())
         await gone.close()
         stops = Stops(flagged=APEX, alias=f"www.{APEX}", large=DKIM)
         return await Tour(

@@ -10,6 +10,7 @@ from flatproxy.diagnose.traces import Walk
 from flatproxy.errors import ChainBroken, UpstreamTimeout
 from flatproxy.flatten.chain import Found
 from flatproxy.flatten.stores import sqlite as store
+from flatproxy.flatten.stores.store import Row
 from flatproxy.table.ladder import Resolution
 
 from .replies import rule, wire
@@ -99,7 +100,7 @@ def test_what_found_nothing_has_no_ttl() -> None:
 
 def test_what_the_state_file_keeps(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
-    store.write(path, [store.Row(wire("lb.test"), A, (OLD,), 60, ("lb.test",), 500.0)])
+    store.write(path, [Row(wire("lb.test"), A, (OLD,), 60, ("lb.test",), 500.0)])
     kept = kept_in(State(path=path))
     known = kept.of(wire("lb.test"), A, NOW, 530.0).resolution
     assert known is not None

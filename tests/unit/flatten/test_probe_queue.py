@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from flatproxy.flatten.probe_queue import COMPARED, SORTED, NewNames
+from flatproxy.flatten.probe_queue import NAMES_AT_ONCE, SORTED, ProbeQueue
 
 
 def name(label: bytes, parent: bytes = b"\7example\3com\0") -> bytes:
@@ -11,42 +11,42 @@ def many(count: int) -> list[bytes]:
     return [name(f"n{number}".encode()) for number in range(count)]
 
 
-def found(new: NewNames, calls: int = 1) -> list[bytes]:
+def found(new: ProbeQueue, calls: int = 1) -> list[bytes]:
     for _ in range(calls):
         new.compare(lambda _name: None)
     return list(new.urgent)
 
 
 def test_only_new_names_are_found_some_at_a_time() -> None:
-    new, flagged = NewNames(), many(COMPARED + 10)
+    new, flagged = ProbeQueue(), many(NAMES_AT_ONCE + 10)
     new.cover(dict.fromkeys(flagged[:5]), dict.fromkeys(flagged), set())
-    assert len(found(new)) == COMPARED - 5
+    assert len(found(new)) == NAMES_AT_ONCE - 5
     assert sorted(found(new, 3)) == sorted(flagged[5:])
 
 
 def test_one_name_of_each_parent_comes_first() -> None:
-    new, other = NewNames(), name(b"www", name(b"other"))
+    new, other = ProbeQueue(), name(b"www", name(b"other"))
     new.cover({}, dict.fromkeys([*many(10), other]), set())
     assert set(found(new)[:2]) == {many(1)[0], other}
 
 
 def test_a_second_change_loses_nothing_of_the_first() -> None:
-    new, flagged = NewNames(), many(COMPARED * 2)
+    new, flagged = ProbeQueue(), many(NAMES_AT_ONCE * 2)
     new.cover({}, dict.fromkeys(flagged), set())
     new.cover(dict.fromkeys(flagged), dict.fromkeys(flagged), set())
     assert sorted(found(new, 3)) == sorted(flagged)
 
 
 def test_zones_without_a_name_are_found_by_the_same_look() -> None:
-    new, parent = NewNames(), b"\7example\3com\0"
+    new, parent = ProbeQueue(), b"\7example\3com\0"
     gone = name(b"gone", parent)
-    new.cover({}, dict.fromkeys(many(COMPARED + 1)), {parent, gone})
+    new.cover({}, dict.fromkeys(many(NAMES_AT_ONCE + 1)), {parent, gone})
     looks = [new.compare(lambda _name: parent) for _ in range(4)]
     assert looks == [set(), set(), {gone}, set()]
 
 
 def test_names_in_a_known_zone_wait_apart_and_keep_nobody_up() -> None:
-    new, stranger = NewNames(), name(b"x", b"\3net\0")
+    new, stranger = ProbeQueue(), name(b"x", b"\3net\0")
     new.urgent.extend([*many(SORTED + 1), stranger])
     for waiting in (SORTED, SORTED + 1, SORTED + 1):
         new.sort(lambda wire: wire.endswith(b"\3com\0"))

@@ -8,7 +8,7 @@ import pytest
 from attrs import define, field
 
 from flatproxy.config.settings import Rule
-from flatproxy.flatten.refresher import Refresher, refresh_at, retry_at
+from flatproxy.flatten.refresher import BEGIN_RATE, BEGUN_AT_ONCE, SLICE_S, Refresher, refresh_at, retry_at
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.ladder import Rung
@@ -44,7 +44,7 @@ class World:
         self.configure({NAME: Rule(target=LB, types=frozenset({"A"}), any="forward")})
 
     def configure(self, rules: dict[bytes, Rule]) -> None:
-        self.refresher.begin(self.table.adopt(rules, self.now, 1.8), self.now)
+        self.refresher.follow(self.table.adopt(rules, self.now, 1.8), self.now)
 
     @property
     def answer(self) -> TargetAnswer:
@@ -174,6 +174,92 @@ def test_a_slow_refresh_is_noticed_when_the_ttl_ends() -> None:
         assert [*seen, world.answer.rung] == [Rung.STALE, Rung.FRESH]
 
     run(script)
+
+
+class TestManyTargets:
+    """What a tick does is counted, not timed: it must not grow with the number of targets."""
+
+    COUNT = 5_000
+    PIECE_S = 0.0001
+    """How long each piece of work takes, by the clock of these tests."""
+
+    def world(self) -> tuple[World, list[float]]:
+        """Return a world of many targets, and a list that grows with each piece of work between which packets go."""
+        world, pieces = World(), []
+
+        def serve_packets() -> None:
+            world.now += self.PIECE_S
+            pieces.append(world.now)
+
+        world.refresher.serve_packets = serve_packets
+        hosts = [b"\4" + f"{number:04}".encode() + b"\0" for number in range(self.COUNT)]
+        world.configure({host: Rule(target=host, types=frozenset({"A"}), any="forward") for host in hosts})
+        return world, pieces
+
+    def test_a_cold_start_begins_few_at_once(self) -> None:
+        async def script() -> None:
+            world, pieces = self.world()
+            world.refresher.tick(world.now)
+            assert len(world.refresher._running) == len(pieces) == BEGUN_AT_ONCE
+            world.refresher.tick(world.now)
+            assert len(pieces) == BEGUN_AT_ONCE, "the next slice comes by itself, after a rest"
+            await world.refresher.stop()
+
+        asyncio.run(script())
+
+    def test_what_is_due_at_the_same_time_is_done_in_slices(self) -> None:
+        async def script() -> None:
+            world, pieces = self.world()
+            world.refresher._pace.rate = 0.0
+            world.now = began = 1001.8  # nobody waits for any of them longer than this
+            for target in world.table.targets.values():
+                world.refresher._due.drop(target)
+            world.refresher.tick(world.now)
+            assert len(pieces) == pytest.approx(SLICE_S / self.PIECE_S, abs=2)
+            assert world.now - began < 2 * SLICE_S
+            slices = 1
+            while (rest := world.refresher._going_on) is not None:
+                rest.cancel()
+                world.refresher._go_on(world.now)
+                slices += 1
+            assert len(pieces) == self.COUNT
+            assert slices == pytest.approx(self.COUNT * self.PIECE_S / SLICE_S, rel=0.1)
+            assert world.table.tally.cold == {}
+            await world.refresher.stop()
+
+        asyncio.run(script())
+
+    def test_where_nothing_is_due_nothing_is_done(self) -> None:
+        """All of them being on the last rung."""
+
+        async def script() -> None:
+            world, pieces = self.world()
+            for target in world.table.targets.values():
+                world.refresher._due.drop(target)
+            world.now = 1002.0
+            while world.table.advance(world.now):
+                pass
+            assert len(world.table.tally.not_fresh) == self.COUNT
+            for _ in range(20):
+                world.now += 0.05
+                world.refresher.tick(world.now)
+            assert (pieces, world.refresher._going_on) == ([], None)
+            await world.refresher.stop()
+
+        asyncio.run(script())
+
+    def test_resolutions_keep_to_their_rate(self) -> None:
+        async def script() -> None:
+            world, _pieces = self.world()
+            began = world.now
+            while world.now < began + 1.0:
+                world.now += 0.001
+                world.refresher.tick(world.now)
+                await asyncio.sleep(0)
+            assert len(world.resolver.asked) <= 1.15 * BEGIN_RATE
+            await world.refresher.stop()
+
+        asyncio.run(script())
 
 
 @pytest.mark.parametrize("lifetime", [0, 1, 2, 5, 60, 300, 604_800])

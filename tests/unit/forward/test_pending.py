@@ -2,18 +2,19 @@ from __future__ import annotations
 
 from itertools import chain, repeat
 
-from flatproxy.forward.pending import Back, Pending, Query, host_of, random_ids
-from flatproxy.forward.socket_addresses import client_of
+from flatproxy.forward.pending import Pending, random_ids
+from flatproxy.forward.query import Query, query_from
+from tests.unit.forward.surroundings import Sent
 from tests.unit.wire.messages import query, response
 
 
-def pend(name: str = "example.com", sent_at: float = 0.0, client: object = ("192.0.2.7", 4000)) -> Query:
+def pend(name: str = "example.com", sent_at: float = 0.0) -> Query:
     message = query(name, id=1)
-    return (message, message[12:].lower(), lambda *_: None, client, sent_at, (), False)
+    return query_from(message, message[12:].lower(), b"\xc0\0\2\7", Sent(), None, sent_at)
 
 
 def reply_to(message_id: bytes, asked: Query) -> bytes:
-    return message_id + response(asked[0])[2:]
+    return message_id + response(asked.message)[2:]
 
 
 def test_a_reply_is_matched_once_by_id_and_question() -> None:
@@ -22,7 +23,7 @@ def test_a_reply_is_matched_once_by_id_and_question() -> None:
     other = bytes([message_id[0] ^ 1, message_id[1]])
     assert pending.match(reply_to(other, asked)) is None
     assert pending.match(message_id + response(query("example.org"))[2:]) is None
-    assert pending.match(message_id + asked[0][2:]) is None
+    assert pending.match(message_id + asked.message[2:]) is None
     assert pending.match(message_id) is None
     assert pending.match(reply_to(message_id, asked)) is asked
     assert pending.match(reply_to(message_id, asked)) is None
@@ -31,7 +32,7 @@ def test_a_reply_is_matched_once_by_id_and_question() -> None:
 def test_a_record_that_looks_like_the_question_is_none() -> None:
     pending, asked = Pending(random_ids()), pend()
     message_id = pending.admit(asked)
-    record = asked[1] + b"\0\0\1\x2c\0\4\xcb\0\x71\x42"
+    record = asked.question + b"\0\0\1\x2c\0\4\xcb\0\x71\x42"
     assert pending.match(message_id + b"\x81\0\0\0\0\1\0\0\0\0" + record) is None
     assert pending.match(reply_to(message_id, asked)) is asked
 
@@ -64,11 +65,3 @@ def test_what_was_sent_between_two_times_is_told_with_its_ids_and_kept() -> None
     assert pending.sent_between(1.0, 3.0) == [(ids[1], queries[1]), (ids[2], queries[2])]
     assert pending.sent_between(3.0, 3.0) == []
     assert len(pending) == 5
-
-
-def test_the_client_is_found_behind_every_kind_of_listener() -> None:
-    assert host_of(pend()) == "192.0.2.7"
-    octets = client_of("192.0.2.1", 9)
-    assert host_of(pend(client=octets)) == "192.0.2.1"
-    back = Back(octets, ("203.0.113.5", 9), ("192.0.2.53", 53))
-    assert host_of(pend(client=back)) == "203.0.113.5"

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flatproxy.forward import policy as module
-from flatproxy.forward.access import Networks, octets_of
+from flatproxy.forward.access import Networks
 from flatproxy.forward.policy import DROP, FLATTEN, FORWARD, PRESERVE, REFUSE
+from flatproxy.forward.socket_addresses import octets_of
 from flatproxy.table.changes import Feed
 from flatproxy.table.zones import Zones
-from tests.unit.forward.standing import ZONE, Fixed, policy
+from tests.unit.forward.surroundings import ZONE, Fixed, policy
 from tests.unit.wire.messages import query
 
 CLIENT = octets_of("192.0.2.7")
@@ -147,6 +148,11 @@ class TestFlagged:
         assert judge.judge(asked, CLIENT)[0] == FORWARD
         assert judge.judge(query(use_edns=0), CLIENT)[0] == FLATTEN
 
+    def test_a_type_is_not_put_in_lower_case(self) -> None:
+        table = {ZONE + b"\0\x41\0\1": Fixed(b"")}
+        assert verdict(query("EXAMPLE.com", rdtype="HTTPS"), table=table) == FLATTEN
+        assert verdict(query("EXAMPLE.com", rdtype="TYPE97"), table=table) == FORWARD
+
     def test_an_unsigned_zone_in_a_signed_one_is_judged_at_once(self) -> None:
         """When it appears and when it disappears: a memo must not outlive either."""
         zones, shop = Zones(Feed()), b"\4shop" + ZONE
@@ -170,7 +176,7 @@ def test_what_was_judged_is_judged_the_same_again() -> None:
 
 def test_what_is_remembered_is_bounded_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names that come again are found, and those that come once push out nobody but their like."""
-    monkeypatch.setattr(module, "MEMO_SIZE", 8)
+    monkeypatch.setattr(module, "MEMO_JUDGEMENTS", 8)
     judge = policy(table=TABLE)
     for number in range(100):
         for name, wanted in (("example.com", FLATTEN), (f"h{number}.example.com", FORWARD)):

@@ -5,65 +5,67 @@ from __future__ import annotations
 import pytest
 
 from flatproxy.forward import rate_limits as rates
-from flatproxy.forward.access import octets_of
-from flatproxy.forward.rate_limits import DROPPED, SLIP, Limits, Rate, network_of
+from flatproxy.forward.rate_limits import DROPPED, SLIP, RateLimits, TokenBuckets, network_of
+from flatproxy.forward.socket_addresses import octets_of
 
 
 def test_a_second_s_worth_at_once_then_none() -> None:
-    rate = Rate(5)
-    assert [rate.take(b"a", 10.0) for _ in range(8)] == [0, 0, 0, 0, 0, 1, 2, 3]
+    buckets = TokenBuckets(5)
+    assert [buckets.take(b"a", 10.0) for _ in range(8)] == [0, 0, 0, 0, 0, 1, 2, 3]
 
 
 def test_tokens_come_back_with_time_up_to_a_second_s_worth() -> None:
-    rate = Rate(4)
-    assert [rate.take(b"a", 10.0) for _ in range(5)] == [0, 0, 0, 0, 1]
-    assert [rate.take(b"a", 10.25), rate.take(b"a", 10.25)] == [0, 1], "a quarter of a second is worth one"
-    assert [rate.take(b"a", 1000.0) for _ in range(5)] == [0, 0, 0, 0, 1], "a long pause is worth no more than a second"
+    buckets = TokenBuckets(4)
+    assert [buckets.take(b"a", 10.0) for _ in range(5)] == [0, 0, 0, 0, 1]
+    assert [buckets.take(b"a", 10.25), buckets.take(b"a", 10.25)] == [0, 1], "a quarter of a second is worth one"
+    assert [buckets.take(b"a", 1000.0) for _ in range(5)] == [0, 0, 0, 0, 1], (
+        "a long pause is worth no more than a second"
+    )
 
 
 def test_being_refused_costs_nothing() -> None:
-    rate = Rate(1)
-    assert rate.take(b"a", 0.0) == 0
-    assert [rate.take(b"a", moment / 10) for moment in range(1, 10)] == list(range(1, 10))
-    assert rate.take(b"a", 1.01) == 0, "the average is kept, however hard the client tries"
-    assert rate.take(b"a", 1.02) == 1, "and the row of refusals begins anew"
+    buckets = TokenBuckets(1)
+    assert buckets.take(b"a", 0.0) == 0
+    assert [buckets.take(b"a", moment / 10) for moment in range(1, 10)] == list(range(1, 10))
+    assert buckets.take(b"a", 1.01) == 0, "the average is kept, however hard the client tries"
+    assert buckets.take(b"a", 1.02) == 1, "and the row of refusals begins anew"
 
 
 def test_keys_are_apart() -> None:
-    rate = Rate(1)
-    assert [rate.take(b"a", 0.0), rate.take(b"a", 0.0), rate.take(b"b", 0.0)] == [0, 1, 0]
+    buckets = TokenBuckets(1)
+    assert [buckets.take(b"a", 0.0), buckets.take(b"a", 0.0), buckets.take(b"b", 0.0)] == [0, 1, 0]
 
 
 def test_a_full_table_forgets_who_is_within_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rates, "TABLE_SIZE", 10)
-    rate = Rate(1)
+    monkeypatch.setattr(rates, "MAX_BUCKETS", 10)
+    buckets = TokenBuckets(1)
     for _ in range(3):
-        rate.take(b"greedy", 5.0)
+        buckets.take(b"greedy", 5.0)
     for number in range(9):
-        rate.take(b"early %d" % number, 4.0)
-    assert rate.take(b"new", 5.01) == 0
-    assert set(rate._buckets) == {b"greedy", b"new"}
-    assert rate.take(b"greedy", 5.02) == 3
+        buckets.take(b"early %d" % number, 4.0)
+    assert buckets.take(b"new", 5.01) == 0
+    assert set(buckets._buckets) == {b"greedy", b"new"}
+    assert buckets.take(b"greedy", 5.02) == 3
 
 
 def test_a_table_full_of_greed_is_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
     """To look through a table that has little to forget for each new client would cost more than it saves."""
-    monkeypatch.setattr(rates, "TABLE_SIZE", 10)
-    rate = Rate(1)
+    monkeypatch.setattr(rates, "MAX_BUCKETS", 10)
+    buckets = TokenBuckets(1)
     for number in range(9):
-        rate.take(b"greedy %d" % number, 5.0)
-    rate.take(b"early", 4.0)
-    rate.take(b"new", 5.01)
-    assert set(rate._buckets) == {b"new"}
+        buckets.take(b"greedy %d" % number, 5.0)
+    buckets.take(b"early", 4.0)
+    buckets.take(b"new", 5.01)
+    assert set(buckets._buckets) == {b"new"}
 
 
 @pytest.mark.parametrize("size", [1, 100, 3000])
 def test_the_table_is_bounded(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr(rates, "TABLE_SIZE", size)
-    rate = Rate(2)
+    monkeypatch.setattr(rates, "MAX_BUCKETS", size)
+    buckets = TokenBuckets(2)
     for number in range(5000):
-        rate.take(number.to_bytes(4, "big"), number / 1000)
-        assert len(rate._buckets) <= size
+        buckets.take(number.to_bytes(4, "big"), number / 1000)
+        assert len(buckets._buckets) <= size
 
 
 @pytest.mark.parametrize(
@@ -81,13 +83,13 @@ def test_networks(one: str, other: str, *, same: bool) -> None:
     assert (network_of(octets_of(one)) == network_of(octets_of(other))) is same
 
 
-def _excess(limits: Limits, host: str, *, own: bool, times: int) -> list[int]:
+def _excess(limits: RateLimits, host: str, *, own: bool, times: int) -> list[int]:
     return [limits.excess(octets_of(host), 1.0, own=own) for _ in range(times)]
 
 
 def test_no_rate_is_no_limit() -> None:
-    assert not any(_excess(Limits(), "192.0.2.1", own=True, times=1000))
-    assert not any(_excess(Limits(), "192.0.2.1", own=False, times=1000))
+    assert not any(_excess(RateLimits(), "192.0.2.1", own=True, times=1000))
+    assert not any(_excess(RateLimits(), "192.0.2.1", own=False, times=1000))
 
 
 @pytest.mark.parametrize(
@@ -100,12 +102,12 @@ def test_no_rate_is_no_limit() -> None:
     ],
 )
 def test_every_slip_th_response_is_cut_short(slip: int, expected: list[int]) -> None:
-    limits = Limits(responses=Rate(1), slip=slip)
+    limits = RateLimits(responses=TokenBuckets(1), slip=slip)
     assert _excess(limits, "192.0.2.1", own=True, times=7) == [0, *expected]
 
 
 def test_responses_are_counted_by_network_and_forwards_by_client() -> None:
-    limits = Limits(responses=Rate(1), queries=Rate(1), slip=0)
+    limits = RateLimits(responses=TokenBuckets(1), queries=TokenBuckets(1), slip=0)
     assert _excess(limits, "192.0.2.1", own=True, times=1) == [0]
     assert _excess(limits, "192.0.2.2", own=True, times=1) == [DROPPED]
     assert _excess(limits, "198.51.100.1", own=True, times=1) == [0]
@@ -114,5 +116,5 @@ def test_responses_are_counted_by_network_and_forwards_by_client() -> None:
 
 
 def test_forwards_never_slip() -> None:
-    limits = Limits(queries=Rate(1), slip=1)
+    limits = RateLimits(queries=TokenBuckets(1), slip=1)
     assert _excess(limits, "192.0.2.1", own=False, times=4) == [0, DROPPED, DROPPED, DROPPED]

@@ -93,6 +93,7 @@ def sources() -> Sources:
         servers=lambda: [FakeServer(sent=84, pending=1, timeouts=2, mismatched=3)],
         **names_of(FakeStatus(), FakeStatus(rdtype="AAAA", rdatas=("2001:db8::7",))),
         resolve_latency=BucketTable(bounds=(0.1, 1.0), counts=[10, 2, 1], total=2.5),
+        addresses_cut=lambda: 1000,
         state_errors=lambda: 5,
         signed_zones=lambda: ["example.org"],
         reload=FakeReload,

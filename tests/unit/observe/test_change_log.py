@@ -78,6 +78,18 @@ def test_many_special_addresses_of_a_target_are_one_line(events: list[dict[str, 
     assert " and 46 more:" in line["log_format"].format(**line)
 
 
+def test_a_target_with_too_many_addresses_is_said_once(events: list[dict[str, Any]], table: Table) -> None:
+    for second in (1, 2):
+        rdatas = tuple(bytes([9, second, number >> 8, number & 255]) for number in range(2_000))
+        found = Resolution(rdatas=rdatas, ttl_s=60, names=("lb.test",), resolved_at=float(second), left_out=1_000)
+        table.targets[LB, 1].settle(found, "addresses", 0.0)
+    (line,) = [event for event in events if event.get("event") == "addresses_cut"]
+    assert (line["target"], line["type"], line["found"], line["answered"]) == ("lb.test", "A", 3_000, 2_000)
+    assert table.tally.left_out == 1_000
+    settle(table, b"\x09\x09\x09\x01", at=3.0)
+    assert table.tally.left_out == 0
+
+
 def test_a_zone_that_is_signed_is_said(events: list[dict[str, Any]], table: Table) -> None:
     table.zones.found(NAME, b"")
     table.zones.judged(NAME, signed=True)

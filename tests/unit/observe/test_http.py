@@ -18,7 +18,6 @@ from twisted.logger import globalLogPublisher
 from flatproxy.counts import Traffic
 from flatproxy.observe.http import (
     CONNECTION_LIMIT,
-    MISSING_LIMIT,
     STEP_LIMIT_S,
     Channel,
     ObserveSite,
@@ -211,13 +210,6 @@ def test_what_is_missing_is_asked_each_time() -> None:
     assert browser.ask("/readyz").code == 503
     missing.clear()
     assert browser.ask("/readyz").code == 200
-
-
-def test_a_long_list_is_cut_and_says_so() -> None:
-    missing = [f"{number}.example.com A: no answer yet" for number in range(MISSING_LIMIT + 11)]
-    said = json.loads(Browser(missing=lambda: missing).ask("/readyz").body)["missing"]
-    assert said[:-1] == missing[:MISSING_LIMIT]
-    assert said[-1] == "and 11 more"
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz"])

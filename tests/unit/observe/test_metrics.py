@@ -205,6 +205,7 @@ def test_condition() -> None:
     read = sources()
     assert value(read, "flatproxy_zone_signed", zone="example.org") == 1
     assert value(read, "flatproxy_state_errors_total") == 5
+    assert value(read, "flatproxy_addresses_cut") == 1000
     assert value(read, "flatproxy_config_reload_success") == 1
     assert value(read, "flatproxy_config_reload_timestamp_seconds") == 1_700_000_100
     assert value(read, "flatproxy_config_info", sha256="ab" * 32) == 1

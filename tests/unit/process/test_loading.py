@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from flatproxy.config.settings import Settings
+    from flatproxy.config.settings import Rules, Settings
 
 FILE = """
 include = ["names.txt"]
@@ -41,13 +41,13 @@ def intervals(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The interpreter's switch interval at the start of the load and at each rest of it."""
     seen: list[float] = []
 
-    def noting(path: Path, rest: Callable[[], object] = lambda: None) -> Settings:
+    def noting(path: Path, rest: Callable[[], object] = lambda: None, before: Rules | None = None) -> Settings:
         def resting() -> None:
             seen.append(sys.getswitchinterval())
             rest()
 
         seen.append(sys.getswitchinterval())
-        return load(path, rest=resting)
+        return load(path, rest=resting, before=before)
 
     monkeypatch.setattr(loading, "load", noting)
     return seen

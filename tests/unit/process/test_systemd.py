@@ -11,6 +11,7 @@ import pytest
 
 from flatproxy.config.settings import Endpoint
 from flatproxy.errors import ConfigError
+from flatproxy.forward.listeners.sockets import ListenSocket
 from flatproxy.process.systemd import Notifier, Passed, adopt, passed_sockets
 
 if TYPE_CHECKING:
@@ -162,8 +163,8 @@ def test_each_pair_is_found_by_its_address_whatever_the_order(opened: Open) -> N
     passed = [Passed(sock, "dns.socket") for sock in (two_tcp, one_udp, two_udp, one_tcp)]
     found = adopt(passed, [one, two])
     assert found.keys() == {one, two}
-    assert (found[one].udp, found[one].tcp) == (one_udp, one_tcp)
-    assert (found[two].udp, found[two].tcp) == (two_udp, two_tcp)
+    assert found[one] == (ListenSocket("udp", one_udp), ListenSocket("tcp", one_tcp))
+    assert found[two] == (ListenSocket("udp", two_udp), ListenSocket("tcp", two_tcp))
 
 
 def test_an_address_that_was_not_passed_is_left_to_be_bound(opened: Open) -> None:

@@ -40,6 +40,16 @@ def test_a_dropped_item_does_not_come() -> None:
     assert agenda.next_due(3.0) == "a"
 
 
+def test_dropped_items_are_not_kept_until_their_time() -> None:
+    agenda: Agenda[int] = Agenda()
+    for number in range(1_000):
+        agenda.set(number, 1e9 - number)
+    for number in range(1, 1_000):
+        agenda.drop(number)
+    assert len(agenda._heap) <= 100
+    assert (agenda.next_due(1e9 - 1), agenda.next_due(1e9)) == (None, 0)
+
+
 def test_moving_to_later_does_not_fill_the_heap() -> None:
     agenda: Agenda[str] = Agenda()
     for due in range(1_000):

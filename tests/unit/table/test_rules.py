@@ -1,9 +1,8 @@
-"""What the folder promises to the rest: who may import what, who may change what, one thing for each name."""
+"""What the folder promises to the rest: who may import what, who may change what."""
 
 from __future__ import annotations
 
 import ast
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -47,12 +46,3 @@ def test_the_table_knows_no_socket_no_task_and_no_clock(path: Path) -> None:
     ours = {name.split(".")[1] for name in imported if name.startswith("flatproxy.")}
     assert ours <= {"config", "wire", "table"}
     assert {name for name in imported if name.startswith("twisted")} <= {"twisted.logger"}
-
-
-def test_no_class_is_defined_twice() -> None:
-    where = defaultdict(list)
-    for path in modules("table", "flatten", "wire", "diagnose"):
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.ClassDef):
-                where[node.name].append(path.stem)
-    assert {name: stems for name, stems in where.items() if len(stems) > 1} == {}

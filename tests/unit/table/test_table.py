@@ -9,7 +9,7 @@ from flatproxy.config.settings import NAMES_KEPT, Rule, Rules
 from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.changes import Failed, RungChanged, Settled
 from flatproxy.table.ladder import Resolution, Rung
-from flatproxy.table.status import not_fresh, statuses
+from flatproxy.table.status import MISSING_SHOWN, missing, not_fresh, statuses
 from flatproxy.table.table import Table, question
 from flatproxy.wire.types import TYPE_A, TYPE_AAAA, TYPE_ANY
 
@@ -94,7 +94,7 @@ class TestReload:
     def test_what_is_known_stays(self) -> None:
         table = table_of(NAME)
         target_of(table).settle(found(ONE), "addresses", 0.0)
-        assert table.adopt({NAME: RULE, SHOP: RULE}, 1001.0, 1.8) == []
+        assert table.adopt({NAME: RULE, SHOP: RULE}, 1001.0, 1.8) == ([], [])
         assert answer_of(table).step(1001.0).rdatas == (ONE,)
         assert counted(table) == {"fresh": 2}
 
@@ -103,7 +103,8 @@ class TestReload:
         before = target_of(table)
         called: list[bool] = []
         assert before.wait(1000.0, lambda: called.append(True))
-        (new,) = table.adopt({NAME: Rule(target=other, types=ONLY_A)}, 1000.0, 1.8)
+        (new,), gone = table.adopt({NAME: Rule(target=other, types=ONLY_A)}, 1000.0, 1.8)
+        assert gone == [before]
         assert (new.name, list(table.targets), called) == (other, [(other, TYPE_A)], [True])
         assert not table.holds(before)
         assert table.holds(new)
@@ -208,6 +209,14 @@ class TestTime:
         assert isinstance(change, RungChanged)
         assert (change.before, change.after) == (None, Rung.UPSTREAM)
 
+    def test_who_waits_is_let_go_before_anything_else(self) -> None:
+        table, called = Table(), []
+        names = [bytes((1, number, 0)) for number in range(100)]
+        table.adopt({name: Rule(target=name, types=ONLY_A) for name in names}, 1000.0, 1.8)
+        assert answer_of(table, names[-1]).wait(1001.0, lambda: called.append(1))
+        assert table.advance(1001.8)
+        assert (called, len(table.tally.cold)) == ([1], 99)
+
     def test_only_what_is_due_is_looked_at(self) -> None:
         """However many targets there are, and however many of them are not fresh."""
         table = Table()
@@ -259,6 +268,14 @@ class TestStatus:
         assert [status.name for status in not_fresh(table, 1000.0)] == ["example.com", "w.shop.example.com"]
         target_of(table).settle(found(ONE), "addresses", 0.0)
         assert list(not_fresh(table, 1000.0)) == []
+
+    def test_what_is_missing_is_cut_and_says_so(self) -> None:
+        table, targets = Table(), [bytes((1, number, 0)) for number in range(MISSING_SHOWN + 11)]
+        table.adopt({name: Rule(target=name, types=ONLY_A) for name in targets}, 0.0, 1.8)
+        said = list(missing(table))
+        assert (len(said), said[-1]) == (MISSING_SHOWN + 1, "and 11 more")
+        pass_time(table, 1.8)
+        assert list(missing(table)) == []
 
     def test_of_many_names_with_one_answer_so_many_are_shown(self) -> None:
         rules = Rules(dict.fromkeys((number.to_bytes(3, "big") for number in range(3_000)), RULE))

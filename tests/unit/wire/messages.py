@@ -33,3 +33,8 @@ def response(to: bytes, answer: Sequence[str] = (), authority: Sequence[str] = (
 def end_of(message: bytes) -> int:
     """Return where the question ends."""
     return message.index(b"\0", 12) + 5
+
+
+def framed(message: bytes) -> bytes:
+    """Return a message as a stream carries it."""
+    return len(message).to_bytes(2, "big") + message

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dns.message
+import dns.rdatatype
 import dns.tsig
 import dns.tsigkeyring
 import pytest
@@ -72,9 +73,11 @@ class TestAnswers:
     def test_a_query_is_no_answer(self) -> None:
         assert not peek.answers(self.QUERY, self.LOWER)
 
+    @pytest.mark.parametrize("promised", [0, 1])
     @pytest.mark.parametrize(("rcode", "counts"), [(1, True), (2, True), (4, True), (5, True), (0, False)])
-    def test_without_a_question_an_error_counts(self, rcode: int, counts: bool) -> None:
-        assert peek.answers(b"\0\0\x80" + bytes([rcode]) + bytes(8), self.LOWER) is counts
+    def test_without_a_question_an_error_counts(self, rcode: int, counts: bool, promised: int) -> None:
+        """Also where the header promises a question that is not there."""
+        assert peek.answers(b"\0\0\x80" + bytes([rcode, 0, promised]) + bytes(6), self.LOWER) is counts
 
     def test_without_a_question_nothing_with_a_record_counts(self) -> None:
         assert not peek.answers(b"\0\0\x80\2\0\0\0\1" + bytes(4) + b"\0\0\1\0\1\0\0\0\0\0\0", self.LOWER)
@@ -95,3 +98,20 @@ def test_the_first_answers_type() -> None:
     assert peek.first_answer_type(response(asked, ["www.example.com. 60 IN CNAME example.com."]), end_of(asked)) == 5
     assert peek.first_answer_type(response(asked), end_of(asked)) == 0
     assert peek.first_answer_type(response(asked)[:6] + b"\0\1" + bytes(4) + asked[12:], end_of(asked)) == 0
+
+
+class TestQuestion:
+    @pytest.mark.parametrize("rdtype", ["A", "HTTPS", "SVCB", "TYPE90", "TYPE16705"])
+    def test_letters_are_lowered_and_numbers_are_not(self, rdtype: str) -> None:
+        """HTTPS is type 65, the letter A."""
+        asked = query("eXample.COM", rdtype)
+        number = dns.rdatatype.from_text(rdtype).to_bytes(2, "big")
+        assert peek.question_of(asked, len(asked)) == b"\7example\3com\0" + number + b"\0\1"
+
+    def test_what_is_not_plain_has_none(self) -> None:
+        assert peek.question_of(query(), 0) == b""
+
+    def test_a_reply_for_the_type_in_the_other_case_is_none(self) -> None:
+        asked, other = query(rdtype="HTTPS"), query(rdtype="TYPE97")
+        assert peek.answers(response(asked), peek.question_of(asked, len(asked)))
+        assert not peek.answers(response(other), peek.question_of(asked, len(asked)))

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import pytest
 
 from flatproxy.errors import WireError
 from flatproxy.wire import proxy
+
+
+def _at(host: str, port: int) -> bytes:
+    return ip_address(host).packed + port.to_bytes(2, "big")
+
 
 _SIGNATURE = bytes.fromhex("0d0a0d0a000d0a515549540a")
 _V4 = bytes.fromhex("c0000201 c6336407 1068 0035")
@@ -19,13 +26,13 @@ def _head(version_and_command: int, family: int, length: int) -> bytes:
 @pytest.mark.parametrize(
     ("client", "server", "udp", "expected"),
     [
-        (("192.0.2.1", 4200), ("198.51.100.7", 53), True, _head(0x21, 0x12, 12) + _V4),
-        (("192.0.2.1", 4200), ("198.51.100.7", 53), False, _head(0x21, 0x11, 12) + _V4),
-        (("2001:db8::1", 4200), ("2001:db8::53", 53), True, _head(0x21, 0x22, 36) + _V6),
-        (("2001:db8::1", 4200), ("2001:db8::53", 53), False, _head(0x21, 0x21, 36) + _V6),
+        (_at("192.0.2.1", 4200), _at("198.51.100.7", 53), True, _head(0x21, 0x12, 12) + _V4),
+        (_at("192.0.2.1", 4200), _at("198.51.100.7", 53), False, _head(0x21, 0x11, 12) + _V4),
+        (_at("2001:db8::1", 4200), _at("2001:db8::53", 53), True, _head(0x21, 0x22, 36) + _V6),
+        (_at("2001:db8::1", 4200), _at("2001:db8::53", 53), False, _head(0x21, 0x21, 36) + _V6),
     ],
 )
-def test_what_is_written(client: tuple[str, int], server: tuple[str, int], *, udp: bool, expected: bytes) -> None:
+def test_what_is_written(client: bytes, server: bytes, *, udp: bool, expected: bytes) -> None:
     made = proxy.header(client, server, udp=udp)
     assert made == expected
     assert proxy.length(made) == len(made)
@@ -41,17 +48,12 @@ def test_what_is_written(client: tuple[str, int], server: tuple[str, int], *, ud
 )
 def test_a_client_behind_a_proxy_of_the_other_family(client: str, server: str, family: int, told: str) -> None:
     """A header has one family, the client's: the server's address is written within it, or as unknown."""
-    made = proxy.header((client, 4200), (server, 53), udp=True)
+    made = proxy.header(_at(client, 4200), _at(server, 53), udp=True)
     assert made[13] == family
     size = len(bytes.fromhex(told))
     assert made[16 + size : 16 + 2 * size].hex() == told
     assert len(made) == 16 + 2 * size + 4
-    assert proxy.parse(made) == ((client, 4200), len(made))
-
-
-def test_a_zone_of_a_link_local_address_is_left_out() -> None:
-    made = proxy.header(("fe80::1%eth0", 1), ("fe80::2%eth0", 53), udp=True)
-    assert proxy.parse(made) == (("fe80::1", 1), len(made))
+    assert proxy.parse(made) == (_at(client, 4200), len(made))
 
 
 def test_local_carries_nobody() -> None:
@@ -64,7 +66,7 @@ def test_further_fields_are_skipped() -> None:
     """Type-length-value fields stand behind the addresses."""
     fields = bytes.fromhex("03 0004 deadbeef")
     made = _head(0x21, 0x12, 12 + len(fields)) + _V4 + fields
-    assert proxy.parse(made + b"message") == (("192.0.2.1", 4200), len(made))
+    assert proxy.parse(made + b"message") == (_at("192.0.2.1", 4200), len(made))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_what_is_no_header(octets: bytes) -> None:
 
 
 def test_every_cut() -> None:
-    made = proxy.header(("192.0.2.1", 4200), ("198.51.100.7", 53), udp=True)
+    made = proxy.header(_at("192.0.2.1", 4200), _at("198.51.100.7", 53), udp=True)
     for size in range(len(made)):
         with pytest.raises(WireError):
             proxy.parse(made[:size])

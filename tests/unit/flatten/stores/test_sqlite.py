@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flatproxy.flatten.stores.sqlite import Row, Store, read, write
+from flatproxy.flatten.stores.sqlite import SqliteStore, read, write
+from flatproxy.flatten.stores.store import Row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +17,7 @@ LATER = Row(b"\2lb\4test\0", 1, (b"\xc0\0\2\3",), 30, ("lb.test",), 2e9)
 EMPTY = Row(b"\4none\4test\0", 28, (), 5, ("none.test",), 1e9)
 
 
-async def _written(store: Store) -> bool:
+async def _written(store: SqliteStore) -> bool:
     """Wait for the flush under way; tell whether there was one."""
     task = store._task
     if task is not None:
@@ -33,7 +34,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_holds_nothing(tmp_path: Path) -> None:
-    store = Store(tmp_path / "none")
+    store = SqliteStore(tmp_path / "none")
     assert (store.load(), store.errors) == ([], 0)
 
 
@@ -76,7 +77,7 @@ def test_what_is_no_rdata_of_its_type_makes_no_sense(tmp_path: Path, rdtype: int
 def test_a_damaged_file_is_put_aside(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "answers.sqlite"
     path.write_bytes(damage)
-    store = Store(path)
+    store = SqliteStore(path)
     assert (store.load(), store.errors) == ([], 1)
     assert (tmp_path / "answers.sqlite.damaged").read_bytes() == damage
     write(path, [ROW])
@@ -90,7 +91,7 @@ def test_a_file_of_a_later_version_is_left_as_it_is(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
     before = path.read_bytes()
-    store = Store(path)
+    store = SqliteStore(path)
     assert (store.load(), store.errors) == ([], 1)
     with pytest.raises(sqlite3.NotSupportedError):
         write(path, [LATER])
@@ -102,7 +103,7 @@ def test_a_locked_file_costs_a_count_and_is_written_later(tmp_path: Path) -> Non
     write(path, [ROW])
 
     async def script() -> None:
-        store = Store(path)
+        store = SqliteStore(path)
         store.save(LATER)
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
@@ -118,7 +119,7 @@ def test_a_locked_file_costs_a_count_and_is_written_later(tmp_path: Path) -> Non
 
 def test_a_directory_that_is_missing_costs_a_count(tmp_path: Path) -> None:
     async def script() -> int:
-        store = Store(tmp_path / "no" / "answers.sqlite")
+        store = SqliteStore(tmp_path / "no" / "answers.sqlite")
         store.save(ROW)
         await store.stop()
         return store.errors
@@ -130,7 +131,7 @@ def test_a_tick_writes_at_most_once_a_second(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
 
     async def script() -> None:
-        store = Store(path)
+        store = SqliteStore(path)
         store.save(ROW)
         store.tick(100.0)
         await _written(store)
@@ -167,7 +168,7 @@ def test_rows_that_make_no_sense_are_left_out(tmp_path: Path) -> None:
 
 def test_a_file_that_is_damaged_in_use_is_put_aside_and_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
-    store = Store(path)
+    store = SqliteStore(path)
 
     async def save(now: float) -> None:
         store.save(ROW)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flatproxy.flatten.stores.sqlite import Row, Store, read, write
+from flatproxy.flatten.stores.sqlite import SqliteStore, read, write
+from flatproxy.flatten.stores.store import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,14 +52,14 @@ def test_what_everybody_can_write_is_not_believed(tmp_path: Path, mode: int) -> 
     path = tmp_path / "answers.sqlite"
     write(path, [_ROW])
     path.chmod(mode)
-    store = Store(path)
+    store = SqliteStore(path)
     assert store.load() == []
     assert store.errors == 1
     assert not path.exists()
     assert (tmp_path / "answers.sqlite.damaged").exists()
     write(path, [_ROW])
     assert _mode(path) == 0o600
-    assert Store(path).load() == [_ROW]
+    assert SqliteStore(path).load() == [_ROW]
 
 
 def test_a_folder_that_is_not_there_is_an_error_to_the_caller(tmp_path: Path) -> None:

@@ -12,19 +12,22 @@ ANY_PORT = Endpoint("127.0.0.1", 0)
 
 
 def test_both_sockets_have_one_port_and_never_block() -> None:
-    pair = bind(ANY_PORT)
-    with pair.udp, pair.tcp:
-        assert pair.udp.getsockname() == pair.tcp.getsockname()
-        assert not pair.udp.getblocking()
-        assert not pair.tcp.getblocking()
+    bound = bind(ANY_PORT)
+    assert [each.transport for each in bound] == ["udp", "tcp"]
+    udp, tcp = (each.socket for each in bound)
+    with udp, tcp:
+        assert [udp.type, tcp.type] == [socket.SOCK_DGRAM, socket.SOCK_STREAM]
+        assert udp.getsockname() == tcp.getsockname()
+        assert not udp.getblocking()
+        assert not tcp.getblocking()
 
 
 def test_nobody_else_can_join() -> None:
     """Not even another flatproxy of the same user, which would take a part of the queries."""
-    pair = bind(ANY_PORT)
-    with pair.udp, pair.tcp:
+    udp, tcp = (bound.socket for bound in bind(ANY_PORT))
+    with udp, tcp:
         with pytest.raises(FlatproxyError, match="Address already in use"):
-            bind(Endpoint(*pair.udp.getsockname()))
+            bind(Endpoint(*udp.getsockname()))
         for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
             with socket.socket(socket.AF_INET, kind) as other, pytest.raises(OSError, match="in use"):
-                other.bind(pair.udp.getsockname())
+                other.bind(udp.getsockname())

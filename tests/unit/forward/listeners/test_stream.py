@@ -17,11 +17,13 @@ from flatproxy.config.settings import Endpoint
 from flatproxy.counts import Traffic
 from flatproxy.forward.access import Networks
 from flatproxy.forward.bounds import IDLE_S, PIPELINE, STALLED_S
-from flatproxy.forward.exchange import Road
+from flatproxy.forward.exchange import Exchange
 from flatproxy.forward.listeners.connections import Connections
 from flatproxy.forward.listeners.stream import ClientConnection
-from tests.unit.forward.standing import ZONE, Fixed, policy
-from tests.unit.wire.messages import query, response
+from flatproxy.forward.nameservers.health import Health
+from flatproxy.forward.nameservers.stream import StreamUpstream
+from tests.unit.forward.surroundings import ZONE, Fixed, everyone, policy
+from tests.unit.wire.messages import framed, query, response
 
 if TYPE_CHECKING:
     from twisted.internet.protocol import ClientFactory
@@ -44,24 +46,13 @@ class Transport(StringTransport):
 
 
 @define(eq=False)
-class Nameserver:
-    """A server of the policy, as TCP sees it."""
-
-    endpoint: Endpoint = Endpoint("192.0.2.54", 53)  # noqa: RUF009 - frozen
-    mismatched: int = 0
-    heard_at: list[float] = field(factory=list)
-
-    def heard(self, now: float) -> None:
-        self.heard_at.append(now)
-
-
-@define(eq=False)
 class Nameservers:
-    servers: list[Nameserver] = field(factory=lambda: [Nameserver()])
-    timeout_s: float = 2.0
-    tells_client: bool = False
+    """The servers of a pool, as TCP sees them."""
 
-    def next_after(self, tried: list[object]) -> Nameserver | None:
+    servers: list[StreamUpstream]
+    timeout_s: float = 2.0
+
+    def next_stream(self, tried: list[object]) -> StreamUpstream | None:
         return next((server for server in self.servers if server not in tried), None)
 
 
@@ -70,20 +61,31 @@ class Talk:
     """One client connection, and the connections that it opens to nameservers."""
 
     table: dict[bytes, Any] = field(factory=dict)
-    nameservers: Nameservers = field(factory=Nameservers)
+    count: int = 1
+    nameservers: Nameservers = field(init=False)
     dials: list[ClientFactory] = field(factory=list)
     upstream: list[tuple[Any, Transport]] = field(factory=list)
-    road: Road = field(init=False)
+    exchange: Exchange = field(init=False)
     client: ClientConnection = field(init=False)
     transport: Transport = field(factory=Transport)
 
     def __attrs_post_init__(self) -> None:
-        nobody, us = Networks(()), _everyone()
-        self.road = Road(Traffic())
-        self.road.policy = policy(cast("Any", self.nameservers), table=self.table, transfer=us)
-        connections = Connections(self.road.traffic)
-        self.client = ClientConnection(self.road, cast("Any", self), connections, nobody)
+        self.nameservers = Nameservers([self._server(number) for number in range(self.count)])
+        self.exchange = Exchange(Traffic())
+        self.exchange.policy = policy(table=self.table, transfer=everyone())
+        self.exchange.nameservers = cast("Any", self.nameservers)
+        self.client = ClientConnection(self.exchange, Connections(self.exchange.traffic), Networks(()))
         self.client.makeConnection(self.transport)  # type: ignore[no-untyped-call]
+
+    def _server(self, number: int) -> StreamUpstream:
+        return StreamUpstream(
+            endpoint=Endpoint(f"192.0.2.{54 + number}", 53),
+            health=Health(over_tcp=True),
+            tells_client=False,
+            connector=cast("Any", self),
+            timeout_s=2.0,
+            probe_question=b"",
+        )
 
     def connectTCP(self, host: str, port: int, factory: ClientFactory, timeout: float) -> object:  # noqa: ARG002, N802
         self.dials.append(factory)
@@ -119,16 +121,6 @@ class Talk:
     def heard(self) -> list[bytes]:
         """What the nameserver has heard on its newest connection."""
         return messages_of(self.upstream[-1][1].value())  # type: ignore[no-untyped-call]
-
-
-def _everyone() -> Networks:
-    from tests.unit.forward.standing import everyone  # noqa: PLC0415 - beside its one use
-
-    return everyone()
-
-
-def framed(message: bytes) -> bytes:
-    return len(message).to_bytes(2, "big") + message
 
 
 def messages_of(stream: bytes) -> list[bytes]:
@@ -195,7 +187,7 @@ def test_a_query_that_was_lost_with_its_connection_is_asked_once_more_then_servf
 
 
 def test_the_next_nameserver_is_tried_then_servfail() -> None:
-    talk = Talk(nameservers=Nameservers([Nameserver(), Nameserver(Endpoint("192.0.2.55", 53))]))
+    talk = Talk(count=2)
     talk.ask(WWW)
     talk.refuse()
     assert (len(talk.dials), talk.got) == (2, [])
@@ -295,8 +287,7 @@ def test_when_the_client_goes_so_does_the_upstream_connection() -> None:
     talk = Talk()
     talk.ask(WWW)
     talk.accept()
-    assert talk.road.traffic.tcp_connections == 1
+    assert talk.exchange.traffic.tcp_connections == 1
     talk.client.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
     assert talk.upstream[0][1].disconnected
-    assert talk.road.traffic.tcp_connections == 0
-    talk.client.respond(response(WWW))
+    assert talk.exchange.traffic.tcp_connections == 0

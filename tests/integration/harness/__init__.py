@@ -1,1 +1,0 @@
-"""What the integration tests stand on: real nameservers, the proxy as a process, and stand-ins with a script."""
