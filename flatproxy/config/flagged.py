@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import define, evolve, field
 
 from flatproxy.config import names
-from flatproxy.config.clashes import ANY_TARGET, fallback_clashes, ttl_clashes, without_wrong
+from flatproxy.config.clashes import ANY_TARGET, address_clashes, ttl_clashes, without_wrong
 from flatproxy.config.problems import Refusal, join, kind_of, problem, quoted, toml_text
 from flatproxy.config.settings import Rule, Rules
 from flatproxy.config.tables import INCLUDE, RULE, TABLE_KEYS, unknown_key
@@ -186,7 +186,7 @@ class Flagged:
             # What is right is looked at all the same, so that nothing is found only the next time.
             rule = self._read_right(without_wrong(table))
         self.problems += ttl_clashes(rule, table, path)
-        self.problems += fallback_clashes(rule, table, path)
+        self.problems += address_clashes(rule, table, path)
         return None if len(self.problems) > known else self._interned.setdefault(rule, rule)
 
     def _place(

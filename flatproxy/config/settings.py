@@ -6,7 +6,7 @@ Names are in wire form and lower case (`bytes`, RFC 1035 section 3.1), durations
 from __future__ import annotations
 
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from attrs import field, frozen
@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from flatproxy.wire.prefixes import Network
 
-Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
+
+
+EVERYONE = ip_network("0.0.0.0/0"), ip_network("::/0")
 
 
 @frozen(order=True)
@@ -60,7 +63,7 @@ class Access:
     r"""`[access]`: which names are served, and to whom. A zone of `b"\0"` (the root) means every name."""
 
     zones: tuple[bytes, ...]
-    query: tuple[Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+    query: tuple[Network, ...] = EVERYONE
     transfer: tuple[Network, ...] = ()
     update: tuple[Network, ...] = ()
     notify: tuple[Network, ...] = ()
@@ -74,6 +77,17 @@ class Resolver:
     timeout_s: float = 1.8
 
 
+class Guarding(NamedTuple):
+    """The guards of a target: whether special addresses pass, where all must be, how long a new set must last."""
+
+    special: bool = False
+    allow: tuple[Network, ...] = ()
+    hold_change_s: int = 0
+
+
+NO_GUARDING = Guarding(special=True)
+
+
 @frozen(kw_only=True)
 class Rule:
     """One `[flatten."NAME"]` with `[defaults]` merged in. Equal rules are one object, whatever their number."""
@@ -85,7 +99,17 @@ class Rule:
     stale_for_s: int = 86400
     stale_ttl_s: int = 30
     any: Literal["hinfo", "forward"] = "hinfo"
+    hold_absent_s: int = 3600
+    hold_change_s: int = 0
+    special: Literal["refuse", "allow"] = "refuse"
+    allow: tuple[Network, ...] = ()
     fallback: tuple[Address, ...] = ()
+    pin: tuple[Address, ...] = ()
+
+    @property
+    def guarding(self) -> Guarding:
+        """What is let through of the target's resolutions."""
+        return Guarding(special=self.special == "allow", allow=self.allow, hold_change_s=self.hold_change_s)
 
 
 NAMES_KEPT = 999

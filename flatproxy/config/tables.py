@@ -25,7 +25,7 @@ T = TypeVar("T", bound=AttrsInstance)
 
 INCLUDE = "include"
 """The one key that stands above all tables."""
-_FLAGGED_ONLY = ("target", "fallback")
+_FLAGGED_ONLY = ("target", "fallback", "pin")
 
 # What to write for a key that must be there and is not.
 _MISSING = {
@@ -73,6 +73,7 @@ class TableReader(Generic[T]):
 
 
 _NETWORKS = values.array(addresses.network, example='["192.0.2.0/24", "2001:db8::/32"]')
+_ADDRESSES = values.array(addresses.address, example='["192.0.2.10", "2001:db8::10"]')
 _DEFAULT_TYPES = Rule(target=b"").types
 _types = values.array(
     values.choice(types.TEXTS, f"only {' and '.join(types.TEXTS)} can be flattened"),
@@ -103,7 +104,19 @@ RULE: Final = TableReader(
         "stale_for_s": values.whole_seconds(0, "365d", '"1d"'),
         "stale_ttl_s": values.whole_seconds(0, "7d", '"30s"'),
         "any": values.choice(("hinfo", "forward"), "ANY is answered with HINFO or forwarded"),
-        "fallback": values.array(addresses.address, example='["192.0.2.10", "2001:db8::10"]'),
+        "hold_absent_s": values.whole_seconds(0, "30d", '"1h"'),
+        "hold_change_s": values.whole_seconds(0, "1d", '"0s"'),
+        "special": values.choice(
+            ("refuse", "allow"),
+            "special addresses (private, documentation and the like) are refused or allowed",
+        ),
+        "allow": _NETWORKS,
+        "fallback": _ADDRESSES,
+        "pin": values.array(
+            addresses.address,
+            example='["192.0.2.10"], or no such line',
+            empty="without an address there is nothing to pin",
+        ),
     },
 )
 """`[flatten."NAME"]`; `[defaults]` has the same keys but for those of one name only."""

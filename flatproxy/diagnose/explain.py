@@ -23,13 +23,14 @@ from flatproxy.flatten.zone_probes import zone_of
 from flatproxy.wire import names, types
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import dns.message
 
     from flatproxy.config.settings import Endpoint, Rule, Settings
-    from flatproxy.diagnose.prospects import Kept, Limit
+    from flatproxy.diagnose.prospects import Earlier, Kept, Limit
     from flatproxy.diagnose.traces import Walk
+    from flatproxy.table.held import Family
 
 _NEAR = 3
 
@@ -125,23 +126,40 @@ async def _flattened(settings: Settings, name: bytes, rule: Rule) -> Flattened:
     asking = Asking(settings)
     kept = kept_in(settings.state)
     reports, signed = await asyncio.gather(
-        asyncio.gather(*(_type_report(asking, name, rule, rdtype, kept) for rdtype in sorted(rule.types))),
+        _type_reports(asking, name, rule, kept),
         _signed_zone(asking, name),
     )
     return Flattened(name=names.to_text(name), rule=rule, types=tuple(reports), signed=signed)
 
 
-async def _type_report(asking: Asking, name: bytes, rule: Rule, rdtype: str, kept: Kept) -> TypeReport:
+async def _type_reports(asking: Asking, name: bytes, rule: Rule, kept: Kept) -> list[TypeReport]:
     settings = asking.settings
-    number = dns.rdatatype.from_text(rdtype)
-    walk = await follow(
-        rule.target,
-        number,
-        ConfiguredScope(settings.flatten, frozenset(settings.access.zones)),
-        asking.resolvers(_resolvers(settings)),
-        asking.upstream(),
+    scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
+    resolvers = _resolvers(settings)
+    numbers = [dns.rdatatype.from_text(text) for text in sorted(rule.types)]
+    walks = await asyncio.gather(
+        *(follow(rule.target, each, scope, asking.resolvers(resolvers), asking.upstream()) for each in numbers)
     )
-    answer = answer_now(walk, kept.of(rule.target, number, monotonic(), time()), rule, number, monotonic())
+    now, wall = monotonic(), time()
+    earlier = {number: kept.of(rule.target, number, now, wall) for number in numbers}
+    families = {number: earlier[number].family for number in numbers if types.has_addresses(number)}
+    for number, walk in zip(numbers, walks, strict=True):
+        if walk.found is not None and number in families:
+            # Living ones are seen last of all, so that a family that is gone beside them was withdrawn.
+            families[number] = families[number].after(walk.found.rdatas, now + 1 if walk.found.rdatas else now)
+    return [
+        await _type_report(
+            asking, name, rule, walk, earlier[number], [each for other, each in families.items() if other != number]
+        )
+        for number, walk in zip(numbers, walks, strict=True)
+    ]
+
+
+async def _type_report(
+    asking: Asking, name: bytes, rule: Rule, walk: Walk, earlier: Earlier, others: Sequence[Family]
+) -> TypeReport:
+    number = dns.rdatatype.from_text(walk.rdtype)
+    answer = answer_now(walk, earlier, rule, number, monotonic(), others)
     if answer.rung == "upstream":
         answer = answer.with_own(await _own_answer(asking, name, number))
     return TypeReport(walk=walk, limit=limit_of(walk, rule), answer=answer)

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _ADDRESSES = 12
 _AT = 13
 _RUNGS = {
+    "pinned": "pinned",
     "fresh": "fresh",
+    "held": "held",
     "stale": "stale",
     "fallback": "fallback",
     "upstream": "the nameserver's own answer",

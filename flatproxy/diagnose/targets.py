@@ -15,6 +15,7 @@ from flatproxy.diagnose.flagged import key_of
 from flatproxy.diagnose.text import count, some
 from flatproxy.diagnose.traces import follow
 from flatproxy.errors import ChainLoop
+from flatproxy.flatten.guards import sift
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.table.ladder import MIN_FRESH_S, lifetime_s
 from flatproxy.wire import names, types
@@ -92,11 +93,21 @@ def _nothing(use: Use, walks: Sequence[Walk], failed: Sequence[Walk]) -> tuple[s
 def _about_addresses(use: Use, walks: Sequence[Walk]) -> Iterator[Finding]:
     with_addresses = [walk for walk in walks if types.has_addresses(types.number_of(walk.rdtype))]
     addresses = [address for walk in with_addresses for address in walk.addresses]
-    private = [address for address in addresses if ip_address(address).is_private]
-    if private:
-        what = f"addresses that cannot be reached from everywhere: {some(private, _SHOWN)}"
-        do = "fine where all clients are inside; otherwise write a target with public addresses"
-        yield findings.warning(use.key, use.value, what, do)
+    refused: dict[bytes, str] = {}
+    for walk in with_addresses:
+        if walk.found is not None:
+            refused |= sift(use.rule.guarding, types.number_of(walk.rdtype), walk.found.rdatas)[1]
+    if refused:
+        shown = some([f"{ip_address(rdata)} is {why}" for rdata, why in refused.items()], _SHOWN)
+        do = (
+            'where inside use is meant, write special = "allow" under the name; otherwise a target with other addresses'
+        )
+        if any("outside" in why for why in refused.values()):
+            do = "write the target's networks in allow, or another target"
+        if len(refused) == len(addresses):
+            yield findings.error(use.key, use.value, f"every address is refused: {shown}", do)
+        else:
+            yield findings.warning(use.key, use.value, f"addresses that are left out: {shown}", do)
     unlasting = [
         walk.rdtype for walk in walks if walk.found and walk.addresses and not lifetime_s(walk.found.ttl_s, use.rule)
     ]

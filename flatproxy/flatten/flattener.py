@@ -8,8 +8,9 @@ from __future__ import annotations
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from flatproxy.flatten.guards import sift
 from flatproxy.flatten.refresher import Refresher
 from flatproxy.flatten.resolvers.plain import Servers, expand
 from flatproxy.flatten.scope import ConfiguredScope
@@ -17,6 +18,7 @@ from flatproxy.flatten.stores.sqlite import SqliteStore
 from flatproxy.flatten.stores.store import Row
 from flatproxy.flatten.zone_probes import ZoneProbes
 from flatproxy.table.changes import Settled
+from flatproxy.table.held import NO_FAMILY
 from flatproxy.wire import proxy
 
 if TYPE_CHECKING:
@@ -26,7 +28,10 @@ if TYPE_CHECKING:
     from flatproxy.counts import BucketTable
     from flatproxy.flatten.stores.store import Store
     from flatproxy.table.changes import Change
-    from flatproxy.table.table import Table
+    from flatproxy.table.held import Family
+    from flatproxy.table.ladder import Resolution
+    from flatproxy.table.table import Adopted, Table
+    from flatproxy.table.target import Target
 
 
 @frozen(kw_only=True)
@@ -94,17 +99,27 @@ class Flattener:
         self._refresher.scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
         now = monotonic()
         adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s)
+        self._keep(adopted, now)
         self._refresher.follow(adopted, now)
         self._zone_probes.cover(settings.flatten)
+
+    def _keep(self, adopted: Adopted, now: float) -> None:
+        """Where only the guards of a target have changed, what is known of it stays, as far as they let it through."""
+        gone = {target.key[:2]: target for target in adopted.gone}
+        for target in adopted.new:
+            before = gone.get(target.key[:2])
+            if before is not None and before.resolution is not None:
+                _restore(target, before.resolution, before.family, now)
 
     def start(self) -> None:
         """Take what the state file knows."""
         if self._store is not None:
             now, wall = monotonic(), time()
-            for row in self._store.load():
-                target = self._table.targets.get((row.target, row.rdtype))
-                if target is not None:
-                    target.restore(row.resolution(now, wall), now)
+            rows = {(row.target, row.rdtype): row for row in self._store.load()}
+            for target in self._table.targets.values():
+                row = rows.get(target.key[:2])
+                if row is not None:
+                    _restore(target, row.resolution(now, wall), row.family(now, wall), now)
             self._table.feed.subscribe(self._save)
 
     def _save(self, change: Change) -> None:
@@ -135,3 +150,11 @@ class Flattener:
         await self._zone_probes.stop()
         if self._store is not None:
             await self._store.stop()
+
+
+def _restore(target: Target, resolution: Resolution, family: Family, now: float) -> None:
+    rdatas, refused = sift(target.guarding, target.rdtype, resolution.rdatas)
+    if refused and not rdatas:
+        return
+    held, _ = sift(target.guarding, target.rdtype, family.addresses)
+    target.restore(evolve(resolution, rdatas=rdatas), now, evolve(family, addresses=held) if held else NO_FAMILY)

@@ -21,9 +21,11 @@ from twisted.logger import Logger
 from flatproxy.counts import BucketTable
 from flatproxy.errors import ChainBroken, ChainLoop, ChainTooLong, FlatproxyError, UpstreamTimeout
 from flatproxy.flatten.chain import Chain
+from flatproxy.flatten.guards import in_words, sift
 from flatproxy.flatten.token_bucket import TokenBucket
 from flatproxy.table.agenda import Agenda
-from flatproxy.table.ladder import Resolution, lifetime_s
+from flatproxy.table.held import retry_s
+from flatproxy.table.ladder import Resolution, Rung, lifetime_s
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
@@ -167,9 +169,26 @@ class Refresher:
         if found is None:
             target.fail(outcome, reason, now)
         else:
-            target.settle(_resolution(found, now), found.outcome, self.wall())
+            self._take(target, found, now)
         self._due.set(target, _next(target, now))
         self.serve_packets()
+
+    def _take(self, target: Target, found: Found, now: float) -> None:
+        """Put down what was found, as far as the guards let it through."""
+        rdatas, refused = sift(target.guarding, target.rdtype, found.rdatas)
+        if refused:
+            target.refuse(refused)
+        if refused and not rdatas:
+            target.fail("refused", f"every address is refused: {in_words(target.rdtype, refused)}", now)
+            return
+        believed = target.believe(rdatas, now)
+        target.settle(_resolution(found, believed, now), found.outcome, self.wall())
+        if target.family.absent_since == now:
+            # Did the other families go as well? Until that is known, it is not clear what to answer.
+            for answer in target.answers:
+                for other in answer.families:
+                    if other not in self._running:
+                        self._due.set(other, now)
 
     async def stop(self) -> None:
         """End what is under way."""
@@ -179,10 +198,8 @@ class Refresher:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _resolution(found: Found, now: float) -> Resolution:
-    return Resolution(
-        rdatas=found.rdatas, ttl_s=found.ttl_s, names=found.names, resolved_at=now, left_out=found.left_out
-    )
+def _resolution(found: Found, rdatas: tuple[bytes, ...], now: float) -> Resolution:
+    return Resolution(rdatas=rdatas, ttl_s=found.ttl_s, names=found.names, resolved_at=now, left_out=found.left_out)
 
 
 def _next(target: Target, now: float) -> float:
@@ -191,5 +208,8 @@ def _next(target: Target, now: float) -> float:
     if target.failures or target.resolution is None:
         return retry_at(now, max(target.failures, 1), chance)
     ttl_s = target.resolution.ttl_s
+    if any(answer.rung is Rung.HELD for answer in target.answers):
+        return now + retry_s(ttl_s)
     lifetime = min((lifetime_s(ttl_s, answer.rule) for answer in target.answers), default=ttl_s)
-    return refresh_at(now, lifetime, chance)
+    believed_at = target.belief.due(target.guarding.hold_change_s)
+    return min(refresh_at(now, lifetime, chance), believed_at if believed_at is not None else float("inf"))

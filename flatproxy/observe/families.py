@@ -116,7 +116,10 @@ UPSTREAM_MISMATCHED = Family(
 
 NAMES = Family("gauge", "names", "Flagged names, counted once per record type, by rung of the ladder.", ("rung",))
 RUNG = Family(
-    "gauge", "rung", "Rung that answers now: 0 fresh, 1 stale, 2 fallback, 3 the nameserver's own answer.", _NAME
+    "gauge",
+    "rung",
+    "Rung that answers now: -1 pinned, 0 fresh, 0.5 held, 1 stale, 2 fallback, 3 the nameserver's own answer.",
+    _NAME,
 )
 ABSENT = Family("gauge", "absent", "Whether the target has no address of this type: 1 or 0.", _NAME)
 TTL_LEFT = Family("gauge", "ttl_left_seconds", "Time until the fresh answer runs out.", _NAME)

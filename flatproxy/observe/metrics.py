@@ -168,7 +168,7 @@ def _readings(statuses: Iterable[NameStatus], read: _Read) -> Iterator[Iterable[
 
 
 def _rung(status: NameStatus) -> Sequence[f.Reading]:
-    return _known(RUNGS.index(status.rung))
+    return _known(RUNGS[status.rung])
 
 
 def _known(value: float | None) -> Sequence[f.Reading]:

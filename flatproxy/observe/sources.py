@@ -13,8 +13,8 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-RUNGS = ("fresh", "stale", "fallback", "upstream")
-"""The rungs of the failure ladder, best first; the value of the `rung` metric is the place in this row."""
+RUNGS = {"pinned": -1.0, "fresh": 0.0, "held": 0.5, "stale": 1.0, "fallback": 2.0, "upstream": 3.0}
+"""The rungs of the failure ladder, best first, and each one's value of the `rung` metric, which grows downwards."""
 
 
 class Verdicts(Protocol):

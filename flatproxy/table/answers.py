@@ -12,7 +12,8 @@ from attrs import define, field
 
 from flatproxy.config.settings import NAMES_KEPT
 from flatproxy.table.changes import RungChanged
-from flatproxy.table.ladder import Resolution, Rung, Step, rung_at, step
+from flatproxy.table.held import held_until
+from flatproxy.table.ladder import Held, Resolution, Rung, Step, rung_at, step
 from flatproxy.wire import edns, records, reply
 from flatproxy.wire.peek import HEADER
 
@@ -28,7 +29,10 @@ MADE_TURNS = 8
 MADE_OCTETS = 160
 """Longer queries, and answers of more records, are replied to afresh each time."""
 
-_STALE = edns.error_option(edns.EDE_STALE)
+_OPTIONS = {
+    Rung.STALE: edns.error_option(edns.EDE_STALE),
+    Rung.HELD: edns.error_option(edns.EDE_STALE, "the target has no address now, these are its last ones"),
+}
 
 
 class Answer(Protocol):
@@ -57,6 +61,8 @@ class TargetAnswer:
     names: int = 0
     others: tuple[bytes, ...] = ()
     """The names after the first one, as many as `Group` keeps."""
+    families: tuple[Target, ...] = ()
+    """The rule's targets of the other types of addresses: one of them alone may be withdrawn."""
     said: Rung | None = None
     """The rung that was published last."""
     _rung: Rung | None = None
@@ -84,11 +90,24 @@ class TargetAnswer:
 
     def step(self, now: float) -> Step:
         """Return rung, rdatas and TTL at `now`."""
-        return step(self.target.resolution, self.rule, self.target.rdtype, now)
+        return step(self.target.resolution, self.rule, self.target.rdtype, now, self.held)
+
+    @property
+    def held(self) -> Held | None:
+        """The addresses that are held, though the target has none."""
+        family, span_s = self.target.family, self.rule.hold_absent_s
+        if family.absent_since is None or not span_s:
+            return None
+        until = held_until(family, (other.family for other in self.families), span_s)
+        return None if until is None else Held(family.addresses, until)
+
+    def expire(self) -> None:
+        """Render anew at the next query: something else than the target has changed what is answered."""
+        self._until = float("-inf")
 
     def count(self, now: float, *, cold: bool) -> float:
         """Count rung and coldness; return when the rung changes if nothing is resolved meanwhile."""
-        rung, until = rung_at(self.target.resolution, self.rule, now)
+        rung, until = rung_at(self.target.resolution, self.rule, now, self.held)
         tally = self.target.table.tally
         if rung is not self._rung:
             tally.move(self, self._rung, rung)
@@ -141,7 +160,7 @@ class TargetAnswer:
         if self._says_nothing(now) or self._step is None:
             return None
         limit = edns.udp_limit(query, end) if udp else edns.MAX_TCP_SIZE
-        options = _STALE if self._step.rung is Rung.STALE else b""
+        options = _OPTIONS.get(self._step.rung, b"")
         if self._records is None:
             soa = self.soa(query[HEADER : end - 4].lower())
             counts = b"\0\0\0\0" if soa is None else b"\0\0\0\1"

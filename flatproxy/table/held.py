@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Rdatas = tuple[bytes, ...]
 
 MIN_RETRY_S: Final = 5.0
+GRACE_S: Final = 5.0
+"""For so long the addresses of a family are held while the other one, living by all that is known, is asked again."""
 MAX_RETRY_S: Final = 60.0
 
 
@@ -45,24 +47,25 @@ class Family:
         return bool(self.addresses) and self.absent_since is None
 
 
+NO_FAMILY: Final = Family()
+
+
 def held_until(family: Family, others: Iterable[Family], hold_absent_s: float) -> float | None:
     """Return until when the addresses of a family are held; None where it is not its absence that is to be hidden.
 
-    `others` are the other flattened families of the name. While one of them has addresses nothing is held: this one
-    was withdrawn on purpose. So it was if another was found to have addresses after this one had none; if not, both
-    went in one go, the other being noticed later.
+    `others` are the other flattened families of the name. This one was withdrawn on purpose if another was found to
+    have addresses after this one had none; if not, both went in one go. Another that was not asked since is asked at
+    once, and `GRACE_S` is the time that its answer has.
     """
-    if family.absent_since is None:
+    since = family.absent_since
+    if since is None:
         return None
-    if any(other.is_present or other.seen_at > family.absent_since for other in others):
+    others = tuple(others)
+    if any(other.seen_at > since for other in others):
         return None
-    return family.absent_since + hold_absent_s
-
-
-def held(family: Family, others: Iterable[Family], hold_absent_s: float, now: float) -> Rdatas:
-    """Return the addresses to answer in place of none, empty where NODATA is to be said."""
-    until = held_until(family, others, hold_absent_s)
-    return family.addresses if until is not None and now < until else ()
+    if any(other.is_present for other in others):
+        return since + min(GRACE_S, hold_absent_s)
+    return since + hold_absent_s
 
 
 def retry_s(negative_ttl_s: float) -> float:
@@ -71,34 +74,37 @@ def retry_s(negative_ttl_s: float) -> float:
 
 
 @frozen(kw_only=True)
-class Change:
+class Belief:
     """The set that is answered, and the wholly different one that waits to be believed, since `seen_at`."""
 
     current: Rdatas = ()
     waiting: Rdatas = ()
     seen_at: float = float("-inf")
 
-    def after(self, found: Rdatas, now: float, hold_change_s: float) -> Change:
+    def after(self, found: Rdatas, now: float, hold_change_s: float) -> Belief:
         """Return which set is answered after a resolution that found these addresses.
 
         A set that shares no address with the current one is taken when it, or one that shares an address with it, has
         been found in two resolutions at least `hold_change_s` apart. Whatever else is found in between starts the
-        count again. None at all is no set: the one before stays the one to compare with, `held` says whether it is
-        answered, and who goes over to NODATA begins with a new `Change`.
+        count again. None at all is no set: the one before stays the one to compare with, `held_until` says whether it
+        is answered, and who goes over to NODATA begins with a new `Belief`.
         """
         if not found:
-            return Change(current=self.current)
+            return Belief(current=self.current)
         if not self.current or not hold_change_s or not _are_apart(found, self.current):
-            return Change(current=found)
+            return Belief(current=found)
         if not self.waiting or _are_apart(found, self.waiting):
-            return Change(current=self.current, waiting=found, seen_at=now)
+            return Belief(current=self.current, waiting=found, seen_at=now)
         if now - self.seen_at >= hold_change_s:
-            return Change(current=found)
+            return Belief(current=found)
         return evolve(self, waiting=found)
 
     def due(self, hold_change_s: float) -> float | None:
         """Return when to resolve again so that a set that waits can be believed, None where none does."""
         return self.seen_at + hold_change_s if self.waiting else None
+
+
+NO_BELIEF: Final = Belief()
 
 
 def _are_apart(one: Rdatas, other: Rdatas) -> bool:

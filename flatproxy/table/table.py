@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from flatproxy.config.settings import Rule
     from flatproxy.table.answers import Answer
+    from flatproxy.table.target import Key
 
     ByRule = dict[int, TargetAnswer | AnyAnswer]
 
@@ -32,6 +33,14 @@ _TYPES = (*(each.number for each in types.FLATTENED), types.TYPE_ANY)
 def question(name: bytes, rdtype: int) -> bytes:
     """Return a question in wire form, lower case: the key of the table."""
     return name + rdtype.to_bytes(2, "big") + types.CLASS_IN
+
+
+def _families(rule: Rule, rdtype: int, shared: Mapping[tuple[Rule, int], TargetAnswer]) -> tuple[Target, ...]:
+    """Return the targets of a rule for the other types of addresses."""
+    if not types.has_addresses(rdtype):
+        return ()
+    others = (number for number in map(types.number_of, rule.types) if number != rdtype and types.has_addresses(number))
+    return tuple(shared[rule, number].target for number in others)
 
 
 class Adopted(NamedTuple):
@@ -54,10 +63,12 @@ class Table:
     """When the passing of time changes something of a target."""
     waits: Agenda[Target] = field(factory=Agenda)
     """Until when queries wait for a target: nothing else that is due may hold these up."""
-    targets: dict[tuple[bytes, int], Target] = field(factory=dict)
+    targets: dict[Key, Target] = field(factory=dict)
     zones: Zones = field(init=False)
     rules: Mapping[bytes, Rule] = field(factory=Rules)
     _by_rule: dict[bytes, ByRule] = field(factory=dict)
+    _pinned: list[Target] = field(factory=list)
+    """The targets of names that are pinned: nobody resolves them."""
 
     def __attrs_post_init__(self) -> None:
         self.zones = Zones(self.feed)
@@ -73,7 +84,7 @@ class Table:
     @property
     def answers(self) -> Iterator[TargetAnswer]:
         """Every answer that has a target, once."""
-        for target in self.targets.values():
+        for target in (*self.targets.values(), *self._pinned):
             yield from target.answers
 
     def adopt(self, rules: Mapping[bytes, Rule], now: float, cold_s: float) -> Adopted:
@@ -87,12 +98,13 @@ class Table:
         serving: dict[Target, list[TargetAnswer]] = {}
         hinfos: dict[int, AnyAnswer] = {}
         new: list[Target] = []
+        self._pinned = []
         for group in groups:
             rule = group.rule
             for rdtype in sorted(map(types.number_of, rule.types)):
                 answer = shared.get((rule, rdtype))
                 if answer is None:
-                    target = self._target_of(rule.target, rdtype, now + cold_s, new)
+                    target = self._target_of(rule, rdtype, now + cold_s, new)
                     answer = shared[rule, rdtype] = self._answer_of(target, rule, group.first)
                     serving.setdefault(target, []).append(answer)
                 answer.share(group)
@@ -100,13 +112,19 @@ class Table:
             if rule.any == "hinfo":
                 ttl_s = rule.max_ttl_s
                 by_rule[question(b"", types.TYPE_ANY)][id(rule)] = hinfos.setdefault(ttl_s, AnyAnswer(ttl_s))
+        for (rule, rdtype), answer in shared.items():
+            answer.families = _families(rule, rdtype, shared)
         self.rules, self._by_rule = rules, by_rule
         return Adopted(new, self._serve(serving, now))
 
-    def _target_of(self, name: bytes, rdtype: int, cold_until: float, new: list[Target]) -> Target:
-        target = self.targets.get((name, rdtype))
+    def _target_of(self, rule: Rule, rdtype: int, cold_until: float, new: list[Target]) -> Target:
+        key = rule.target, rdtype, rule.guarding
+        if rule.pin:
+            self._pinned.append(Target(*key[:2], self, float("-inf")))
+            return self._pinned[-1]
+        target = self.targets.get(key)
         if target is None:
-            target = self.targets[name, rdtype] = Target(name, rdtype, self, cold_until)
+            target = self.targets[key] = Target(*key[:2], self, cold_until, rule.guarding)
             new.append(target)
         return target
 
@@ -120,7 +138,7 @@ class Table:
         self.tally.clear()
         gone = [target for target in self.targets.values() if target not in serving]
         for target in gone:
-            del self.targets[target.name, target.rdtype]
+            del self.targets[target.key]
             target.serve((), now)
         for target, answers in serving.items():
             target.serve(answers, now)
@@ -128,7 +146,7 @@ class Table:
 
     def holds(self, target: Target) -> bool:
         """Tell whether a target is still needed: a reload may have dropped it, and another may stand in its place."""
-        return self.targets.get((target.name, target.rdtype)) is target
+        return self.targets.get(target.key) is target
 
     def advance(self, now: float) -> bool:
         """Put right one target that the passing of time has changed; tell whether there was one."""

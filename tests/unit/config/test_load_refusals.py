@@ -76,7 +76,7 @@ BAD: list[tuple[dict[str, Any], str, str, str, str]] = [
         "bits set outside",
         '"192.0.2.0/24"',
     ),
-    ({"access": {"zones": ["."], "allow": []}}, "access.allow", "[]", "no such key", "zones, query, transfer"),
+    ({"access": {"zones": ["."], "permit": []}}, "access.permit", "[]", "no such key", "zones, query, transfer"),
     ({"access": {"zones": ["."], "timeout": "1s"}}, "access.timeout", '"1s"', "no such key", "under [upstream]"),
     ({"resolver": {"servers": []}}, "resolver.servers", "[]", "no target can be resolved", '["system"]'),
     ({"resolver": {"servers": ["System"]}}, "resolver.servers[0]", '"System"', "not an IP address", '"system"'),

@@ -79,10 +79,10 @@ def test_a_commit_brings_all_of_it_into_force(tmp_path: Path) -> None:
     store = made._store
     made.prepare(settings(OTHER, resolver=Resolver(servers=(SERVER,), timeout_s=0.5), state=None))
     made.commit()
-    assert {name for name, _rdtype in table.targets} == {OTHER}
+    assert {name for name, *_rest in table.targets} == {OTHER}
     assert made._refresher.resolvers.timeout_s == 0.5  # type: ignore[attr-defined] # it is a `Servers`
     assert made._refresher.upstream is made._zone_probes.upstream
     assert made._store is store
     assert store is not None
     made.abort()
-    assert {name for name, _rdtype in table.targets} == {OTHER}
+    assert {name for name, *_rest in table.targets} == {OTHER}

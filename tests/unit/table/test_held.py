@@ -6,12 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatproxy.table.held import Change, Family, Rdatas, held, held_until, retry_s
+from flatproxy.table.held import GRACE_S, Belief, Family, Rdatas, held_until, retry_s
 
 HOUR = 3600.0
 V4: Rdatas = (b"\xc0\0\2\1",)
 V6: Rdatas = (b"\x20\1\x0d\xb8" + bytes(11) + b"\1",)
 ADDRESSES = {"A": V4, "AAAA": V6}
+
+
+def held(known: Family, others: list[Family], hold_s: float, now: float) -> Rdatas:
+    """The addresses to answer in place of none."""
+    until = held_until(known, others, hold_s)
+    return known.addresses if until is not None and now < until else ()
 
 
 def family(*found: tuple[float, Rdatas]) -> Family:
@@ -50,8 +56,15 @@ def test_0_switches_it_off() -> None:
 
 
 def test_a_family_withdrawn_beside_a_living_one_is_not_held() -> None:
+    v4, v6 = family((0.0, V4), (100.0, ())), family((0.0, V6), (100.5, V6))
+    assert held(v4, [v6], HOUR, 100.5) == ()
+
+
+def test_it_is_held_until_the_other_one_was_asked_but_not_for_long() -> None:
     v4, v6 = family((0.0, V4), (100.0, ())), family((0.0, V6))
-    assert held(v4, [v6], HOUR, 100.0) == ()
+    assert held(v4, [v6], HOUR, 100.4) == V4
+    assert held_until(v4, [v6], HOUR) == 100.0 + GRACE_S
+    assert held_until(v4, [v6], 1.0) == 101.0
 
 
 def test_nor_when_the_living_one_goes_later() -> None:
@@ -85,9 +98,11 @@ def _should_hold(events: list[Event], which: str, now: int, hold_s: int) -> bool
     mine = [(at, found) for at, (family_, found) in enumerate(events) if family_ == which]
     others = [(at, found) for at, (family_, found) in enumerate(events) if family_ != which]
     seen = [at for at, found in mine if found]
-    if not seen or mine[-1][1] or (others and others[-1][1]):
+    if not seen or mine[-1][1]:
         return False
     since = min(at for at, found in mine if at > seen[-1])
+    if others and others[-1][1]:
+        hold_s = min(hold_s, int(GRACE_S))
     return now < since + hold_s and not any(found for at, found in others if at > since)
 
 
@@ -111,8 +126,8 @@ def test_every_short_history_of_two_families() -> None:
 OLD, MIXED, NEW, OTHER = (b"aaaa",), (b"aaaa", b"bbbb"), (b"bbbb", b"cccc"), (b"dddd",)
 
 
-def change(*found: tuple[float, Rdatas], hold_s: float = 60.0) -> Change:
-    known = Change()
+def change(*found: tuple[float, Rdatas], hold_s: float = 60.0) -> Belief:
+    known = Belief()
     for now, rdatas in found:
         known = known.after(rdatas, now, hold_s)
     return known
@@ -156,7 +171,7 @@ def test_the_first_set_is_taken_at_once_and_0_switches_it_off() -> None:
     st.integers(0, 90),
 )
 def test_a_set_apart_from_the_one_before_was_seen_that_long(steps: list[tuple[int, Rdatas]], hold_s: int) -> None:
-    known, now = Change(), 0
+    known, now = Belief(), 0
     since: int | None = None
     for pause, found in steps:
         now += pause

@@ -36,7 +36,7 @@ def found(*rdatas: bytes, at: float = 1000.0, ttl_s: int = 60) -> Resolution:
 
 
 def target_of(table: Table) -> Target:
-    return table.targets[LB, TYPE_A]
+    return table.targets[LB, TYPE_A, RULE.guarding]
 
 
 def answer_of(table: Table, name: bytes = NAME, rdtype: int = TYPE_A) -> TargetAnswer:
@@ -67,7 +67,7 @@ class TestQuestions:
 
     def test_names_of_one_rule_cost_one_target(self) -> None:
         table = table_of(*(bytes([1, 97 + number]) + NAME for number in range(20)), rule=Rule(target=LB))
-        assert sorted(table.targets) == [(LB, TYPE_A), (LB, TYPE_AAAA)]
+        assert sorted(key[:2] for key in table.targets) == [(LB, TYPE_A), (LB, TYPE_AAAA)]
         assert [answer.names for answer in table.answers] == [20, 20]
 
     def test_types_and_any_are_as_the_rule_says(self) -> None:
@@ -105,7 +105,7 @@ class TestReload:
         assert before.wait(1000.0, lambda: called.append(True))
         (new,), gone = table.adopt({NAME: Rule(target=other, types=ONLY_A)}, 1000.0, 1.8)
         assert gone == [before]
-        assert (new.name, list(table.targets), called) == (other, [(other, TYPE_A)], [True])
+        assert (new.name, [key[:2] for key in table.targets], called) == (other, [(other, TYPE_A)], [True])
         assert not table.holds(before)
         assert table.holds(new)
         assert (counted(table), len(table.tally.cold), table.tally.waiting) == ({"upstream": 1}, 1, 0)
@@ -264,7 +264,7 @@ class TestStatus:
     def test_names_that_are_not_fresh_are_found_without_the_others(self) -> None:
         table, other = Table(), b"\5other\4test\0"
         table.adopt({NAME: RULE, SHOP: Rule(target=other, types=ONLY_A), b"\1w" + SHOP: RULE}, 1000.0, 1.8)
-        table.targets[other, TYPE_A].settle(found(ONE), "addresses", 0.0)
+        table.targets[other, TYPE_A, RULE.guarding].settle(found(ONE), "addresses", 0.0)
         assert [status.name for status in not_fresh(table, 1000.0)] == ["example.com", "w.shop.example.com"]
         target_of(table).settle(found(ONE), "addresses", 0.0)
         assert list(not_fresh(table, 1000.0)) == []

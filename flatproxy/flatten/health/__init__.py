@@ -1,1 +1,0 @@
-"""Probes of targets' addresses: when to probe, how, and what it says of an address."""
