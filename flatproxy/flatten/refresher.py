@@ -25,7 +25,7 @@ from flatproxy.flatten.guards import in_words, sift
 from flatproxy.flatten.token_bucket import TokenBucket
 from flatproxy.table.agenda import Agenda
 from flatproxy.table.held import retry_s
-from flatproxy.table.ladder import Resolution, Rung, lifetime_s
+from flatproxy.table.ladder import Resolution, lifetime_s
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
@@ -208,8 +208,10 @@ def _next(target: Target, now: float) -> float:
     if target.failures or target.resolution is None:
         return retry_at(now, max(target.failures, 1), chance)
     ttl_s = target.resolution.ttl_s
-    if any(answer.rung is Rung.HELD for answer in target.answers):
-        return now + retry_s(ttl_s)
+    ends = [answer.held.until for answer in target.answers if answer.held is not None and now < answer.held.until]
+    if ends:
+        # Once more before the end, so that what is said then is fresh.
+        return max(min(now + retry_s(ttl_s), min(ends) - MIN_INTERVAL_S), now + MIN_INTERVAL_S)
     lifetime = min((lifetime_s(ttl_s, answer.rule) for answer in target.answers), default=ttl_s)
     believed_at = target.belief.due(target.guarding.hold_change_s)
     return min(refresh_at(now, lifetime, chance), believed_at if believed_at is not None else float("inf"))
