@@ -1,33 +1,18 @@
-"""`python -m bench [--quick | --tiny]`: measure, keep the results, and write the table and the plots from them."""
+"""`python -m bench [--quick | --tiny] [--before CHECKOUT]`: measure, and keep the results."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
+
+from attrs import evolve
 
 from bench import rounds, servers, surroundings
-
-RESULTS: Final = Path(__file__).parent / "results"
-
-
-def measured(plan: rounds.Plan) -> dict[str, Any]:
-    """Run a plan and return all that there is to say about it."""
-    result: dict[str, Any] = {
-        "plan": plan.name,
-        "rounds": plan.rounds,
-        "seconds": plan.seconds,
-        "machine": surroundings.machine(),
-        "versions": surroundings.versions(),
-        "start": surroundings.moment(),
-    }
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        result |= rounds.measure(plan, Path(folder), lambda line: print(line, flush=True))
-    result["end"] = surroundings.moment()
-    return result
+from bench.comparison import RESULTS, record
+from bench.works import WORKS, beside_before
 
 
 def main() -> int:
@@ -35,17 +20,29 @@ def main() -> int:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_const", dest="plan", const="quick", help="three short rounds")
     size.add_argument("--tiny", action="store_const", dest="plan", const="tiny", help="one round, to see that it runs")
+    parser.add_argument(
+        "--before", type=Path, metavar="CHECKOUT", help="flatproxy beside one of before: a folder with its own .venv"
+    )
+    parser.add_argument("--work", action="append", choices=[work.name for work in WORKS], help="these works alone")
     parser.add_argument("--output", type=Path, help="where the results go (default: bench/results/PLAN.json)")
     parser.set_defaults(plan="full")
     arguments = parser.parse_args()
     if lacking := servers.missing():
         print(f"not installed: {', '.join(lacking)}", file=sys.stderr)
         return 2
-    result = measured(rounds.PLANS[arguments.plan])
-    output = arguments.output or RESULTS / f"{arguments.plan}.json"
-    output.parent.mkdir(exist_ok=True)
-    output.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"results: {output}")
+    works = tuple(work for work in WORKS if not arguments.work or work.name in arguments.work)
+    plan = evolve(rounds.PLANS[arguments.plan], works=works)
+    if arguments.before:
+        interpreter = arguments.before.absolute() / ".venv" / "bin" / "python"
+        plan = evolve(plan, works=beside_before(works), before=(str(interpreter),))
+
+    def measure() -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            found = rounds.measure(plan, Path(folder), lambda line: print(line, flush=True))
+        return found | ({"before": surroundings.commit(arguments.before)} if arguments.before else {})
+
+    name = arguments.plan if not arguments.before else {"full": "before"}.get(plan.name, f"before-{plan.name}")
+    record(arguments.output or RESULTS / f"{name}.json", measure)
     return 0
 
 

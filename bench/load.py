@@ -1,4 +1,4 @@
-"""The load: dnsperf, run to its end, and the figures that it prints."""
+"""The load: dnsperf or our own `crowd`, run to its end, and the figures that it prints."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import subprocess
 from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
+
+from bench.servers import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +28,7 @@ _REPLY: Final = re.compile(r"^> ([A-Z]+) \S+ [A-Z]+ (\d+\.\d+)$", re.MULTILINE)
 
 @frozen
 class Load:
-    """What dnsperf said of one run, and the CPU seconds that it used itself."""
+    """What was printed of one run, and the CPU seconds that it used itself."""
 
     qps: float
     completed: int
@@ -52,9 +54,19 @@ def parse(text: str, own_cpu_s: float = 0.0) -> Load:
 
 def dnsperf(server: Server, queries: Path, seconds: float, extra: Sequence[str] = ()) -> Load:
     """Load a server for some seconds and return the figures."""
-    before = _children_cpu_s()
     command = ["dnsperf", "-s", "127.0.0.1", "-p", str(server.port), "-d", str(queries), "-l", str(seconds)]
     command += ["-t", "1", "-T", "1", "-c", str(CLIENTS), "-q", str(IN_FLIGHT), "-W", *extra]
+    return _made(command, seconds)
+
+
+def crowd(server: Server, queries: Path, seconds: float, transport: str, sources: int = 250) -> Load:
+    """Load a server from many addresses, or ("tcp") with a connection for each query, and return the figures."""
+    program = compiled("crowd", queries.parent)
+    return _made([program, transport, str(server.port), str(seconds), str(sources), str(queries)], seconds)
+
+
+def _made(command: list[str], seconds: float) -> Load:
+    before = _children_cpu_s()
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True)
     return parse(done.stdout, _children_cpu_s() - before)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.rounds import DISTRIBUTION
+from bench.comparison import DISTRIBUTION
 from bench.verdicts import Result, figure, rounds
 from bench.works import FLATPROXY
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 THROUGHPUT: Final = ("forwarded UDP", "flattened UDP", "forwarded TCP", "mixed UDP")
 _OURS: Final = "#1f6f8b"
 _OTHERS: Final = "#b8bec4"
-_LINES: Final = ("#1f6f8b", "#d1495b", "#8d6a9f")
+_LINES: Final = ("#1f6f8b", "#7fb7c9", "#d1495b", "#8d6a9f", "#b8bec4")
 
 
 def write(result: Result, growth: dict[str, Any], folder: Path) -> None:

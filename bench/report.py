@@ -19,20 +19,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.report", description=__doc__)
     parser.add_argument("--no-plots", action="store_true", help="tables only: the plots need the extra 'bench'")
     arguments = parser.parse_args()
-    result = json.loads((RESULTS / "full.json").read_text())
-    growth, safety = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("growth", "safety"))
+    full, growth, safety, before, refresh = (
+        json.loads(path.read_text()) if (path := RESULTS / f"{name}.json").exists() else None
+        for name in ("full", "growth", "safety", "before", "refresh")
+    )
     blocks = {
-        "circumstances": tables.circumstances(result),
-        "targets": tables.targets(result),
-        "figures": tables.figures(result),
-        "others": tables.others(result),
-        "growth": tables.growth(growth) + "\n\n" + tables.circumstances(growth),
-        "reloads": tables.reloads(growth),
-        "safety": tables.safety(safety),
+        "circumstances": full and tables.circumstances(full),
+        "targets": full and tables.targets(full),
+        "figures": full and tables.figures(full),
+        "others": full and tables.others(full),
+        "growth": growth and tables.growth(growth) + "\n\n" + tables.circumstances(growth),
+        "reloads": growth and tables.reloads(growth),
+        "safety": safety and tables.safety(safety),
+        "before": before and tables.before(before) + "\n\n" + tables.circumstances(before),
+        "refresh": refresh and tables.refresh(refresh) + "\n\n" + tables.circumstances(refresh),
     }
-    DOCUMENT.write_text(tables.filled(DOCUMENT.read_text(), blocks))
-    if not arguments.no_plots:
-        plots.write(result, growth, PLOTS)
+    text = tables.filled(DOCUMENT.read_text(), {name: block or "Not measured yet." for name, block in blocks.items()})
+    DOCUMENT.write_text(text)
+    if full and growth and not arguments.no_plots:
+        plots.write(full, growth, PLOTS)
     print(f"written: {DOCUMENT.relative_to(ROOT)}")
 
 

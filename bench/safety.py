@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import socket
-import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import dns.message
 from attrs import define
 
-from bench import crowd, load
-from bench.comparison import add_medians, command
-from bench.servers import HOST, HOSTS, ZONE, Flatproxy, Nsd, Unbound, running
-from bench.works import write_queries
+from bench import load
+from bench.comparison import RESULTS, add_medians, once, record, told
+from bench.servers import FLATTENED, HOST, ZONE, Compiled, Flatproxy, Nsd, Unbound, running
+from bench.works import Queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,11 +23,9 @@ if TYPE_CHECKING:
 NETWORKS: Final = 10_000
 ZONES: Final = 1_000
 SOURCES: Final = 100_000
-LOSS: Final = 0.3
+LOSS: Final = 30
 LOSSY_QPS: Final = 5_000
 """Fixed, with room for all that wait: of a few under way, the lost ones would soon be all."""
-
-Run = dict[str, Any]
 
 
 @define(eq=False, kw_only=True)
@@ -64,57 +61,33 @@ def silent() -> Iterator[int]:
         yield sock.getsockname()[1]
 
 
-@contextmanager
-def stub(loss: float) -> Iterator[int]:
-    """Give the port of a nameserver that loses this share of its replies."""
-    process = subprocess.Popen([sys.executable, "-m", "bench.stub", str(loss)], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield int(process.stdout.readline())
-    finally:
-        process.kill()
-        process.wait()
+def _answerer(folder: Path, loss: int) -> Compiled:
+    """Return a nameserver that loses so many of a hundred replies."""
+    return Compiled(name=folder.name, folder=folder, program="answerer", arguments=(str(loss),), apex=FLATTENED)
 
 
-def saturated(queries: Path, *options: str) -> Callable[[Safe, float], Run]:
-    """Return what loads a server with dnsperf."""
-
-    def run(server: Safe, seconds: float) -> Run:
-        made = load.dnsperf(server, queries, seconds, options)
-        return {"qps": round(made.qps), "completed": made.completed, "lost": made.lost}
-
-    return run
-
-
-def crowded(count: int) -> Callable[[Safe, float], Run]:
-    """Return what loads a server from so many addresses."""
-    messages = [dns.message.make_query(f"h{number}.{ZONE}", "A").to_wire() for number in range(HOSTS)]
-    addresses = crowd.sources(count)
-
-    def run(server: Safe, seconds: float) -> Run:
-        made = crowd.ask(server.port, messages, addresses, seconds)
-        return {"qps": round(made.completed / made.seconds), "completed": made.completed, "lost": made.lost}
-
-    return run
-
-
-def cases(folder: Path, stack: ExitStack) -> list[tuple[str, Safe, Callable[[Safe, float], Run]]]:
+def cases(folder: Path, stack: ExitStack) -> list[tuple[str, Safe, Callable[[Safe, float], load.Load]]]:
     """Start everything, and return what is measured: its name, the server, and the load. A plain one begins a group."""
     nsd, resolver = Nsd(name="nsd", folder=folder / "nsd"), Unbound(name="unbound", folder=folder / "unbound")
     stack.enter_context(running(nsd, resolver))
-    queries = write_queries(folder)["forwarded"]
-    dead, sound, lossy = (stack.enter_context(each) for each in (silent(), stub(0), stub(LOSS)))
+    queries = Queries(folder).path("forwarded")
+    dead = stack.enter_context(silent())
+    sound, lossy = (_answerer(folder / f"loss-{loss}", loss) for loss in (0, LOSS))
+    stack.enter_context(running(sound, lossy))
 
     def proxy(name: str, **more: Any) -> Safe:  # noqa: ANN401 - whatever Safe takes
         made = Safe(name=name, folder=folder / name.replace(" ", "-"), nsd=nsd, resolver=resolver, **more)
         stack.enter_context(running(made))
         return made
 
-    plain, everybody, steady = (
-        proxy("plain"),
-        saturated(queries),
-        saturated(queries, "-Q", str(LOSSY_QPS), "-q", str(8 * LOSSY_QPS), "-t", "5"),
-    )
+    def saturated(*options: str) -> Callable[[Safe, float], load.Load]:
+        return lambda server, seconds: load.dnsperf(server, queries, seconds, options)
+
+    def crowded(sources: int) -> Callable[[Safe, float], load.Load]:
+        return lambda server, seconds: load.crowd(server, queries, seconds, "udp", sources)
+
+    plain, everybody = proxy("plain"), saturated()
+    steady = saturated("-Q", str(LOSSY_QPS), "-q", str(8 * LOSSY_QPS), "-t", "5")
     return [
         ("plain", plain, everybody),
         (f"{NETWORKS:,} access networks", proxy("networks", networks=NETWORKS), everybody),
@@ -123,8 +96,8 @@ def cases(folder: Path, stack: ExitStack) -> list[tuple[str, Safe, Callable[[Saf
         ("the first of two nameservers dead", proxy("first dead", servers=(dead, nsd.port)), everybody),
         ("plain, one source address", plain, crowded(1)),
         (f"{SOURCES:,} source addresses", proxy("crowd", networks=3), crowded(SOURCES)),
-        (f"plain, {LOSSY_QPS:,} q/s", proxy("sound", servers=(sound,)), steady),
-        (f"{LOSS:.0%} of the replies lost, {LOSSY_QPS:,} q/s", proxy("lossy", servers=(lossy,)), steady),
+        (f"plain, {LOSSY_QPS:,} q/s", proxy("sound", servers=(sound.port,)), steady),
+        (f"{LOSS}% of the replies lost, {LOSSY_QPS:,} q/s", proxy("lossy", servers=(lossy.port,)), steady),
     ]
 
 
@@ -138,18 +111,23 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
             found[name] = {"rss_before": server.rss_bytes, "rounds": []}
         for number in range(rounds):
             for name, server, run in measured:
-                before = sum(server.cpu_s)
-                figures = run(server, seconds)
-                figures["cpu_us"] = round(
-                    (sum(server.cpu_s) - before) / (figures["completed"] + figures["lost"]) * 1e6, 2
-                )
+                figures = once(server, partial(run, server, seconds))
                 found[name]["rounds"].append(figures)
-                print(f"round {number + 1}, {name}: {figures}", flush=True)
+                print(f"round {number + 1}, {name}: {told(figures)}", flush=True)
         for name, server, _run in measured:
             found[name]["rss_after"] = server.rss_bytes
     add_medians(found.values())
     return found
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.safety", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--output", type=Path, default=RESULTS / "safety.json")
+    arguments = parser.parse_args()
+    record(arguments.output, lambda: {"cases": measure(arguments.rounds, arguments.seconds)})
+
+
 if __name__ == "__main__":
-    command("safety", __doc__, "cases", measure)
+    main()

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import shutil
 import socket
+import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import dns.message
 import dns.rcode
 import dns.rdatatype
-from attrs import define, field
+from attrs import define, field, fields_dict
 
 from bench import accounting
+from flatproxy import forward
+from flatproxy.config import settings
 from tests.support.child import Child
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 HOST: Final = "127.0.0.1"
 ZONE: Final = "example.com"
@@ -31,8 +34,27 @@ FLATTENED: Final = frozenset({"198.51.100.1", "198.51.100.2"})
 START_WITHIN_S: Final = 60.0
 _POLL_S: Final = 0.002
 _ASK_S: Final = 0.1
-PROGRAMS: Final = ("nsd", "unbound", "dnsdist", "pdns_server", "dnsperf")
+PROGRAMS: Final = ("nsd", "unbound", "dnsdist", "pdns_server", "dnsperf", "gcc")
+TSIG: Final = ("bench.key", "YmVuY2ggYmVuY2ggYmVuY2ggYmVuY2g=")
+"""A key of the nameserver's: its name, and its secret for HMAC-SHA256."""
 _SBIN: Final = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+
+
+AS_IT_COMES: Final[tuple[str, ...]] = (sys.executable,)
+HAS_NATIVE: Final = any(Path(forward.__file__).parent.glob("native/_core*.so"))
+WITH_NATIVE: Final[tuple[str, ...]] = ("env", "FLATPROXY_NATIVE=1", *AS_IT_COMES) if HAS_NATIVE else AS_IT_COMES
+"""The interpreter with the native packet path, where that was built: it ends where it does not find it."""
+WITHOUT_NATIVE: Final[tuple[str, ...]] = ("env", "FLATPROXY_NATIVE=0", *AS_IT_COMES)
+HAS_THREADS: Final = "threads" in fields_dict(settings.Listen)
+
+
+def compiled(program: str, folder: Path) -> str:
+    """Compile one of the programs in C of the bench, unless the folder has it, and return its path."""
+    path = folder / f"{program}.compiled"
+    if not path.exists():
+        source = Path(__file__).parent / f"{program}.c"
+        subprocess.run(["gcc", "-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-o", path, source], check=True)
+    return str(path)
 
 
 def missing() -> list[str]:
@@ -41,9 +63,10 @@ def missing() -> list[str]:
 
 
 def zone_text(apex: str) -> str:
-    """Return the zone with these records at its apex and `HOSTS` ordinary names."""
+    """Return the zone with these records at its apex, `HOSTS` ordinary names, and any name below `fresh`."""
     lines = [f"$ORIGIN {ZONE}.", "$TTL 300", "@ SOA ns1 hostmaster 1 3600 600 86400 60", "@ NS ns1", apex]
     lines += ["ns1 A 192.0.2.53", "@ MX 10 ns1"]
+    lines += ["*.fresh A 203.0.113.1"]
     lines += [f"h{number} A 203.0.113.{number % 254 + 1}" for number in range(HOSTS)]
     return "\n".join(lines) + "\n"
 
@@ -145,6 +168,7 @@ class Nsd(Server):
             f' zonesdir: "{self.folder}"\n database: ""\n pidfile: ""\n xfrdfile: ""\n xfrdir: "{self.folder}"\n'
             f' zonelistfile: "{self.folder}/zone.list"\n server-count: 1\n rrl-ratelimit: 0\n'
             " rrl-whitelist-ratelimit: 0\n tcp-count: 1000\n"
+            f'key:\n name: "{TSIG[0]}"\n algorithm: hmac-sha256\n secret: "{TSIG[1]}"\n'
             f'remote-control:\n control-enable: no\nzone:\n name: "{ZONE}"\n zonefile: "zone"\n'
         )
         return ["nsd", "-d", "-c", str(path)]
@@ -228,12 +252,25 @@ class Pdns(Server):
 
 
 @define(eq=False, kw_only=True)
+class Compiled(Server):
+    """A program in C of the bench, on a port and with arguments."""
+
+    program: str
+    arguments: tuple[str, ...] = ()
+
+    def configure(self) -> list[str]:
+        return [compiled(self.program, self.folder), str(self.port), *self.arguments]
+
+
+@define(eq=False, kw_only=True)
 class Flatproxy(Server):
     """flatproxy as its README configures it: zones, metrics, fallback, state; matching of replies is always on."""
 
-    nsd: Nsd
-    resolver: Unbound
+    nsd: Server
+    resolver: Server
+    interpreter: tuple[str, ...] = AS_IT_COMES
     host: str = HOST
+    threads: int = 1
     flatten: str = f'[flatten."{ZONE}"]\ntarget = "{TARGET}"\nfallback = ["192.0.2.10", "2001:db8::10"]\n'
     apex: frozenset[str] = FLATTENED
 
@@ -241,9 +278,10 @@ class Flatproxy(Server):
         path = self.folder / "flatproxy.toml"
         path.write_text(
             f'[listen]\ndns = ["{self.host}:{self.port}"]\nhttp = "{HOST}:0"\n'
-            f'[upstream]\nservers = ["{HOST}:{self.nsd.port}"]\n'
+            + (f"threads = {self.threads}\n" if self.threads > 1 else "")
+            + f'[upstream]\nservers = ["{HOST}:{self.nsd.port}"]\n'
             f'[access]\nzones = ["{ZONE}"]\n'
             f'[resolver]\nservers = ["{HOST}:{self.resolver.port}"]\n'
             f'[state]\npath = "{self.folder}/answers.sqlite"\n{self.flatten}'
         )
-        return [sys.executable, "-m", "flatproxy", "run", "--config", str(path), "--log-format", "json"]
+        return [*self.interpreter, "-m", "flatproxy", "run", "--config", str(path), "--log-format", "json"]

@@ -36,13 +36,18 @@ def versions() -> dict[str, str]:
     """Return the version of every program and library that takes part."""
     found = {name: version(name) for name in ("flatproxy", "twisted", "dnspython")}
     found["python"] = platform.python_version()
-    found["commit"] = _said("git", "rev-parse", "--short", "HEAD").strip()
+    found["commit"] = commit(Path(__file__).parent)
     for name, option in (("nsd", "-v"), ("unbound", "-V"), ("dnsdist", "--version"), ("pdns_server", "--version")):
         number = re.search(r"\d+\.\d+(\.\d+)*", re.sub(r"^\w{3} \d+ [\d:]+", "", _said(name, option)))
         found[name] = number[0] if number else "unknown"
     number = re.search(r"Version (\S+)", _said("dnsperf", "-h"))
     found["dnsperf"] = number[1] if number else "unknown"
     return found
+
+
+def commit(checkout: Path) -> str:
+    """Return the commit of a checkout, or what git said of a folder that is none."""
+    return _said("git", "-C", str(checkout), "rev-parse", "--short", "HEAD").strip()
 
 
 def _said(*command: str) -> str:

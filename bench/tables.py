@@ -7,7 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from bench import verdicts
-from bench.verdicts import FIGURES, MEMORY_BYTES, MIB, START_S, TARGETS, Result, figure, ratio
+from bench.verdicts import BEFORE_TARGETS, FIGURES, MEMORY_BYTES, MIB, START_S, TARGETS, Result, Target, figure, ratio
 from bench.works import FLATPROXY
 
 if TYPE_CHECKING:
@@ -22,24 +22,40 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def judged(result: Result, targets: Iterable[Target]) -> list[tuple[str, ...]]:
+    """Return a row for each target: what was measured, and whether that is met."""
+    rows: list[tuple[str, ...]] = []
+    for target in targets:
+        bound = "" if target.bound is None else f"{'≤' if target.less_is_better else '≥'} {target.bound:.2f} {TIMES}"
+        row = (f"{target.work}: {FIGURES[target.figure]}", target.server, target.against, bound)
+        got = ratio(result, target)
+        if got is None:
+            rows.append((*row, "not measured", "", ""))
+        else:
+            spread = f"{got.least:.2f} to {got.most:.2f}"
+            rows.append((*row, f"{got.value:.2f} {TIMES}", spread, _VERDICT[target.met(got.value)]))
+    return rows
+
+
+_JUDGED = ("work", "server", "against", "target", "measured", "single rounds", "")
+
+
+def before(result: Result) -> str:
+    """Return the table of what flatproxy needs beside one of before."""
+    return _table(_JUDGED, judged(result, BEFORE_TARGETS))
+
+
 def targets(result: Result) -> str:
     """Return the table of targets and what was measured."""
-    rows = []
-    for target in TARGETS:
-        got = ratio(result, target)
-        bound = "" if target.bound is None else f"{'≤' if target.lower_is_better else '≥'} {target.bound:.2f} {TIMES}"
-        spread = f"{got.least:.2f} to {got.most:.2f}"
-        verdict = _VERDICT[target.met(got.value)]
-        work = f"{target.work}: {FIGURES[target.figure]}"
-        rows.append((work, target.against, bound, f"{got.value:.2f} {TIMES}", spread, verdict))
+    rows = judged(result, TARGETS)
     start = median(result["start_s"][FLATPROXY])
     starts = f"{min(result['start_s'][FLATPROXY])} to {max(result['start_s'][FLATPROXY])} s"
-    rows.append(("start to first flattened answer", "", f"≤ {START_S:g} s", f"{start:.2f} s", starts,
+    rows.append(("start to first flattened answer", FLATPROXY, "", f"≤ {START_S:g} s", f"{start:.2f} s", starts,
                  _VERDICT[start <= START_S]))  # fmt: skip
     memory = result["rss_idle_bytes"][FLATPROXY]
-    rows.append(("resident memory, idle", "", f"≤ {MEMORY_BYTES // MIB} MiB", f"{memory / MIB:.0f} MiB", "",
+    rows.append(("resident memory, idle", FLATPROXY, "", f"≤ {MEMORY_BYTES // MIB} MiB", f"{memory / MIB:.0f} MiB", "",
                  _VERDICT[memory <= MEMORY_BYTES]))  # fmt: skip
-    return _table(("work", "against", "target", "measured", "single rounds", ""), rows)
+    return _table(_JUDGED, rows)
 
 
 def figures(result: Result) -> str:
@@ -121,6 +137,33 @@ def reloads(result: dict[str, Any]) -> str:
     return _table(("names", "reload", "queries lost", "median", "p99", "p99.9", "p99.9 without a reload"), rows)
 
 
+def refresh(result: dict[str, Any]) -> str:
+    """Return what each phase brought, and below it what is said of several."""
+    rows = []
+    for name, each in result["phases"].items():
+        kinds = (f"{share:.1%}" for share in each["samples"].values())
+        seen = (
+            f"{each[load]['median_ms']:.2f} / {each[load]['p99_ms']:.1f} ms, {each[load]['lost']} lost"
+            for load in ("forwarded", "hot")
+        )
+        asked = (f"{each['asked']:,.0f}", f"{each['asked_most']:,}")
+        rows.append((name, f"{each['seconds']:.0f} s", *asked, f"{each['cpu_share']:.0%}", *kinds, *seen))
+    head = ("phase", "long", "questions a second", "at most", "CPU", "fresh", "stale", "cold")
+    after = {key: _after(result[key]) for key in result if key.endswith("_s") and key != "ttl_s"}
+    return (
+        _table((*head, "forwarded, median / p99", "hot, median / p99"), rows)
+        + f"\n\n{result['targets']:,} targets of two types, TTL {result['ttl_s']} s, "
+        f"{result['rss_bytes'] / MIB:.0f} MiB. From a cold start every target was resolved {after['all_asked_s']}, "
+        f"and 99 % of the answers fresh {after['converged_s']}. After the outage the hot targets were resolved "
+        f"{after['hot_again_s']}, every target {after['all_again_s']}, and 99 % of the answers fresh "
+        f"{after['fresh_again_s']}; the most questions a second were {result['herd']:.2f} {TIMES} the median of before."
+    )
+
+
+def _after(seconds: float | None) -> str:
+    return "not while it was measured" if seconds is None else f"after {seconds:.1f} s"
+
+
 def safety(result: dict[str, Any]) -> str:
     """Return each case beside the plain one of its group, the last one before it whose name begins with that word."""
     rows = []
@@ -143,6 +186,10 @@ def circumstances(result: dict[str, Any]) -> str:
         f"{machine['system']}. {told}; commit {versions['commit']}. {result['start']['at']} to {result['end']['at']}; "
         f"load average (1/5/15 minutes) at the start and the end: {load}."
     )
+    if "before" in result:
+        text += f" Before is commit {result['before']}."
+    if not result.get("native", True):
+        text += " No native packet path was built: both flavours of flatproxy are the same program."
     if "works" in result:
         text += f" {result['rounds']} rounds of {result['seconds']:g} s."
         lost = ", ".join(f"{name} {count}" for name, count in verdicts.lost(result).items())

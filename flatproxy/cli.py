@@ -55,9 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     options = _parser().parse_args(arguments)
     if options.command == "demo":
-        from flatproxy.demo.run import main as run_demo
+        from flatproxy.demo.run import demonstrate
 
-        return run_demo(once=options.once)
+        return FINE if demonstrate(once=options.once) else FAILED
     if options.command == "run":
         return _run(options.config, options.log_format, options.user)
     try:

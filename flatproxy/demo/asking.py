@@ -32,7 +32,7 @@ class _OneReply(asyncio.DatagramProtocol):
             self.reply.set_exception(exc)
 
 
-async def exchange(query: bytes, server: Endpoint, *, tcp: bool) -> bytes:
+async def reply_to(query: bytes, server: Endpoint, *, tcp: bool) -> bytes:
     """Return the octets of the reply; `UpstreamTimeout` where none comes, `WireError` where the server hangs up."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
@@ -64,7 +64,7 @@ async def _over_tcp(query: bytes, server: Endpoint) -> bytes:
         writer.close()
 
 
-def read(reply: bytes) -> dns.message.Message:
+def message_in(reply: bytes) -> dns.message.Message:
     """Return the message in these octets; `WireError` where there is none."""
     try:
         return dns.message.from_wire(reply)

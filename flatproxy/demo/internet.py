@@ -66,7 +66,7 @@ class Internet:
         ]
         for rdtype in ("A", "AAAA"):
             lines += [f"{self.host}. {ttl_s} IN {rdtype} {address}" for address in sorted(self.addresses(rdtype))]
-        return zones.parse("\n".join(lines), ".")
+        return zones.zone_of_text("\n".join(lines), ".")
 
     def answer(self, query: dns.message.Message, response: dns.message.Message) -> None:
         """Answer as a resolver would; REFUSED without RD or outside class IN."""

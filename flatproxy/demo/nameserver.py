@@ -55,7 +55,7 @@ class DemoNameserver:
     """What the nameserver knows."""
 
     def __init__(self) -> None:
-        self._zone = zones.parse(f"{_TEXT}mail._domainkey IN TXT {_dkim()}\n", f"{APEX}.")
+        self._zone = zones.zone_of_text(f"{_TEXT}mail._domainkey IN TXT {_dkim()}\n", f"{APEX}.")
 
     def answer(self, query: dns.message.Message, response: dns.message.Message) -> None:
         """Answer with authority; REFUSED where the name is not in the zone, or all of it is asked for."""

@@ -39,15 +39,12 @@ if TYPE_CHECKING:
 
     from flatproxy.config.settings import Endpoint
 
-FINE = 0
-FAILED = 1
-
 MOVE_EVERY_S = 8.0
 LOOK_EVERY_S = 1.0
 READY_WITHIN_S = 10.0
 TOUR_TTL_S = 2
 """A tour waits for a TTL to pass; whoever watches may see it do so."""
-WIDTH = 80
+DEMO_WIDTH = 80
 SHOWN_CHANGES = 6
 SHOWN_NOTES = 3
 ALIAS = f"www.{nameserver.APEX}"
@@ -87,23 +84,23 @@ class Notes(io.StringIO):
         return len(line)
 
 
-def main(*, once: bool) -> int:
-    """Run the demo until it is interrupted, or the tour; return the exit code."""
+def demonstrate(*, once: bool) -> bool:
+    """Run the demo until it is interrupted, or the tour; tell whether all went well."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     notes = Notes(aloud=not (can_redraw(sys.stdout) and sys.stderr.isatty()) or once)
     logs.setup("json", notes)
     reactor = install_reactor()
-    codes: list[int] = []
+    fine: list[bool] = []
 
     async def play() -> None:
         try:
-            codes.append(await _play(reactor, notes, _tour if once else _watch))
+            fine.append(await _play(reactor, notes, _tour if once else _watch))
         except (asyncio.CancelledError, BrokenPipeError):  # whoever watched has seen enough
-            codes.append(FAILED if once else FINE)
+            fine.append(not once)
         except FlatproxyError as error:
             print(f"flatproxy: {error}", file=sys.stderr)
-            codes.append(FAILED)
+            fine.append(False)
         finally:
             reactor.stop()
 
@@ -117,7 +114,7 @@ def main(*, once: bool) -> int:
     reactor.callLater(0, begin)  # from within the loop: tasks can be made from the first moment
     reactor.run(installSignalHandlers=False)
     _flush()
-    return codes[0] if codes else FAILED
+    return bool(fine and fine[0])
 
 
 def _flush() -> None:
@@ -128,7 +125,7 @@ def _flush() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-async def _play(reactor: Any, notes: Notes, scene: Callable[[Stage], Awaitable[int]]) -> int:  # noqa: ANN401 - many interfaces
+async def _play(reactor: Any, notes: Notes, scene: Callable[[Stage], Awaitable[bool]]) -> bool:  # noqa: ANN401 - many interfaces
     """Set everything up, play the scene, and clear everything away, whatever happens."""
     async with AsyncExitStack() as stack:
         outside = Internet(ttl_s=TOUR_TTL_S) if scene is _tour else Internet()
@@ -165,7 +162,7 @@ async def _until_ready(app: App) -> None:
         await asyncio.sleep(0.02)
 
 
-async def _tour(stage: Stage) -> int:
+async def _tour(stage: Stage) -> bool:
     tour = Tour(
         proxy=stage.proxy,
         nameserver=stage.nameserver,
@@ -173,10 +170,10 @@ async def _tour(stage: Stage) -> int:
         stops=Stops(flagged=nameserver.APEX, alias=ALIAS, large=nameserver.DKIM),
         say=_say,
     )
-    return FINE if await tour.take() else FAILED
+    return await tour.take()
 
 
-async def _watch(stage: Stage) -> int:
+async def _watch(stage: Stage) -> bool:
     """Show what happens until somebody ends it."""
     for line in introduction(stage.proxy, stage.nameserver, str(stage.app.http)):
         _say(line)
@@ -185,7 +182,7 @@ async def _watch(stage: Stage) -> int:
         await (_redraw(stage) if can_redraw(sys.stdout) else _print_changes(stage))
     finally:
         moving.cancel()
-    return FINE
+    return True
 
 
 def introduction(proxy: Endpoint, behind: Endpoint, http: str) -> list[str]:
@@ -195,7 +192,7 @@ def introduction(proxy: Endpoint, behind: Endpoint, http: str) -> list[str]:
         *wrap(
             f"flatproxy answers on {proxy}, UDP and TCP, in front of a nameserver with the zone {nameserver.APEX}. Its "
             f"apex is flagged: the target is a load balancer that moves every {MOVE_EVERY_S:g} s. Ready to paste:",
-            WIDTH,
+            DEMO_WIDTH,
         ),
         "",
         f"{through} {nameserver.APEX} A",
@@ -222,7 +219,7 @@ async def _redraw(stage: Stage) -> None:
     try:
         while True:
             now, wall = monotonic(), time()
-            width = min(screen.size()[0], WIDTH)
+            width = min(screen.size()[0], DEMO_WIDTH)
             recent.extend(changes.since(stage.app.statuses(now), wall))
             picture = view.picture(stage.app.statuses(now), wall, width, coloured=coloured)
             screen.draw([*picture, "", *_fitted(recent, width), *_fitted(stage.notes.kept, width)])

@@ -17,12 +17,12 @@ from attrs import define, field
 
 from flatproxy.config.settings import Endpoint
 from flatproxy.forward.listeners.sockets import bind
+from flatproxy.wire import edns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LOOPBACK = Endpoint("127.0.0.1", 0)
-PAYLOAD = 1232
 """Octets of the largest datagram sent (what the DNS flag day of 2020 settled on)."""
 _HEADER = 12
 _MIN_PAYLOAD = 512
@@ -48,13 +48,13 @@ def reply(wire: bytes, answers: Answers, *, udp: bool) -> bytes | None:
         return _bare(wire, dns.rcode.NOTIMP)
     if len(query.question) != 1:
         return _bare(wire, dns.rcode.FORMERR)
-    response = dns.message.make_response(query, our_payload=PAYLOAD)
+    response = dns.message.make_response(query, our_payload=edns.MAX_UDP_SIZE)
     response.ednsflags |= query.ednsflags & dns.flags.DO
     if query.edns > 0:
         response.set_rcode(dns.rcode.BADVERS)
     else:
         answers.answer(query, response)
-    limit = max(_MIN_PAYLOAD, min(query.payload, PAYLOAD)) if udp else _MAX_PAYLOAD
+    limit = max(_MIN_PAYLOAD, min(query.payload, edns.MAX_UDP_SIZE)) if udp else _MAX_PAYLOAD
     return _fitted(response, limit)
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from flatproxy.config.settings import Endpoint
 
-Family = Literal["A", "AAAA"]
-FAMILIES: tuple[Family, ...] = ("A", "AAAA")
+AddressType = Literal["A", "AAAA"]
+ADDRESS_TYPES: tuple[AddressType, ...] = ("A", "AAAA")
 PATIENCE_S = 15.0
 """How long a change may take to show: some TTLs of the load balancer."""
 AGAIN_AFTER_S = 0.1
@@ -37,7 +37,7 @@ class LoadBalancer(Protocol):
     def move(self) -> None:
         """Go elsewhere."""
 
-    def addresses(self, rdtype: Family) -> frozenset[str]:
+    def addresses(self, rdtype: AddressType) -> frozenset[str]:
         """Return where it is now."""
 
 
@@ -79,9 +79,11 @@ class Tour:
         self.say(f"   The zone itself says {flagged} A {_listed(await self._ask(self.nameserver, flagged, 'A'))}")
         self.say("   Through flatproxy, before the load balancer moves:")
         first = await self._see_addresses(flagged, alias)
-        here = [self.load_balancer.addresses(rdtype) for rdtype in FAMILIES]
+        here = [self.load_balancer.addresses(rdtype) for rdtype in ADDRESS_TYPES]
         self.load_balancer.move()
-        moved = all(self.load_balancer.addresses(rdtype) != old for rdtype, old in zip(FAMILIES, here, strict=True))
+        moved = all(
+            self.load_balancer.addresses(rdtype) != old for rdtype, old in zip(ADDRESS_TYPES, here, strict=True)
+        )
         began = monotonic()
         self.say("   The load balancer moves. After it:")
         second = await self._see_addresses(flagged, alias)
@@ -95,7 +97,7 @@ class Tour:
         well = True
         until = monotonic() + self.patience_s
         for name in names:
-            for rdtype in FAMILIES:
+            for rdtype in ADDRESS_TYPES:
                 expected = self.load_balancer.addresses(rdtype)
                 while _addresses(answer := await self._ask(self.proxy, name, rdtype)) != expected:
                     if monotonic() >= until:
@@ -122,9 +124,9 @@ class Tour:
     async def _compare(self, name: str, rdtype: str, *, tcp: bool = False, must_be_cut: bool = False) -> bool:
         """Ask both servers the same and tell whether they replied with the same octets, IDs aside."""
         query = _query(name, rdtype)
-        direct = await asking.exchange(query, self.nameserver, tcp=tcp)
-        through = await asking.exchange(_query(name, rdtype), self.proxy, tcp=tcp)
-        message = asking.read(direct)
+        direct = await asking.reply_to(query, self.nameserver, tcp=tcp)
+        through = await asking.reply_to(_query(name, rdtype), self.proxy, tcp=tcp)
+        message = asking.message_in(direct)
         cut = bool(message.flags & dns.flags.TC)
         same = direct[2:] == through[2:] and cut == must_be_cut
         what = "cut short (TC)" if cut else dns.rcode.to_text(message.rcode())
@@ -139,7 +141,7 @@ class Tour:
 
     async def _ask(self, server: Endpoint, name: str, rdtype: str) -> dns.message.Message:
         """Return the answer over UDP."""
-        return asking.read(await asking.exchange(_query(name, rdtype), server, tcp=False))
+        return asking.message_in(await asking.reply_to(_query(name, rdtype), server, tcp=False))
 
 
 def _query(name: str, rdtype: str) -> bytes:

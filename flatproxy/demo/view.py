@@ -46,7 +46,7 @@ _RUNG = 9
 _TTL = 11
 
 
-def duration(seconds: float) -> str:
+def age_text(seconds: float) -> str:
     """Return a time as people say it: `9 s`, `3 min`, `2 h`, `1 d`; never less than `0 s`."""
     for size, unit in _UNITS:
         if seconds >= size:
@@ -83,13 +83,13 @@ def _standing(status: NameStatus, wall: float) -> list[str]:
     """Return what is known of an answer's times, each to be shown where there is one."""
     said = []
     if status.rung == "fresh":
-        said.append(f"TTL {duration(status.ttl_left_s)}".ljust(_TTL))
+        said.append(f"TTL {age_text(status.ttl_left_s)}".ljust(_TTL))
     elif status.age_s is not None:
-        said.append(f"resolved {duration(status.age_s)} ago ")
+        said.append(f"resolved {age_text(status.age_s)} ago ")
     if status.rung == "stale" and status.stale_left_s is not None:
-        said.append(f"ends in {duration(status.stale_left_s)} ")
+        said.append(f"ends in {age_text(status.stale_left_s)} ")
     if status.changed_at is not None:
-        said.append(f"changed {duration(wall - status.changed_at)} ago")
+        said.append(f"changed {age_text(wall - status.changed_at)} ago")
     return said
 
 
@@ -140,5 +140,5 @@ class Changes:
 
 def _line(status: NameStatus) -> str:
     addresses = " ".join(status.rdatas) or _instead(status)
-    ttl = f", TTL {duration(status.ttl_left_s)}" if status.rung == "fresh" else ""
+    ttl = f", TTL {age_text(status.ttl_left_s)}" if status.rung == "fresh" else ""
     return f"{status.name} {status.rdtype:<4} {addresses}; {status.rung}{ttl}"

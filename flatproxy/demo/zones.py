@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MAX_HOPS = 16
 
 
-def parse(text: str, origin: str) -> dns.zone.Zone:
+def zone_of_text(text: str, origin: str) -> dns.zone.Zone:
     """Return the zone of a master file's text (RFC 1035 section 5)."""
     return dns.zone.from_text(text, origin=origin, relativize=False)
 

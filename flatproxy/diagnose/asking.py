@@ -9,8 +9,8 @@ import dns.flags
 import dns.message
 from attrs import define, field
 
-from flatproxy.flatten.resolvers.plain import PAYLOAD, Servers, exchange
-from flatproxy.wire import proxy
+from flatproxy.flatten.resolvers.plain import Servers, exchange
+from flatproxy.wire import edns, proxy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CONCURRENT = 32
+QUESTIONS_AT_ONCE = 32
 
 
 @define(eq=False)
@@ -45,10 +45,10 @@ class Bounded:
 
 @define(eq=False)
 class Asking:
-    """Who asks: the timeouts of a configuration, and slots for `CONCURRENT` questions at once."""
+    """Who asks: the timeouts of a configuration, and slots for `QUESTIONS_AT_ONCE` questions at once."""
 
     settings: Settings
-    slots: asyncio.Semaphore = field(factory=lambda: asyncio.Semaphore(CONCURRENT))
+    slots: asyncio.Semaphore = field(factory=lambda: asyncio.Semaphore(QUESTIONS_AT_ONCE))
 
     @property
     def _header(self) -> bytes:
@@ -88,14 +88,14 @@ class Asking:
 
 
 def _query(name: dns.name.Name, rdtype: dns.rdatatype.RdataType, *, recursion: bool) -> dns.message.Message:
-    query = dns.message.make_query(name, rdtype, use_edns=0, payload=PAYLOAD)
+    query = dns.message.make_query(name, rdtype, use_edns=0, payload=edns.MAX_UDP_SIZE)
     if not recursion:
         query.flags &= ~dns.flags.RD
     return query
 
 
 async def each(items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
-    """Do the work for each item, `CONCURRENT` at once, however many there are."""
+    """Do the work for each item, `QUESTIONS_AT_ONCE` at once, however many there are."""
     left = iter(items)
 
     async def worker() -> None:
@@ -103,7 +103,7 @@ async def each(items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None
             await work(item)
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(CONCURRENT):
+        for _ in range(QUESTIONS_AT_ONCE):
             group.create_task(worker())
 
 
@@ -111,7 +111,7 @@ async def each(items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None
 class Patience:
     """When to stop asking servers that do not answer: thousands of timeouts in a row tell no more than a few."""
 
-    limit: int = 2 * CONCURRENT
+    limit: int = 2 * QUESTIONS_AT_ONCE
     silent: int = 0
     skipped: int = 0
     """Items that were not asked about."""

@@ -59,7 +59,7 @@ def about_state(state: State) -> Iterator[Finding]:
         yield findings.warning("state.path", str(state.path), what, do)
         return
     try:
-        store.read(state.path)
+        store.read_rows(state.path)
     except (sqlite3.Error, OSError, ValueError, TypeError) as error:
         what = f"cannot be read: {error}"
         do = "let the user that runs flatproxy read and write it; a damaged file may be deleted, it is written anew"

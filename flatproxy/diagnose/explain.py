@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from flatproxy.config.settings import Endpoint, Rule, Settings
     from flatproxy.diagnose.prospects import Earlier, Kept, Limit
     from flatproxy.diagnose.traces import Walk
-    from flatproxy.table.held import Family
+    from flatproxy.table.held import History
 
 _NEAR = 3
 
@@ -142,7 +142,7 @@ async def _type_reports(asking: Asking, name: bytes, rule: Rule, kept: Kept) -> 
     )
     now, wall = monotonic(), time()
     earlier = {number: kept.of(rule.target, number, now, wall) for number in numbers}
-    families = {number: earlier[number].family for number in numbers if types.has_addresses(number)}
+    families = {number: earlier[number].history for number in numbers if types.has_addresses(number)}
     for number, walk in zip(numbers, walks, strict=True):
         if walk.found is not None and number in families:
             # Living ones are seen last of all, so that a family that is gone beside them was withdrawn.
@@ -156,7 +156,7 @@ async def _type_reports(asking: Asking, name: bytes, rule: Rule, kept: Kept) -> 
 
 
 async def _type_report(
-    asking: Asking, name: bytes, rule: Rule, walk: Walk, earlier: Earlier, others: Sequence[Family]
+    asking: Asking, name: bytes, rule: Rule, walk: Walk, earlier: Earlier, others: Sequence[History]
 ) -> TypeReport:
     number = dns.rdatatype.from_text(walk.rdtype)
     answer = answer_now(walk, earlier, rule, number, monotonic(), others)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flatproxy.config.problems import join
 from flatproxy.diagnose.explain import Flattened
-from flatproxy.diagnose.prospects import SERVFAIL, duration
+from flatproxy.diagnose.prospects import NO_RUNG, span_text
 from flatproxy.diagnose.text import labelled, some, table, wrapped
 from flatproxy.diagnose.zones import SIGNED
 from flatproxy.wire import names, types
@@ -27,7 +27,7 @@ _RUNGS = {
     "stale": "stale",
     "fallback": "fallback",
     "upstream": "the nameserver's own answer",
-    SERVFAIL: "none: SERVFAIL",
+    NO_RUNG: "none: SERVFAIL",
 }
 
 
@@ -74,7 +74,7 @@ def _type(one: TypeReport, report: Flattened) -> Iterator[str]:
 
 
 def _addresses(answer: Prospect) -> str:
-    if answer.rung == SERVFAIL:
+    if answer.rung == NO_RUNG:
         return "SERVFAIL"
     if answer.own is not None:
         return _own(answer.own)
@@ -99,7 +99,7 @@ def _ttl(one: TypeReport, report: Flattened) -> str:
         return f"{one.limit.ttl_s} s: the least in the chain{f', of {least}' if least else ''}"
     value = rule.max_ttl_s if one.limit.by == "max_ttl" else rule.min_ttl_s
     chain_s = one.walk.found.ttl_s if one.walk.found is not None else 0
-    return f"{one.limit.ttl_s} s: {one.limit.by} is {duration(value)}, the chain has {chain_s} s"
+    return f"{one.limit.ttl_s} s: {one.limit.by} is {span_text(value)}, the chain has {chain_s} s"
 
 
 def _least(walk: Walk) -> str:

@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 
 from flatproxy.flatten.guards import in_words, sift
 from flatproxy.flatten.stores import sqlite as store
-from flatproxy.table.held import NO_FAMILY, Family, held_until
+from flatproxy.table.held import NO_HISTORY, History, held_until
 from flatproxy.table.ladder import Held, Resolution, Rung, lifetime_s, stale_until, step
 from flatproxy.wire import types
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flatproxy.flatten.stores.store import Row
     from flatproxy.table.ladder import Step
 
-SERVFAIL = "servfail"
+NO_RUNG = "servfail"
 
 
 @frozen
@@ -65,7 +65,7 @@ class OwnAnswer:
 
 @frozen(kw_only=True)
 class Prospect:
-    """What clients get: the rung in lower case, `SERVFAIL` where no rung holds; the TTL in seconds; and why."""
+    """What clients get: the rung in lower case, `NO_RUNG` where no rung holds; the TTL in seconds; and why."""
 
     rung: str
     addresses: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ class Prospect:
         """Return the last rung with the nameserver's answer on it, or without any where it gave none."""
         if own.error is None:
             return evolve(self, own=own)
-        return evolve(self, rung=SERVFAIL, own=own, why=f"{self.why}, and no nameserver answers: {own.error}")
+        return evolve(self, rung=NO_RUNG, own=own, why=f"{self.why}, and no nameserver answers: {own.error}")
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -97,7 +97,7 @@ class Earlier:
     """What is kept of one target and type; without a resolution, `lack` says why there is none."""
 
     resolution: Resolution | None = None
-    family: Family = NO_FAMILY
+    history: History = NO_HISTORY
     lack: str = ""
 
 
@@ -113,7 +113,7 @@ class Kept:
         row = self.rows.get((target, rdtype))
         if row is None:
             return Earlier(lack=self.lack or "the state file has no answer for it")
-        return Earlier(resolution=row.resolution(now, wall), family=row.family(now, wall))
+        return Earlier(resolution=row.resolution(now, wall), history=row.history(now, wall))
 
 
 def kept_in(state: State | None) -> Kept:
@@ -123,27 +123,27 @@ def kept_in(state: State | None) -> Kept:
             rows={}, lack="without [state] no earlier answer is seen from here (a running flatproxy may have one)"
         )
     try:
-        rows = store.read(state.path)
+        rows = store.read_rows(state.path)
     except (sqlite3.Error, OSError, ValueError, TypeError) as error:
         return Kept(rows={}, lack=f"the state file cannot be read: {error}")
     return Kept(rows={(row.target, row.rdtype): row for row in rows})
 
 
 def answer_now(
-    walk: Walk, earlier: Earlier, rule: Rule, rdtype: int, now: float, others: Sequence[Family] = ()
+    walk: Walk, earlier: Earlier, rule: Rule, rdtype: int, now: float, others: Sequence[History] = ()
 ) -> Prospect:
     """Return the answer at `now` (monotonic seconds), the nameserver's own not yet looked up.
 
     `others` are the other flattened families of the name.
     """
     resolution = earlier.resolution
-    found, family = walk.found, earlier.family
+    found, history = walk.found, earlier.history
     rdatas, refused = sift(rule.guarding, rdtype, found.rdatas if found is not None else ())
     if found is not None and (rdatas or not refused):
         resolution = Resolution(rdatas=rdatas, ttl_s=found.ttl_s, names=found.names, resolved_at=now)
-        family = family.after(rdatas, now) if types.has_addresses(rdtype) else family
-    until = held_until(family, others, rule.hold_absent_s)
-    current = step(resolution, rule, rdtype, now, Held(family.addresses, until) if until is not None else None)
+        history = history.after(rdatas, now) if types.has_addresses(rdtype) else history
+    until = held_until(history, others, rule.hold_absent_s)
+    current = step(resolution, rule, rdtype, now, Held(history.addresses, until) if until is not None else None)
     served = resolution if current.rung in (Rung.FRESH, Rung.STALE) else None
     return Prospect(
         rung=current.rung.name.lower(),
@@ -159,7 +159,7 @@ def _why_kept(current: Step, now: float) -> str:
     if current.rung is Rung.PINNED:
         return "pin has these addresses, whatever the target resolves to"
     if current.rung is Rung.HELD:
-        left = duration(current.until - now)
+        left = span_text(current.until - now)
         return f"the target has no address now; its last ones, from the state file, are held for another {left}"
     return ""
 
@@ -182,18 +182,18 @@ def _why(walk: Walk, earlier: Earlier, rule: Rule, current: Step, now: float) ->
     if known is None:
         why = f"{failed}, and {earlier.lack}"
     elif current.rung is Rung.FRESH:
-        why = f"{failed}, but the state file's answer, {duration(now - known.resolved_at)} old, is within its TTL"
+        why = f"{failed}, but the state file's answer, {span_text(now - known.resolved_at)} old, is within its TTL"
     elif current.rung is Rung.STALE:
-        left = duration(stale_until(known, rule) - now)
-        why = f"{failed}: the state file's answer, {duration(now - known.resolved_at)} old, holds for another {left}"
+        left = span_text(stale_until(known, rule) - now)
+        why = f"{failed}: the state file's answer, {span_text(now - known.resolved_at)} old, holds for another {left}"
     else:
-        why = f"{failed}, and the state file's answer is too old: {duration(now - known.resolved_at)}"
+        why = f"{failed}, and the state file's answer is too old: {span_text(now - known.resolved_at)}"
     if current.rung is Rung.UPSTREAM:
         why += "; there is no fallback"
     return why
 
 
-def duration(seconds: float) -> str:
+def span_text(seconds: float) -> str:
     """Return seconds in the two largest units that they fill: `1 d 3 h`, `45 s`."""
     left = max(int(seconds), 0)
     parts: list[str] = []

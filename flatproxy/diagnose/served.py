@@ -37,7 +37,7 @@ class Verdict:
     do: str
 
 
-def judge(apex: bytes, response: dns.message.Message) -> Verdict | None:
+def judge_zone(apex: bytes, response: dns.message.Message) -> Verdict | None:
     """Return what is wrong with the answer to an SOA query for a served zone, None where nothing is."""
     code = response.rcode()
     if code == dns.rcode.REFUSED:
@@ -112,7 +112,7 @@ class ZoneProbe:
             verdict: Verdict | None = Verdict(what, "look into its log, and whether it limits replies to this machine")
         else:
             self._patience.note(answered=True)
-            verdict = judge(apex, response)
+            verdict = judge_zone(apex, response)
         if verdict is not None:
             self._wrong.setdefault(index, {})[transport] = verdict
 

@@ -57,7 +57,7 @@ def uses_of(settings: Settings) -> list[Use]:
     return list(uses.values())
 
 
-def judge(use: Use, walks: Sequence[Walk]) -> Iterator[Finding]:
+def judge_target(use: Use, walks: Sequence[Walk]) -> Iterator[Finding]:
     """Yield what is to be said of a target that is used so; `walks` are those for the types of the rule."""
     loops = [walk for walk in walks if isinstance(walk.error, ChainLoop)]
     failed = [walk for walk in walks if walk.error is not None and walk not in loops]
@@ -145,7 +145,7 @@ class Targets:
         for use in uses:
             walks = self._of(use.rule.target, use.rule.types)
             if len(walks) == len(use.rule.types):
-                self.found += judge(use, walks)
+                self.found += judge_target(use, walks)
             self.found += about_fallback(use)
         if self._patience.skipped:
             what = f"{self._patience.silent} in a row could not be resolved: {self._patience.skipped} were not tried"

@@ -17,8 +17,8 @@ import dns.rrset
 from attrs import define, field, frozen
 
 from flatproxy.errors import ChainBroken, ChainLoop, ChainTooLong
+from flatproxy.wire.landing import MAX_HOPS
 
-MAX_HOPS = 16
 MAX_ADDRESSES = 2_000
 """Addresses kept of one RRset; more would not fit a TCP answer in every case."""
 NO_SOA_TTL_S = 5

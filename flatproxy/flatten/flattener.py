@@ -18,7 +18,7 @@ from flatproxy.flatten.stores.sqlite import SqliteStore
 from flatproxy.flatten.stores.store import Row
 from flatproxy.flatten.zone_probes import ZoneProbes
 from flatproxy.table.changes import Settled
-from flatproxy.table.held import NO_FAMILY
+from flatproxy.table.held import NO_HISTORY
 from flatproxy.wire import proxy
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from flatproxy.counts import BucketTable
     from flatproxy.flatten.stores.store import Store
     from flatproxy.table.changes import Change
-    from flatproxy.table.held import Family
+    from flatproxy.table.held import History
     from flatproxy.table.ladder import Resolution
     from flatproxy.table.table import Adopted, Table
     from flatproxy.table.target import Target
@@ -98,7 +98,7 @@ class Flattener:
         self._refresher.upstream = self._zone_probes.upstream = prepared.upstream
         self._refresher.scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
         now = monotonic()
-        adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s)
+        adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s, self._serve_packets)
         self._keep(adopted, now)
         self._refresher.follow(adopted, now)
         self._zone_probes.cover(settings.flatten)
@@ -109,7 +109,7 @@ class Flattener:
         for target in adopted.new:
             before = gone.get(target.key[:2])
             if before is not None and before.resolution is not None:
-                _restore(target, before.resolution, before.family, now)
+                _restore(target, before.resolution, before.history, now)
 
     def start(self) -> None:
         """Take what the state file knows."""
@@ -119,7 +119,7 @@ class Flattener:
             for target in self._table.targets.values():
                 row = rows.get(target.key[:2])
                 if row is not None:
-                    _restore(target, row.resolution(now, wall), row.family(now, wall), now)
+                    _restore(target, row.resolution(now, wall), row.history(now, wall), now)
             self._table.feed.subscribe(self._save)
 
     def _save(self, change: Change) -> None:
@@ -152,9 +152,9 @@ class Flattener:
             await self._store.stop()
 
 
-def _restore(target: Target, resolution: Resolution, family: Family, now: float) -> None:
+def _restore(target: Target, resolution: Resolution, history: History, now: float) -> None:
     rdatas, refused = sift(target.guarding, target.rdtype, resolution.rdatas)
     if refused and not rdatas:
         return
-    held, _ = sift(target.guarding, target.rdtype, family.addresses)
-    target.restore(evolve(resolution, rdatas=rdatas), now, evolve(family, addresses=held) if held else NO_FAMILY)
+    held, _ = sift(target.guarding, target.rdtype, history.addresses)
+    target.restore(evolve(resolution, rdatas=rdatas), now, evolve(history, addresses=held) if held else NO_HISTORY)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-CONCURRENT = 64
+RESOLUTIONS_AT_ONCE = 64
 """Resolutions under way at once."""
 BEGIN_RATE = 1_000.0
 """Resolutions begun in a second: more would take most of a core."""
@@ -86,7 +86,7 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Refresher:
     """The schedule of the table's targets. `clock` returns monotonic seconds, `wall` Unix time.
 
@@ -138,7 +138,7 @@ class Refresher:
 
     @property
     def _may_begin(self) -> bool:
-        return len(self._running) < CONCURRENT and self._pace.has_token
+        return len(self._running) < RESOLUTIONS_AT_ONCE and self._pace.has_token
 
     def _begin_one(self, now: float) -> bool:
         """Begin a resolution; False where none is due or as many are under way as may be."""
@@ -183,7 +183,7 @@ class Refresher:
             return
         believed = target.believe(rdatas, now)
         target.settle(_resolution(found, believed, now), found.outcome, self.wall())
-        if target.family.absent_since == now:
+        if target.history.absent_since == now:
             # Did the other families go as well? Until that is known, it is not clear what to answer.
             for answer in target.answers:
                 for other in answer.families:

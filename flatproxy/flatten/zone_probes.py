@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-CONCURRENT = 8
+PROBES_AT_ONCE = 8
 FIRST_RATE = 400.0
 """Questions a second about new names around which no zone is known."""
 RATE = 50.0
@@ -117,7 +117,7 @@ class ZoneProbes:
             self.rest()
         self._first.refill(now)
         self._again.refill(now)
-        while len(self._asking) < CONCURRENT and (job := self._next()) is not None:
+        while len(self._asking) < PROBES_AT_ONCE and (job := self._next()) is not None:
             task = asyncio.get_running_loop().create_task(self._go_on(job))
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)

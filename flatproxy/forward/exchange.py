@@ -58,7 +58,7 @@ class Exchange:
                 self._wait(query_from(message, question, host, listener, back, now), answer, end)
         elif verdict == REFUSE:
             listener.verdicts.refused += 1
-            self.reply(reply.error(message, reply.REFUSED), listener, back)
+            self.reply(reply.error_reply(message, reply.REFUSED), listener, back)
         elif verdict == DROP:
             listener.verdicts.dropped += 1
             self.traffic.malformed += 1
@@ -89,7 +89,7 @@ class Exchange:
         self.traffic.limited += 1
         if not listener.datagrams:
             listener.verdicts.refused += 1
-            self.reply(reply.error(message, reply.REFUSED), listener, back)
+            self.reply(reply.error_reply(message, reply.REFUSED), listener, back)
         elif excess == SLIP:
             self.reply(reply.truncated(message), listener, back)
         return True
@@ -165,7 +165,7 @@ class Exchange:
         message = query.message
         flagged = self.policy.table.get(question_of(message, question_end(message))) is not None
         code = edns.EDE_NO_REACHABLE_AUTHORITY if flagged else edns.EDE_NETWORK_ERROR
-        self.reply(reply.error(message, reply.SERVFAIL, code), query.listener, query.back)
+        self.reply(reply.error_reply(message, reply.SERVFAIL, code), query.listener, query.back)
 
     def reply(self, made: bytes, listener: Listener, back: Any) -> None:  # noqa: ANN401 - the listener's own
         """Send a reply to a client; a client that cannot be reached is no reason to stop."""

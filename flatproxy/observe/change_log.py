@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
@@ -12,7 +13,7 @@ from flatproxy.table.ladder import Rung
 from flatproxy.wire import names, types
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from flatproxy.table.changes import Change
     from flatproxy.table.ladder import Resolution
@@ -24,24 +25,32 @@ REMEMBERED: Final = 1_000
 """Targets of which is remembered that a line about them was written."""
 SHOWN: Final = 4
 """Refused addresses that a line spells out."""
+LINES_A_SECOND: Final = 100
+"""More changes than these are only counted: a hundred thousand targets that fail must not fill the disk."""
 
 
 @define(eq=False)
 class ChangeLog:
-    """A subscriber to the table's feed."""
+    """A subscriber to the table's feed. `clock` gives monotonic seconds."""
 
+    clock: Callable[[], float] = monotonic
+    _second: int = 0
+    _written: int = 0
+    """Changes in this second that were written."""
+    _unwritten: int = 0
+    """Changes that were only counted, and not told of yet."""
     _refused: dict[Target, None] = field(factory=dict)
     _left_out: dict[Target, None] = field(factory=dict)
 
     def __call__(self, change: Change) -> None:
         """Write what is worth a line."""
         match change:
-            case Settled(target=target, before=before) if change.is_new:
+            case Settled(target=target, before=before) if change.is_new and self._may_write():
                 _say_addresses(target, before)
                 self._say_left_out(target)
             case Refused(target=target, reasons=reasons):
                 self._say_refused(target, reasons)
-            case Failed(target=target, reason=reason) if target.failures == 1:
+            case Failed(target=target, reason=reason) if target.failures == 1 and self._may_write():
                 log.warn(
                     "{target} {type} cannot be resolved: {reason}",
                     event="target_failed",
@@ -51,7 +60,8 @@ class ChangeLog:
                 )
             # A first answer that is fresh has its line already: its addresses.
             case RungChanged(before=before, after=after) if before is not None or after is not Rung.FRESH:
-                _say_rung(change)
+                if self._may_write():
+                    _say_rung(change)
             case SignedChanged(apex=apex, signed=True):
                 log.warn(
                     "zone {zone} is signed: queries with DO=1 for its flagged names go to the nameserver",
@@ -60,6 +70,25 @@ class ChangeLog:
                 )
             case _:
                 pass
+
+    def _may_write(self) -> bool:
+        """Tell whether a change is to be written; the first one of a later second says how many were not."""
+        second = int(self.clock())
+        if second != self._second:
+            self._second, self._written = second, 0
+        if self._written >= LINES_A_SECOND:
+            self._unwritten += 1
+            return False
+        if self._unwritten:
+            log.warn(
+                "{count} more changes were not written, there being more than {most} a second",
+                event="changes_unwritten",
+                count=self._unwritten,
+                most=LINES_A_SECOND,
+            )
+            self._unwritten = 0
+        self._written += 1
+        return True
 
     def _say_refused(self, target: Target, reasons: Mapping[bytes, str]) -> None:
         """Say once of a target that addresses of it are left out."""

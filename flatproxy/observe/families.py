@@ -95,8 +95,10 @@ LIMITED = Family("counter", "limited", "Queries above the rate limit of where th
 OVERLOADED = Family(
     "counter", "overloaded", "Queries answered with SERVFAIL because too many were waiting for a nameserver."
 )
-FORWARD = Family("histogram", "forward_seconds", "Time from sending a query to a nameserver to having its reply.")
-RESOLVE = Family("histogram", "resolve_seconds", "Time of one whole resolution of a target, chain and all.")
+FORWARD_SECONDS = Family(
+    "histogram", "forward_seconds", "Time from sending a query to a nameserver to having its reply."
+)
+RESOLVE_SECONDS = Family("histogram", "resolve_seconds", "Time of one whole resolution of a target, chain and all.")
 TCP_CONNECTIONS = Family("gauge", "tcp_connections", "Client TCP connections open now.")
 TCP_REFUSED = Family("counter", "tcp_refused", "Client TCP connections closed at once for want of room.")
 TCP_EVICTED = Family("counter", "tcp_evicted", "Idle client TCP connections closed to make room for another.")
@@ -125,7 +127,7 @@ ABSENT = Family("gauge", "absent", "Whether the target has no address of this ty
 TTL_LEFT = Family("gauge", "ttl_left_seconds", "Time until the fresh answer runs out.", _NAME)
 AGE = Family("gauge", "age_seconds", "Time since the resolution that is served.", _NAME)
 STALE_LEFT = Family("gauge", "stale_left_seconds", "Time until the answer may no longer be served stale.", _NAME)
-ADDRESS = Family("info", "address", "An address that is served now; always 1.", (*_NAME, "address"))
+ADDRESS_INFO = Family("info", "address", "An address that is served now; always 1.", (*_NAME, "address"))
 ADDRESS_CHANGE = Family(
     "gauge", "address_change_timestamp_seconds", "Unix time of the last change of the addresses.", _NAME
 )

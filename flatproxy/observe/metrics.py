@@ -69,7 +69,7 @@ class Collector:
     def collect(self) -> Iterator[Metric]:
         """Every family with its samples as they are now. The statuses of the names shown are read once."""
         yield from _traffic(self.sources.traffic)
-        yield _histogram(f.RESOLVE, self.sources.resolve_latency)
+        yield _histogram(f.RESOLVE_SECONDS, self.sources.resolve_latency)
         yield from _servers(list(self.sources.servers()))
         yield from _names(self.sources, self.now())
         yield from self._condition()
@@ -113,7 +113,7 @@ def _traffic(traffic: Traffic) -> Iterator[Metric]:
             if count or number in _ALWAYS_SHOWN
         )
     )
-    yield _histogram(f.FORWARD, traffic.latency)
+    yield _histogram(f.FORWARD_SECONDS, traffic.latency)
     for family, value in (
         (f.MALFORMED, traffic.malformed),
         (f.UNSENT, traffic.unsent),
@@ -187,7 +187,7 @@ _PER_NAME: Final[tuple[tuple[f.Family, _Read], ...]] = (
     (f.TTL_LEFT, lambda status: _known(status.ttl_left_s)),
     (f.AGE, lambda status: _known(status.age_s)),
     (f.STALE_LEFT, lambda status: _known(status.stale_left_s)),
-    (f.ADDRESS, _addresses),
+    (f.ADDRESS_INFO, _addresses),
     (f.ADDRESS_CHANGE, lambda status: _known(status.changed_at)),
     (f.CHAIN_LENGTH, lambda status: _known(len(status.chain))),
     (f.RESOLUTIONS, lambda status: [((outcome,), count) for outcome, count in status.outcomes.items()]),

@@ -20,7 +20,7 @@ SMALL = 64
 """Entries that need no clearing."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Agenda(Generic[T]):
     """Items, compared by identity or hash, each with the time (monotonic seconds) at which it is due."""
 

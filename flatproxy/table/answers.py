@@ -51,7 +51,7 @@ class Answer(Protocol):
         """Have `ready` called when the answer is known or has failed; False where waiting is no use."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class TargetAnswer:
     """What one rule answers for one type with what its target is. `names` counts the flagged names that share it."""
 
@@ -67,7 +67,7 @@ class TargetAnswer:
     """The rung that was published last."""
     _rung: Rung | None = None
     """The rung that is counted."""
-    _turn: int = field(factory=lambda: random.randrange(1 << 16))
+    _turn: int = field(factory=lambda: int(random.random() * 65_536))
     _until: float = float("-inf")
     _source: Resolution | None = None
     _step: Step | None = None
@@ -95,11 +95,11 @@ class TargetAnswer:
     @property
     def held(self) -> Held | None:
         """The addresses that are held, though the target has none."""
-        family, span_s = self.target.family, self.rule.hold_absent_s
-        if family.absent_since is None or not span_s:
+        history, span_s = self.target.history, self.rule.hold_absent_s
+        if history.absent_since is None or not span_s:
             return None
-        until = held_until(family, (other.family for other in self.families), span_s)
-        return None if until is None else Held(family.addresses, until)
+        until = held_until(history, (other.history for other in self.families), span_s)
+        return None if until is None else Held(history.addresses, until)
 
     def expire(self) -> None:
         """Render anew at the next query: something else than the target has changed what is answered."""

@@ -22,7 +22,7 @@ MAX_RETRY_S: Final = 60.0
 
 
 @frozen(kw_only=True)
-class Family:
+class History:
     """What the resolutions of one type of a target found, each taken in by `after`. Times are monotonic seconds.
 
     `addresses` are the last that there were, `seen_at` is when they were last found. `absent_since` is when a
@@ -33,10 +33,10 @@ class Family:
     seen_at: float = float("-inf")
     absent_since: float | None = None
 
-    def after(self, found: Rdatas, now: float) -> Family:
+    def after(self, found: Rdatas, now: float) -> History:
         """Return what is known after one more resolution."""
         if found:
-            return Family(addresses=found, seen_at=now)
+            return History(addresses=found, seen_at=now)
         if self.addresses and self.absent_since is None:
             return evolve(self, absent_since=now)
         return self
@@ -47,17 +47,17 @@ class Family:
         return bool(self.addresses) and self.absent_since is None
 
 
-NO_FAMILY: Final = Family()
+NO_HISTORY: Final = History()
 
 
-def held_until(family: Family, others: Iterable[Family], hold_absent_s: float) -> float | None:
+def held_until(history: History, others: Iterable[History], hold_absent_s: float) -> float | None:
     """Return until when the addresses of a family are held; None where it is not its absence that is to be hidden.
 
     `others` are the other flattened families of the name. This one was withdrawn on purpose if another was found to
     have addresses after this one had none; if not, both went in one go. Another that was not asked since is asked at
     once, and `GRACE_S` is the time that its answer has.
     """
-    since = family.absent_since
+    since = history.absent_since
     if since is None:
         return None
     others = tuple(others)

@@ -92,7 +92,7 @@ def _status(answer: TargetAnswer, now: float) -> dict[str, Any]:
         "rung": step.rung.name.lower(),
         "absent": fresh and not step.rdatas,
         "ttl_left_s": float(step.ttl_s) if fresh else 0.0,
-        "age_s": now - (target.family.seen_at if step.rung is Rung.HELD else served.resolved_at) if served else None,
+        "age_s": now - (target.history.seen_at if step.rung is Rung.HELD else served.resolved_at) if served else None,
         "stale_left_s": stale_until(served, rule) - now if served and step.rung is not Rung.HELD else None,
         "rdatas": tuple(types.rdata_texts(target.rdtype, step.rdatas)),
         "changed_at": target.changed_at,

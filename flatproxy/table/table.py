@@ -19,7 +19,7 @@ from flatproxy.table.zones import Zones
 from flatproxy.wire import types
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from flatproxy.config.settings import Rule
     from flatproxy.table.answers import Answer
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     ByRule = dict[int, TargetAnswer | AnyAnswer]
 
 _TYPES = (*(each.number for each in types.FLATTENED), types.TYPE_ANY)
+
+RULES_AT_ONCE = 50
+"""Rules or targets that are put in force without a rest."""
+
+
+def _nothing() -> None:
+    """Go on at once."""
 
 
 def question(name: bytes, rdtype: int) -> bytes:
@@ -50,7 +57,7 @@ class Adopted(NamedTuple):
     gone: list[Target]
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Table:
     """It keeps nothing for each name but looks at the rules, which must not change. Equal rules share answers.
 
@@ -87,10 +94,12 @@ class Table:
         for target in (*self.targets.values(), *self._pinned):
             yield from target.answers
 
-    def adopt(self, rules: Mapping[bytes, Rule], now: float, cold_s: float) -> Adopted:
+    def adopt(
+        self, rules: Mapping[bytes, Rule], now: float, cold_s: float, rest: Callable[[], None] = _nothing
+    ) -> Adopted:
         """Answer by these rules from now on; a new target is cold for `cold_s` seconds.
 
-        What is known of targets stays. The cost is that of the distinct rules.
+        What is known of targets stays. The cost is that of the distinct rules; `rest` is called between pieces.
         """
         groups = (rules if isinstance(rules, Rules) else Rules(rules)).groups
         by_rule: dict[bytes, ByRule] = {question(b"", number): {} for number in _TYPES}
@@ -99,7 +108,9 @@ class Table:
         hinfos: dict[int, AnyAnswer] = {}
         new: list[Target] = []
         self._pinned = []
-        for group in groups:
+        for number, group in enumerate(groups):
+            if number % RULES_AT_ONCE == 0:
+                rest()
             rule = group.rule
             for rdtype in sorted(map(types.number_of, rule.types)):
                 answer = shared.get((rule, rdtype))
@@ -115,7 +126,7 @@ class Table:
         for (rule, rdtype), answer in shared.items():
             answer.families = _families(rule, rdtype, shared)
         self.rules, self._by_rule = rules, by_rule
-        return Adopted(new, self._serve(serving, now))
+        return Adopted(new, self._serve(serving, now, rest))
 
     def _target_of(self, rule: Rule, rdtype: int, cold_until: float, new: list[Target]) -> Target:
         key = rule.target, rdtype, rule.guarding
@@ -133,14 +144,16 @@ class Table:
         before = self.get(question(first_name, target.rdtype))
         return TargetAnswer(target, rule, first_name, said=before.said if isinstance(before, TargetAnswer) else None)
 
-    def _serve(self, serving: dict[Target, list[TargetAnswer]], now: float) -> list[Target]:
+    def _serve(self, serving: dict[Target, list[TargetAnswer]], now: float, rest: Callable[[], None]) -> list[Target]:
         """Put the answers in force, and forget and return the targets that none of them needs."""
         self.tally.clear()
         gone = [target for target in self.targets.values() if target not in serving]
         for target in gone:
             del self.targets[target.key]
             target.serve((), now)
-        for target, answers in serving.items():
+        for number, (target, answers) in enumerate(serving.items()):
+            if number % RULES_AT_ONCE == 0:
+                rest()
             target.serve(answers, now)
         return gone
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from flatproxy.table.answers import TargetAnswer
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Tally:
     """`names` counts flagged names, once for each type, by rung; a cold answer is on the rung that would answer now."""
 

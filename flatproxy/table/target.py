@@ -12,7 +12,7 @@ from attrs import define, field
 from flatproxy.config.settings import NO_GUARDING, Guarding
 from flatproxy.table.agenda import NEVER
 from flatproxy.table.changes import Failed, Refused, Settled
-from flatproxy.table.held import NO_BELIEF, NO_FAMILY, Belief, Family
+from flatproxy.table.held import NO_BELIEF, NO_HISTORY, Belief, History
 from flatproxy.wire import names, types
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ WAITERS = 1_000
 """Queries that may wait for one cold target; the others go down the ladder at once."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Target:
     """Read its attributes from anywhere; change them by its methods only. `changed_at` is Unix time."""
 
@@ -40,7 +40,7 @@ class Target:
     resolution: Resolution | None = None
     failures: int = 0
     """Failures in a row."""
-    family: Family = NO_FAMILY
+    history: History = NO_HISTORY
     """What was found of its addresses over time."""
     belief: Belief = NO_BELIEF
     """Which set of addresses is believed, where a wholly different one must last for a while."""
@@ -72,7 +72,7 @@ class Target:
         before, self.resolution, self.failures = self.resolution, resolution, 0
         self.table.tally.left_out += resolution.left_out - (before.left_out if before is not None else 0)
         if types.has_addresses(self.rdtype):
-            self.family = self.family.after(resolution.rdatas, resolution.resolved_at)
+            self.history = self.history.after(resolution.rdatas, resolution.resolved_at)
         self._count(outcome)
         change = Settled(self, before)
         if change.is_new:
@@ -81,7 +81,7 @@ class Target:
         self.look(resolution.resolved_at)
         for answer in self.answers:
             for other in answer.families:
-                if other.family.absent_since is not None:
+                if other.history.absent_since is not None:
                     other.reconsider(resolution.resolved_at)
 
     def reconsider(self, now: float) -> None:
@@ -95,7 +95,7 @@ class Target:
         span_s = self.guarding.hold_change_s
         if not span_s or not types.has_addresses(self.rdtype):
             return found
-        if not found and not any(answer.held for answer in self.answers) and not self.family.is_present:
+        if not found and not any(answer.held for answer in self.answers) and not self.history.is_present:
             self.belief = NO_BELIEF
         self.belief = self.belief.after(found, now, span_s)
         return self.belief.current if found else ()
@@ -111,12 +111,12 @@ class Target:
         self.table.feed.publish(Failed(self, reason))
         self.look(now)
 
-    def restore(self, resolution: Resolution, now: float, family: Family = NO_FAMILY) -> None:
+    def restore(self, resolution: Resolution, now: float, history: History = NO_HISTORY) -> None:
         """Take what was known before a restart, where nothing newer is known."""
         if self.resolution is None:
-            self.resolution, self.family = resolution, family
+            self.resolution, self.history = resolution, history
             if self.guarding.hold_change_s:
-                self.belief = Belief(current=family.addresses)
+                self.belief = Belief(current=history.addresses)
             for answer in self.answers:
                 answer.count(now, cold=False)
             # There may be very many of them at once: what is to be published of them has time.

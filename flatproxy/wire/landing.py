@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 MAX_HOPS = 16
+"""A longer chain of CNAMEs is not followed, here nor when a target is resolved."""
 
 _ALIASES = (TYPE_CNAME, TYPE_DNAME)
 

@@ -47,7 +47,7 @@ def bad_version(query: bytes, end: int) -> bytes:
     return query[:2] + bytes((QR | query[2] & RD, 0)) + b"\0\1\0\0\0\0\0\1" + query[HEADER:end] + opt
 
 
-def error(query: bytes, rcode: int, extended: int | None = None) -> bytes:
+def error_reply(query: bytes, rcode: int, extended: int | None = None) -> bytes:
     """Return an error reply of `rcode` below 16, with the question where it can be read.
 
     `extended` is an extended DNS error (RFC 8914), sent only where the query has a well-formed OPT record.

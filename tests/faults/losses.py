@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flatproxy.flatten.stores.sqlite import read
+from flatproxy.flatten.stores.sqlite import read_rows
 from tests.support.proxy import Proxy
 from tests.support.waiting import until
 
@@ -36,5 +36,5 @@ def replies(load: Load, number: int) -> None:
 def saved(path: str) -> bool:
     """Tell whether the state file holds addresses of type A."""
     with contextlib.suppress(sqlite3.Error, ValueError):
-        return any(row.rdtype == 1 for row in read(Path(path)))
+        return any(row.rdtype == 1 for row in read_rows(Path(path)))
     return False

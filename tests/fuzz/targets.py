@@ -21,7 +21,7 @@ from twisted.protocols.basic import Int16StringReceiver
 from flatproxy.config.load import to_settings
 from flatproxy.config.settings import Rule
 from flatproxy.errors import ChainError, ConfigError, WireError
-from flatproxy.flatten.chain import MAX_HOPS, Chain
+from flatproxy.flatten.chain import Chain
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.stores import sqlite as store
 from flatproxy.forward.access import Networks
@@ -29,6 +29,7 @@ from flatproxy.forward.policy import DROP, FLATTEN, Policy
 from flatproxy.table.ladder import Resolution
 from flatproxy.table.table import Table
 from flatproxy.wire import edns, landing, names, peek, proxy, reply
+from flatproxy.wire.landing import MAX_HOPS
 from flatproxy.wire.types import TYPE_A
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def verdict(data: bytes) -> None:
     if judgement == DROP:
         assert len(data) < peek.HEADER or data[2] & peek.QR
         return
-    refusal = reply.error(data, reply.REFUSED, edns.EDE_NETWORK_ERROR)
+    refusal = reply.error_reply(data, reply.REFUSED, edns.EDE_NETWORK_ERROR)
     assert refusal[:2] == data[:2]
     if not data[2] & peek.OPCODE:  # dnspython has rules of its own for updates
         dns.message.from_wire(refusal)

@@ -1,4 +1,4 @@
-"""What an owner's guards do to answers: targets that go empty, have addresses that they should not, or change wholly."""
+"""What guards do to answers: of targets that go empty, have addresses that they should not, or change wholly."""
 
 from __future__ import annotations
 

@@ -129,6 +129,7 @@ def test_down_the_ladder_and_up_again(nsd: Nsd, resolver: FakeInternet, start: S
 def test_a_resolver_that_fails_otherwise(nsd: Nsd, resolver: FakeInternet, start: Start, mood: Mood) -> None:
     """Whatever it says that is not an answer, what was known goes on."""
     proxy = start(_configuration(nsd, resolver, stale_for="1h"))
+    _until_rung(proxy, "example.com", "fresh")  # ready is ready on any rung
     resolver.mood = mood
     _until_rung(proxy, "example.com", "stale")
     reply = _ask(proxy, "example.com")
@@ -137,6 +138,7 @@ def test_a_resolver_that_fails_otherwise(nsd: Nsd, resolver: FakeInternet, start
 
 def test_a_resolver_whose_port_is_closed(nsd: Nsd, resolver: FakeInternet, start: Start) -> None:
     proxy = start(_configuration(nsd, resolver, stale_for="1h"))
+    _until_rung(proxy, "example.com", "fresh")
     resolver.stop()
     _until_rung(proxy, "example.com", "stale")
     resolver.start()

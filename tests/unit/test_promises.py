@@ -19,12 +19,13 @@ from twisted.protocols.basic import Int16StringReceiver
 
 from flatproxy.config.settings import Rule
 from flatproxy.errors import ChainError, ChainLoop, WireError
-from flatproxy.flatten.chain import MAX_HOPS, Chain
+from flatproxy.flatten.chain import Chain
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.forward.pending import Pending, random_ids
 from flatproxy.forward.query import Query, query_from
 from flatproxy.table.ladder import Resolution, Rung, step
 from flatproxy.wire import edns, names, peek, proxy
+from flatproxy.wire.landing import MAX_HOPS
 from tests.unit.forward.surroundings import Sent
 
 labels = st.binary(min_size=1, max_size=20)

@@ -25,13 +25,13 @@ from attrs import define
 
 from flatproxy.config.settings import Endpoint
 from flatproxy.errors import ChainBroken, ChainError, FlatproxyError, UpstreamTimeout
+from flatproxy.wire import edns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import dns.name
 
-PAYLOAD = 1232
 _FINAL = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
 
 
@@ -152,7 +152,7 @@ class Servers:
 
         Raises `UpstreamTimeout` where nobody answers in time, `ChainBroken` where nobody can be asked.
         """
-        query = dns.message.make_query(name, rdtype, use_edns=0, payload=PAYLOAD)
+        query = dns.message.make_query(name, rdtype, use_edns=0, payload=edns.MAX_UDP_SIZE)
         self.rest()
         if not self.recursion:
             query.flags &= ~dns.flags.RD

@@ -60,7 +60,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def read(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[Row]:
     """Return what the file holds, nothing where there is none; `sqlite3.Error` or `ValueError` where it is damaged."""
     if not path.exists():
         return []
@@ -156,7 +156,7 @@ class SqliteStore:
     def load(self) -> list[Row]:
         """Return what the file holds. A damaged file is put aside, so that the next write begins a new one."""
         try:
-            return read(self.path)
+            return read_rows(self.path)
         except (sqlite3.Error, OSError, ValueError, TypeError) as error:
             self._failed(error)
         return []

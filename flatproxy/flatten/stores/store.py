@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import evolve, frozen
 
-from flatproxy.table.held import NO_FAMILY, Family
+from flatproxy.table.held import NO_HISTORY, History
 from flatproxy.table.ladder import Resolution
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ class Row:
         if known is None:
             raise ValueError(f"{target} was never resolved")
         row = cls(target.name, target.rdtype, known.rdatas, known.ttl_s, known.names, resolved_at)
-        family, ahead = target.family, resolved_at - known.resolved_at
-        if family.absent_since is None:
+        history, ahead = target.history, resolved_at - known.resolved_at
+        if history.absent_since is None:
             return row
         return evolve(
-            row, held=family.addresses, seen_at=family.seen_at + ahead, absent_since=family.absent_since + ahead
+            row, held=history.addresses, seen_at=history.seen_at + ahead, absent_since=history.absent_since + ahead
         )
 
     def resolution(self, now: float, wall: float) -> Resolution:
@@ -47,15 +47,15 @@ class Row:
         age = max(wall - self.resolved_at, 0.0)
         return Resolution(rdatas=self.rdatas, ttl_s=self.ttl_s, names=self.names, resolved_at=now - age)
 
-    def family(self, now: float, wall: float) -> Family:
+    def history(self, now: float, wall: float) -> History:
         """Return what was found of its addresses, on the monotonic clock."""
         behind = now - wall
         if self.held:
             since = min(self.absent_since + behind, now)
-            return Family(addresses=self.held, seen_at=min(self.seen_at + behind, since), absent_since=since)
+            return History(addresses=self.held, seen_at=min(self.seen_at + behind, since), absent_since=since)
         if not self.rdatas:
-            return NO_FAMILY
-        return Family(addresses=self.rdatas, seen_at=min(self.resolved_at + behind, now))
+            return NO_HISTORY
+        return History(addresses=self.rdatas, seen_at=min(self.resolved_at + behind, now))
 
 
 class Store(Protocol):

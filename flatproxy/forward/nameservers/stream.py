@@ -65,8 +65,7 @@ class Connection(Int16StringReceiver):
 
     def stringReceived(self, string: bytes) -> None:  # noqa: N802 - Twisted's name
         """Hand on a message."""
-        if not self._dial.settled:
-            self._dial.settle()
+        self._dial.settle()
         self._dial.user.came(string)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # noqa: ARG002, N802
@@ -98,9 +97,10 @@ class Dial(ClientFactory):
         self._connector = connector.connectTCP(endpoint.host, endpoint.port, self, timeout_s)
 
     def settle(self) -> None:
-        """Give its place to the next."""
-        self.settled = True
-        self.upstream.settled(self)
+        """Give its place to the next; once."""
+        if not self.settled:
+            self.settled = True
+            self.upstream.settled(self)
 
     def cancel(self) -> None:
         """Want it no longer; for who has not got it yet."""

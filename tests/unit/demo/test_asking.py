@@ -30,7 +30,7 @@ def test_a_datagram_with_another_id_is_passed_over() -> None:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_datagram_endpoint(TwoReplies, local_addr=("127.0.0.1", 0))
         try:
-            return await asking.exchange(WIRE, Endpoint(*transport.get_extra_info("sockname")[:2]), tcp=False)
+            return await asking.reply_to(WIRE, Endpoint(*transport.get_extra_info("sockname")[:2]), tcp=False)
         finally:
             transport.close()
 
@@ -42,7 +42,7 @@ def test_silence_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         with pytest.raises(UpstreamTimeout, match="sent no answer"):
-            asyncio.run(asking.exchange(WIRE, Endpoint(*silent.getsockname()), tcp=False))
+            asyncio.run(asking.reply_to(WIRE, Endpoint(*silent.getsockname()), tcp=False))
 
 
 def test_a_connection_that_ends_early_is_an_error() -> None:
@@ -52,7 +52,7 @@ def test_a_connection_that_ends_early_is_an_error() -> None:
             writer.close()
 
         async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
-            return await asking.exchange(WIRE, Endpoint(*server.sockets[0].getsockname()), tcp=True)
+            return await asking.reply_to(WIRE, Endpoint(*server.sockets[0].getsockname()), tcp=True)
 
     with pytest.raises(WireError, match="could not be asked"):
         asyncio.run(run())
@@ -60,4 +60,4 @@ def test_a_connection_that_ends_early_is_an_error() -> None:
 
 def test_what_is_no_message_is_an_error() -> None:
     with pytest.raises(WireError, match="not a DNS message"):
-        asking.read(b"\0" * 11)
+        asking.message_in(b"\0" * 11)

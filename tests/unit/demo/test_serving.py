@@ -14,7 +14,8 @@ import dns.update
 import pytest
 
 from flatproxy.demo import asking
-from flatproxy.demo.serving import PAYLOAD, Server, reply, serve
+from flatproxy.demo.serving import Server, reply, serve
+from flatproxy.wire.edns import MAX_UDP_SIZE
 
 from .asks import ask, query
 
@@ -47,7 +48,7 @@ def test_a_reply_echoes_id_question_and_rd() -> None:
 
 def test_edns_is_answered_in_kind_with_do() -> None:
     response = ask(Sized(), "example.com", "TXT", want_dnssec=True)
-    assert (response.edns, response.payload) == (0, PAYLOAD)
+    assert (response.edns, response.payload) == (0, MAX_UDP_SIZE)
     assert response.ednsflags & dns.flags.DO
 
 
@@ -111,8 +112,8 @@ def test_udp_and_tcp_share_a_port_of_loopback_and_agree() -> None:
             wire = query("example.com", "TXT").to_wire()
             return (
                 server.endpoint,
-                await asking.exchange(wire, server.endpoint, tcp=False),
-                await asking.exchange(wire, server.endpoint, tcp=True),
+                await asking.reply_to(wire, server.endpoint, tcp=False),
+                await asking.reply_to(wire, server.endpoint, tcp=True),
             )
         finally:
             await server.close()
@@ -150,7 +151,7 @@ def test_close_ends_connections_and_frees_the_port() -> None:
     async def run() -> tuple[bytes, Endpoint]:
         server = await serve(Sized())
         reader, writer = await asyncio.open_connection(server.endpoint.host, server.endpoint.port)
-        await asking.exchange(query("example.com").to_wire(), server.endpoint, tcp=True)  # so the first was accepted
+        await asking.reply_to(query("example.com").to_wire(), server.endpoint, tcp=True)  # so the first was accepted
         await server.close()
         async with asyncio.timeout(5):
             rest = await reader.read()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import evolve, field, frozen
 
-from flatproxy.demo.view import Changes, duration, picture
+from flatproxy.demo.view import Changes, age_text, picture
 from flatproxy.observe.sources import RUNGS
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _plain(line: str) -> str:
     [(-3, "0 s"), (0.9, "0 s"), (59.9, "59 s"), (60, "1 min"), (3_599, "59 min"), (86_399, "23 h"), (200_000, "2 d")],
 )
 def test_durations(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+    assert age_text(seconds) == said
 
 
 def test_a_name_with_both_types() -> None:

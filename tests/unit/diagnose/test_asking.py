@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from flatproxy.diagnose.asking import CONCURRENT, Patience, each
+from flatproxy.diagnose.asking import QUESTIONS_AT_ONCE, Patience, each
 
 
 def test_each_is_done_once_and_no_more_than_so_many_at_a_time() -> None:
@@ -23,7 +23,7 @@ def test_each_is_done_once_and_no_more_than_so_many_at_a_time() -> None:
 
     asyncio.run(each(range(500), work))
     assert sorted(done) == list(range(500))
-    assert most == CONCURRENT
+    assert most == QUESTIONS_AT_ONCE
 
 
 def test_what_goes_wrong_is_not_lost() -> None:

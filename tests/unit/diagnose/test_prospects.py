@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flatproxy.config.settings import State
-from flatproxy.diagnose.prospects import Earlier, OwnAnswer, answer_now, duration, kept_in, limit_of
+from flatproxy.diagnose.prospects import Earlier, OwnAnswer, answer_now, kept_in, limit_of, span_text
 from flatproxy.diagnose.traces import Walk
 from flatproxy.errors import ChainBroken, UpstreamTimeout
 from flatproxy.flatten.chain import Found
@@ -121,4 +121,4 @@ def test_why_nothing_is_kept(tmp_path: Path) -> None:
     [(0, "0 s"), (-3, "0 s"), (59.9, "59 s"), (60, "1 min"), (3661, "1 h 1 min"), (90061, "1 d 1 h"), (86400, "1 d")],
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert span_text(seconds) == text

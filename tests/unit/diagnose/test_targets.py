@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from flatproxy.diagnose.findings import Finding, Severity
-from flatproxy.diagnose.targets import Use, about_fallback, judge, uses_of
+from flatproxy.diagnose.targets import Use, about_fallback, judge_target, uses_of
 from flatproxy.diagnose.traces import Walk
 from flatproxy.errors import ChainBroken, ChainLoop, ChainTooLong, FlatproxyError, UpstreamTimeout
 from flatproxy.flatten.chain import Found
@@ -26,7 +26,7 @@ def failed(rdtype: str, error: FlatproxyError) -> Walk:
 
 
 def judged(*walks: Walk, **keys: Any) -> list[Finding]:
-    return list(judge(Use(rule(**keys), [wire("example.com")]), walks))
+    return list(judge_target(Use(rule(**keys), [wire("example.com")]), walks))
 
 
 def test_addresses_of_one_family_are_enough() -> None:

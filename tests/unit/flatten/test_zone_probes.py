@@ -6,7 +6,7 @@ import dns.name
 import pytest
 from attrs import define, field
 
-from flatproxy.flatten.zone_probes import CONCURRENT, FIRST_RATE, INTERVAL_S, RATE, SILENCES, ZoneProbes, zone_of
+from flatproxy.flatten.zone_probes import FIRST_RATE, INTERVAL_S, PROBES_AT_ONCE, RATE, SILENCES, ZoneProbes, zone_of
 from flatproxy.table.changes import Change, Feed
 from flatproxy.table.zones import Zones
 from flatproxy.wire import names
@@ -119,7 +119,7 @@ def test_a_signed_zone_is_known_and_forgotten_when_it_is_signed_no_more() -> Non
 def test_a_silent_nameserver_is_asked_again_soon_and_not_for_every_name() -> None:
     world = World()
     world.cover(*many(200))
-    most = SILENCES + CONCURRENT
+    most = SILENCES + PROBES_AT_ONCE
     assert SILENCES <= len(world.until(0.0)) <= most
     assert world.until(4.9) == []
     assert SILENCES <= len(world.until(5.0)) <= most

@@ -7,7 +7,7 @@ from twisted.logger import ILogObserver, globalLogPublisher
 from zope.interface import implementer
 
 from flatproxy.config.settings import Rule
-from flatproxy.observe.change_log import ChangeLog
+from flatproxy.observe.change_log import LINES_A_SECOND, ChangeLog
 from flatproxy.table.ladder import Resolution
 from flatproxy.table.table import Table
 
@@ -103,3 +103,20 @@ def test_a_zone_that_is_signed_is_said(events: list[dict[str, Any]], table: Tabl
     table.zones.judged(NAME, signed=True)
     table.zones.judged(NAME, signed=False)
     assert [event["zone"] for event in events if event.get("event") == "zone_signed"] == ["example.com"]
+
+
+def test_a_flood_is_counted_and_not_written(events: list[dict[str, Any]]) -> None:
+    now = [7.5]
+    table = Table()
+    table.feed.subscribe(ChangeLog(clock=lambda: now[0]))
+    names = [b"\4" + f"{number:04}".encode() + NAME for number in range(3 * LINES_A_SECOND)]
+    table.adopt({name: Rule(target=name, types=frozenset({"A"})) for name in names}, 0.0, 1.8)
+    targets = list(table.targets.values())
+    for target in targets[:-1]:
+        target.fail("timeout", "no answer", 0.0)
+    written = [each for each in events if each.get("event") in ("target_failed", "rung_change")]
+    assert len(written) == LINES_A_SECOND
+    now[0] = 8.0
+    targets[-1].fail("timeout", "no answer", 0.0)
+    (said_so,) = [each for each in events if each.get("event") == "changes_unwritten"]
+    assert said_so["count"] == 2 * (len(targets) - 1) - LINES_A_SECOND

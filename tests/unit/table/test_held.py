@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatproxy.table.held import GRACE_S, Belief, Family, Rdatas, held_until, retry_s
+from flatproxy.table.held import GRACE_S, Belief, History, Rdatas, held_until, retry_s
 
 HOUR = 3600.0
 V4: Rdatas = (b"\xc0\0\2\1",)
@@ -14,14 +14,14 @@ V6: Rdatas = (b"\x20\1\x0d\xb8" + bytes(11) + b"\1",)
 ADDRESSES = {"A": V4, "AAAA": V6}
 
 
-def held(known: Family, others: list[Family], hold_s: float, now: float) -> Rdatas:
+def held(known: History, others: list[History], hold_s: float, now: float) -> Rdatas:
     """The addresses to answer in place of none."""
     until = held_until(known, others, hold_s)
     return known.addresses if until is not None and now < until else ()
 
 
-def family(*found: tuple[float, Rdatas]) -> Family:
-    known = Family()
+def family(*found: tuple[float, Rdatas]) -> History:
+    known = History()
     for now, rdatas in found:
         known = known.after(rdatas, now)
     return known
@@ -48,7 +48,7 @@ def test_addresses_end_it_and_the_count_begins_anew() -> None:
 
 def test_who_never_had_addresses_is_not_held() -> None:
     assert held_until(family((0.0, ()), (60.0, ())), [], HOUR) is None
-    assert held(Family(), [], HOUR, 0.0) == ()
+    assert held(History(), [], HOUR, 0.0) == ()
 
 
 def test_0_switches_it_off() -> None:
@@ -111,7 +111,7 @@ def test_every_short_history_of_two_families() -> None:
     seen_held = 0
     for length in range(1, 7):
         for history in product(kinds, repeat=length):
-            known = {"A": Family(), "AAAA": Family()}
+            known = {"A": History(), "AAAA": History()}
             for at, (which, found) in enumerate(history):
                 known[which] = known[which].after(ADDRESSES[which] if found else (), float(at))
             for which, other in (("A", "AAAA"), ("AAAA", "A")):

@@ -10,7 +10,7 @@ from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.changes import Failed, RungChanged, Settled
 from flatproxy.table.ladder import Resolution, Rung
 from flatproxy.table.status import MISSING_SHOWN, missing, not_fresh, statuses
-from flatproxy.table.table import Table, question
+from flatproxy.table.table import RULES_AT_ONCE, Table, question
 from flatproxy.wire.types import TYPE_A, TYPE_AAAA, TYPE_ANY
 
 if TYPE_CHECKING:
@@ -283,3 +283,19 @@ class TestStatus:
         table.adopt(rules, 1000.0, 1.8)
         assert sum(1 for _ in not_fresh(table, 1000.0)) == NAMES_KEPT + 1
         assert counted(table) == {"upstream": 3_000}
+
+
+def test_many_rules_are_put_in_force_with_rests_and_answer_meanwhile() -> None:
+    """A reload of a hundred thousand targets must not make packets wait for all of them."""
+
+    def rules(count: int) -> dict[bytes, Rule]:
+        labels = [b"\4" + f"{number:04}".encode() for number in range(count)]
+        return {label + NAME: Rule(target=label + LB, types=ONLY_A) for label in labels}
+
+    table = Table()
+    table.adopt(rules(26), 0.0, 1.8)
+    rests: list[object] = []
+    many = rules(500)
+    table.adopt(many, 1.0, 1.8, lambda: rests.append(table.get(question(b"\0040001" + NAME, TYPE_A))))
+    assert len(rests) >= 2 * len(many) // RULES_AT_ONCE
+    assert None not in rests

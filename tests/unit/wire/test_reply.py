@@ -62,14 +62,14 @@ class TestAnswer:
 class TestError:
     def test_it_has_question_id_and_opcode(self) -> None:
         message = query(id=5)
-        made = dns.message.from_wire(reply.error(message, reply.REFUSED))
+        made = dns.message.from_wire(reply.error_reply(message, reply.REFUSED))
         assert (made.id, made.rcode()) == (5, dns.rcode.REFUSED)
         assert made.flags & ~0xF == dns.flags.QR | dns.flags.RD
         assert made.question
 
     def test_an_extended_error_only_with_opt(self) -> None:
-        assert dns.message.from_wire(reply.error(query(), reply.SERVFAIL, 23)).opt is None
-        made = dns.message.from_wire(reply.error(query(use_edns=0), reply.SERVFAIL, 23))
+        assert dns.message.from_wire(reply.error_reply(query(), reply.SERVFAIL, 23)).opt is None
+        made = dns.message.from_wire(reply.error_reply(query(use_edns=0), reply.SERVFAIL, 23))
         option = made.options[0]
         assert isinstance(option, dns.edns.EDEOption)
         assert option.code == 23
@@ -79,7 +79,7 @@ class TestError:
     )
     def test_a_question_that_cannot_be_read_is_left_out(self, message: bytes) -> None:
         message = message.ljust(12, b"\0")
-        made = reply.error(message, reply.FORMERR)
+        made = reply.error_reply(message, reply.FORMERR)
         assert len(made) == 12
         assert made[:2] == message[:2]
         assert made[2] & 0x80
@@ -97,4 +97,4 @@ def test_a_truncated_reply_is_no_larger_than_its_query() -> None:
 def test_the_rcode_counts_the_extended_bits() -> None:
     bad = query(use_edns=2)
     assert reply.rcode(reply.bad_version(bad, end_of(bad))) == 16
-    assert reply.rcode(reply.error(query(), reply.REFUSED)) == 5
+    assert reply.rcode(reply.error_reply(query(), reply.REFUSED)) == 5

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flatproxy.flatten.stores.sqlite import SqliteStore, read, write
+from flatproxy.flatten.stores.sqlite import SqliteStore, read_rows, write
 from flatproxy.flatten.stores.store import Row
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ async def _written(store: SqliteStore) -> bool:
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     write(path, [ROW, EMPTY])
-    assert sorted(read(path), key=lambda row: row.target) == [ROW, EMPTY]
+    assert sorted(read_rows(path), key=lambda row: row.target) == [ROW, EMPTY]
     write(path, [LATER])
-    assert sorted(read(path), key=lambda row: row.target) == [LATER, EMPTY]
+    assert sorted(read_rows(path), key=lambda row: row.target) == [LATER, EMPTY]
 
 
 def test_a_missing_file_holds_nothing(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_file_of_the_first_format_is_read(tmp_path: Path) -> None:
             """
         )
     connection.close()
-    assert read(path) == [ROW]
+    assert read_rows(path) == [ROW]
 
 
 HTTPS = Row(b"\2lb\4test\0", 65, (b"\0\1\0", b"\0\2\3lb1\0\0\1\0\3\2h2"), 60, ("lb.test",), 1e9)
@@ -63,14 +63,14 @@ HTTPS = Row(b"\2lb\4test\0", 65, (b"\0\1\0", b"\0\2\3lb1\0\0\1\0\3\2h2"), 60, ("
 def test_rdatas_of_any_type_and_length_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     write(path, [ROW, HTTPS])
-    assert sorted(read(path), key=lambda row: row.rdtype) == [ROW, HTTPS]
+    assert sorted(read_rows(path), key=lambda row: row.rdtype) == [ROW, HTTPS]
 
 
 @pytest.mark.parametrize(("rdtype", "rdata"), [(1, b"\xc0\0\2"), (28, b"\xc0\0\2\1"), (65, b"\0")])
 def test_what_is_no_rdata_of_its_type_makes_no_sense(tmp_path: Path, rdtype: int, rdata: bytes) -> None:
     path = tmp_path / "answers.sqlite"
     write(path, [ROW, Row(b"\0", rdtype, (rdata,), 60, (), 1e9)])
-    assert read(path) == [ROW]
+    assert read_rows(path) == [ROW]
 
 
 @pytest.mark.parametrize("damage", [b"noise" * 1000, b"SQLite format 3\0" + bytes(500)], ids=["noise", "cut"])
@@ -81,7 +81,7 @@ def test_a_damaged_file_is_put_aside(tmp_path: Path, damage: bytes) -> None:
     assert (store.load(), store.errors) == ([], 1)
     assert (tmp_path / "answers.sqlite.damaged").read_bytes() == damage
     write(path, [ROW])
-    assert read(path) == [ROW]
+    assert read_rows(path) == [ROW]
 
 
 def test_a_file_of_a_later_version_is_left_as_it_is(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_locked_file_costs_a_count_and_is_written_later(tmp_path: Path) -> Non
         await store.stop()
 
     asyncio.run(script())
-    assert read(path) == [LATER]
+    assert read_rows(path) == [LATER]
 
 
 def test_a_directory_that_is_missing_costs_a_count(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_tick_writes_at_most_once_a_second(tmp_path: Path) -> None:
         assert await _written(store)
 
     asyncio.run(script())
-    assert read(path) == [LATER]
+    assert read_rows(path) == [LATER]
 
 
 @pytest.mark.parametrize(("wall", "resolved_at"), [(1e9 + 30, 470.0), (1e9, 500.0), (1e9 - 7200, 500.0)])
@@ -158,12 +158,12 @@ def test_rows_that_make_no_sense_are_left_out(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("INSERT INTO answers VALUES (x'01', 1, '[', 1, '[]', 1.0)")
     connection.close()
-    assert read(path) == [ROW]
+    assert read_rows(path) == [ROW]
     with sqlite3.connect(path) as connection:
         connection.execute("DELETE FROM answers WHERE target != x'01'")
     connection.close()
     with pytest.raises(ValueError, match="none of its rows"):
-        read(path)
+        read_rows(path)
 
 
 def test_a_file_that_is_damaged_in_use_is_put_aside_and_begun_anew(tmp_path: Path) -> None:
@@ -180,5 +180,5 @@ def test_a_file_that_is_damaged_in_use_is_put_aside_and_begun_anew(tmp_path: Pat
     asyncio.run(save(20.0))
     assert store.errors == 1
     asyncio.run(save(30.0))
-    assert read(path) == [ROW]
+    assert read_rows(path) == [ROW]
     assert path.with_name("answers.sqlite.damaged").exists()

@@ -1,4 +1,4 @@
-"""Who may read and write the state file: its owner alone, since what stands in it is served."""
+"""Who may read_rows and write the state file: its owner alone, since what stands in it is served."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flatproxy.flatten.stores.sqlite import SqliteStore, read, write
+from flatproxy.flatten.stores.sqlite import SqliteStore, read_rows, write
 from flatproxy.flatten.stores.store import Row
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     write(path, [_ROW])
     assert _mode(path) == 0o600
-    assert read(path) == [_ROW]
+    assert read_rows(path) == [_ROW]
 
 
 def test_permissions_that_were_given_stay(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_permissions_that_were_given_stay(tmp_path: Path) -> None:
     path.chmod(0o640)
     write(path, [_ROW])
     assert _mode(path) == 0o640
-    assert read(path) == [_ROW]
+    assert read_rows(path) == [_ROW]
 
 
 @pytest.mark.parametrize("mode", [0o602, 0o666, 0o646])
