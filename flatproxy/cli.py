@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("check", parents=[config, as_json], help="check the file, then what it names")
     explain = commands.add_parser("explain", parents=[config, as_json], help="show one flagged name's chain")
     explain.add_argument("name", metavar="NAME")
+    explain.add_argument("--client", metavar="ADDRESS", help="as asked by a client there, who may be in a view")
     demo = commands.add_parser("demo", help="run the proxy between embedded stand-ins")
     demo.add_argument("--once", action="store_true", help="a scripted tour that ends by itself")
     return parser
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "check":
             return _check(settings, options.config, as_json=options.json)
-        return _explain(settings, options.name, as_json=options.json)
+        return _explain(settings, options.name, options.client, as_json=options.json)
     except KeyboardInterrupt:
         return FAILED
 
@@ -106,8 +107,9 @@ def _check(settings: Settings, path: Path, *, as_json: bool) -> int:
     return FINE if report.ok else FAILED
 
 
-def _explain(settings: Settings, written: str, *, as_json: bool) -> int:
+def _explain(settings: Settings, written: str, client: str | None, *, as_json: bool) -> int:
     """Say what becomes of one name."""
+    from flatproxy.config.addresses import address
     from flatproxy.config.names import flagged_name
     from flatproxy.config.problems import Refusal
     from flatproxy.diagnose.explain import explain
@@ -115,10 +117,14 @@ def _explain(settings: Settings, written: str, *, as_json: bool) -> int:
 
     try:
         name = flagged_name(written)
+        asks = address(client) if client is not None else None
     except Refusal as refusal:
-        print(f"flatproxy explain: {written!r}: {refusal.reason}; write {refusal.write}", file=sys.stderr)
+        print(
+            f"flatproxy explain: {' '.join(filter(None, (written, client)))}: {refusal.reason}; write {refusal.write}",
+            file=sys.stderr,
+        )
         return WRONG
-    report = asyncio.run(explain(settings, name))
+    report = asyncio.run(explain(settings, name, asks))
     if as_json:
         _print_json(report.as_json())
     else:

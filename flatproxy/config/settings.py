@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from attrs import field, frozen
 
+from flatproxy.wire.prefixes import Network, Prefixes
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from flatproxy.wire.prefixes import Network
 
 Address = IPv4Address | IPv6Address
 
@@ -105,6 +106,8 @@ class Rule:
     allow: tuple[Network, ...] = ()
     fallback: tuple[Address, ...] = ()
     pin: tuple[Address, ...] = ()
+    views: tuple[tuple[str, Rule | None], ...] = ()
+    """What clients of a view are answered by, None where by the nameserver; of the others this rule is the one."""
 
     @property
     def guarding(self) -> Guarding:
@@ -172,7 +175,7 @@ class State:
 
 @frozen(kw_only=True)
 class Settings:
-    """A whole configuration. `flatten` maps each flagged name to its rule.
+    """A whole configuration. `flatten` maps each flagged name to its rule, `views` each view to its clients' networks.
 
     `digest` is the SHA-256, in hex, of the file and those that it includes, one after the other.
     """
@@ -182,6 +185,11 @@ class Settings:
     access: Access
     resolver: Resolver = Resolver()
     flatten: Rules = field(factory=Rules, converter=_as_rules)
+    views: Mapping[str, tuple[Network, ...]] = field(factory=dict)
     limits: Limits = Limits()
     state: State | None = None
     digest: str = ""
+
+    def view_prefixes(self) -> Prefixes[str]:
+        """Return which view an address is in; made anew by each call."""
+        return Prefixes({network: view for view, networks in self.views.items() for network in networks})

@@ -41,7 +41,8 @@ _MISSING = {
 class TableReader(Generic[T]):
     """A table that becomes an object of `kind`; `readers` has the reader of each of its attributes.
 
-    An attribute `timeout_s` is written `timeout`. A key must be there where its attribute has no default.
+    An attribute `timeout_s` is written `timeout`; one without a reader has no key. A key must be there where its
+    attribute has no default.
     """
 
     kind: type[T]
@@ -52,6 +53,7 @@ class TableReader(Generic[T]):
 
     def __attrs_post_init__(self) -> None:
         attributes = {attribute.name.removesuffix("_s"): attribute for attribute in fields(self.kind)}
+        attributes = {key: each for key, each in attributes.items() if each.name in self.readers}
         object.__setattr__(self, "keys", {key: attribute.name for key, attribute in attributes.items()})
         required = frozenset(key for key, attribute in attributes.items() if attribute.default is NOTHING)
         object.__setattr__(self, "required", required)
@@ -180,6 +182,7 @@ EXAMPLES: Final = {
     "resolver": '[resolver]\nservers = ["system"]',
     "defaults": '[defaults]\nmax_ttl = "300s"',
     "flatten": '[flatten."example.com"]\ntarget = "lb.example.net"',
+    "views": '[views.inside]\nclients = ["10.0.0.0/8"]',
     "limits": "[limits]\nresponses_per_second = 50",
     "state": '[state]\npath = "/var/lib/flatproxy/answers.sqlite"',
 }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
-from attrs import frozen
+from attrs import evolve, frozen
 
 from flatproxy.diagnose.asking import Asking
 from flatproxy.diagnose.prospects import OwnAnswer, Prospect, answer_now, kept_in, limit_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import dns.message
 
-    from flatproxy.config.settings import Endpoint, Rule, Settings
+    from flatproxy.config.settings import Address, Endpoint, Rule, Settings
     from flatproxy.diagnose.prospects import Earlier, Kept, Limit
     from flatproxy.diagnose.traces import Walk
     from flatproxy.table.held import History
@@ -57,13 +57,40 @@ class TypeReport:
 
 
 @frozen(kw_only=True)
+class Seen:
+    """Which view a client is in, by which network; None for none. `own`: the name has a table for that view."""
+
+    client: str
+    view: str | None
+    network: str | None
+    own: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {"client": self.client, "view": self.view, "network": self.network, "own_table": self.own}
+
+
+def seen(settings: Settings, rule: Rule | None, client: Address) -> Seen:
+    """Return which view a client is in, and what that means for a name."""
+    around = [
+        (network.prefixlen, str(network), view)
+        for view, networks in settings.views.items()
+        for network in networks
+        if client in network
+    ]
+    _, network, view = max(around, default=(0, None, None))
+    return Seen(client=str(client), view=view, network=network, own=rule is not None and view in dict(rule.views))
+
+
+@frozen(kw_only=True)
 class Flattened:
-    """A flagged name. `signed` names its zone where that is signed."""
+    """A flagged name. `signed` names its zone where that is signed, `seen` the view of the client who asks."""
 
     name: str
     rule: Rule
     types: tuple[TypeReport, ...]
     signed: str | None
+    seen: Seen | None = None
 
     @property
     def ok(self) -> bool:
@@ -76,6 +103,7 @@ class Flattened:
         return {
             "name": self.name,
             "verdict": "flattened",
+            "seen": self.seen.as_json() if self.seen is not None else None,
             "ok": self.ok,
             "target": names.to_text(self.rule.target),
             "types": [report.as_json() for report in self.types],
@@ -97,6 +125,8 @@ class Forwarded:
     answers: tuple[OwnAnswer, ...] = ()
     landing: str | None = None
     near: tuple[str, ...] = ()
+    seen: Seen | None = None
+    """The view of the client who asks, where that is why a flagged name is forwarded."""
 
     @property
     def ok(self) -> bool:
@@ -113,13 +143,22 @@ class Forwarded:
             "answers": [answer.as_json() for answer in self.answers],
             "lands_on": self.landing,
             "near": list(self.near),
+            "seen": self.seen.as_json() if self.seen is not None else None,
         }
 
 
-async def explain(settings: Settings, name: bytes) -> Flattened | Forwarded:
-    """Return what becomes of a name (wire form, lower case)."""
+async def explain(settings: Settings, name: bytes, client: Address | None = None) -> Flattened | Forwarded:
+    """Return what becomes of a name (wire form, lower case), asked by a client somewhere or by one without a view."""
     rule = settings.flatten.get(name)
-    return await _flattened(settings, name, rule) if rule is not None else await _forwarded(settings, name)
+    if rule is None:
+        return await _forwarded(settings, name)
+    if client is None:
+        return await _flattened(settings, name, rule)
+    by = seen(settings, rule, client)
+    instead = dict(rule.views).get(by.view, rule) if by.view is not None else rule
+    if instead is None:
+        return evolve(await _forwarded(settings, name), seen=by)
+    return evolve(await _flattened(settings, name, instead), seen=by)
 
 
 async def _flattened(settings: Settings, name: bytes, rule: Rule) -> Flattened:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import dns.rdatatype
 from attrs import define, field
 
+from flatproxy.config.problems import join
 from flatproxy.diagnose import findings
 from flatproxy.diagnose.asking import Patience, each
 from flatproxy.diagnose.findings import TargetReport
@@ -36,11 +37,13 @@ class Use:
 
     rule: Rule
     names: list[bytes] = field(factory=list)
+    view: str = ""
+    """The view that it is for, nothing where it is the names' own."""
 
     @property
     def key(self) -> str:
         """The key path of the target under the first of the names."""
-        return f"{key_of(self.names[0])}.target"
+        return f"{join(f'{key_of(self.names[0])}.views', self.view) if self.view else key_of(self.names[0])}.target"
 
     @property
     def value(self) -> str:
@@ -54,6 +57,9 @@ def uses_of(settings: Settings) -> list[Use]:
     uses: dict[Rule, Use] = {}
     for name, rule in settings.flatten.items():
         uses.setdefault(rule, Use(rule)).names.append(name)
+        for view, instead in rule.views:
+            if instead is not None:
+                uses.setdefault(instead, Use(instead, view=view)).names.append(name)
     return list(uses.values())
 
 

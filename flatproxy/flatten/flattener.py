@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
+from flatproxy.flatten.controllers import hidden_from
 from flatproxy.flatten.guards import sift
 from flatproxy.flatten.refresher import Refresher
 from flatproxy.flatten.resolvers.plain import Servers, expand
@@ -20,6 +21,7 @@ from flatproxy.flatten.zone_probes import ZoneProbes
 from flatproxy.table.changes import Settled
 from flatproxy.table.held import NO_HISTORY
 from flatproxy.wire import proxy
+from flatproxy.wire.prefixes import Prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,6 +58,7 @@ class Flattener:
         self._settings: Settings | None = None
         self._prepared: _Prepared | None = None
         self._store: Store | None = None
+        self._views: Prefixes[str] = Prefixes({})
         nobody = Servers((), 0.0, recursion=False)
         self._zone_probes = ZoneProbes(nobody, table.zones, rest=serve_packets)
         self._refresher = Refresher(
@@ -101,7 +104,19 @@ class Flattener:
         adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s, self._serve_packets)
         self._keep(adopted, now)
         self._refresher.follow(adopted, now)
+        self._views = settings.view_prefixes()
+        self._zone_probes.hides = self._hides
         self._zone_probes.cover(settings.flatten)
+
+    def _hides(self, name: bytes) -> bool:
+        settings = self._settings
+        rule = settings.flatten.get(name) if settings is not None else None
+        return rule is not None and bool(hidden_from(rule, self._views))
+
+    @property
+    def hidden_controllers(self) -> Iterator[tuple[bytes, int]]:
+        """The flagged names that are domains, with the number of controllers that clients inside do not find there."""
+        return ((name, there) for name, there in self._table.zones.controllers.items() if self._hides(name))
 
     def _keep(self, adopted: Adopted, now: float) -> None:
         """Where only the guards of a target have changed, what is known of it stays, as far as they let it through."""

@@ -12,6 +12,7 @@ import dns.exception
 import dns.name
 from attrs import define, field, frozen
 
+from flatproxy.forward.access import KNOWN_HOSTS
 from flatproxy.table.answers import Answer
 from flatproxy.table.changes import Feed
 from flatproxy.table.table import Table
@@ -32,6 +33,7 @@ from flatproxy.wire.types import TYPE_AXFR, TYPE_IXFR, TYPE_TKEY
 
 if TYPE_CHECKING:
     from flatproxy.forward.access import Networks
+    from flatproxy.wire.prefixes import Prefixes
 
 # Verdicts are plain integers: they are compared for every packet.
 DROP: Final = 0
@@ -51,8 +53,8 @@ _GUARDED = frozenset(rdtype.to_bytes(2, "big") for rdtype in (*_TRANSFERS, TYPE_
 class Questions(Protocol):
     """The answers by flagged question (lower-cased qname, qtype, qclass in wire form): the table."""
 
-    def get(self, key: bytes, /) -> Answer | None:
-        """Return the answer to a question, None where there is none."""
+    def get(self, key: bytes, view: str | None = None, /) -> Answer | None:
+        """Return the answer to a question of a client in a view, None where there is none."""
 
 
 Judgement = tuple[int, int, Answer | None, bytes]
@@ -106,7 +108,25 @@ class Policy:
     notify: Networks
     table: Questions = field(factory=Table)
     signing: Zones = field(factory=lambda: Zones(Feed()))
+    views: Prefixes[str] | None = None
+    """Which view a client is in; None where there are no views."""
     _memo: _Memo = field(factory=_Memo, init=False)
+    _memos: dict[str, _Memo] = field(factory=dict, init=False)
+    """That of each view."""
+    _seen: dict[bytes, str | None] = field(factory=dict, init=False)
+    """The view of each client that was seen."""
+
+    def view_of(self, host: bytes) -> str | None:
+        """Return the view that a client is in, None for none."""
+        if self.views is None:
+            return None
+        try:
+            return self._seen[host]
+        except KeyError:
+            if len(self._seen) >= KNOWN_HOSTS:
+                self._seen.clear()
+            view = self._seen[host] = self.views.get(host)
+            return view
 
     def judge(self, message: bytes, host: bytes) -> Judgement:
         """Return what becomes of a message from a client at `host` (its octets).
@@ -116,27 +136,30 @@ class Policy:
         if not self.query.everyone and not self.query.known.get(host) and host not in self.query:
             return (REFUSE if len(message) >= HEADER and not message[2] & QR else DROP), 0, None, b""
         # But for its ID, an ordinary query is judged by its octets alone, and most are asked again and again.
-        if self._memo.version != self.signing.version:
-            self._memo.clear(self.signing.version)
-        known = self._memo.young.get(message[2:])
+        memo, view = self._memo, None
+        if self.views is not None and (view := self.view_of(host)) is not None:
+            memo = self._memos.get(view) or self._memos.setdefault(view, _Memo())
+        if memo.version != self.signing.version:
+            memo.clear(self.signing.version)
+        known = memo.young.get(message[2:])
         if known is not None:
             return known
-        known = self._memo.found_again(message[2:])
+        known = memo.found_again(message[2:])
         if known is not None:
             return known
-        verdict, end, answer = self._judge(message, host)
+        verdict, end, answer = self._judge(message, host, view)
         judgement = verdict, end, answer, question_of(message, end)
         if judgement[0] in (FORWARD, FLATTEN) and len(message) <= MEMO_OCTETS:
-            self._memo.add(message[2:], judgement)
+            memo.add(message[2:], judgement)
         return judgement
 
-    def _judge(self, message: bytes, host: bytes) -> tuple[int, int, Answer | None]:
+    def _judge(self, message: bytes, host: bytes, view: str | None = None) -> tuple[int, int, Answer | None]:
         if len(message) < HEADER or message[2] & QR:
             return DROP, 0, None
         if message[2] & OPCODE or message[4:6] != b"\0\1" or not (end := question_end(message)):
             return self._judge_odd(message, host), 0, None
         question = question_of(message, end)
-        answer = self.table.get(question)
+        answer = self.table.get(question, view)
         if answer is not None:
             if edns.is_whole(message, end) and not (
                 edns.wants_dnssec(message, end) and self.signing.is_signed(question[:-4])

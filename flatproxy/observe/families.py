@@ -136,6 +136,9 @@ RESOLUTIONS = Family("counter", "resolutions", "Finished resolutions by outcome.
 
 
 ZONE_SIGNED = Family("gauge", "zone_signed", "A served zone that is signed with DNSSEC; always 1.", ("zone",))
+CONTROLLERS = Family(
+    "gauge", "domain_controllers", "Domain controllers that clients inside do not find at a flagged name.", ("name",)
+)
 ADDRESSES_CUT = Family(
     "gauge", "addresses_cut", "Addresses of targets left out of answers, a target having more than 2000 of a type."
 )

@@ -77,6 +77,7 @@ class Collector:
     def _condition(self) -> Iterator[Metric]:
         reload = self.sources.reload()
         yield f.ZONE_SIGNED.of(*(((zone,), 1) for zone in islice(self.sources.signed_zones(), DETAIL_LIMIT)))
+        yield f.CONTROLLERS.of(*(((name,), there) for name, there in islice(self.sources.controllers(), DETAIL_LIMIT)))
         yield f.ADDRESSES_CUT.of(((), self.sources.addresses_cut()))
         yield f.STATE_ERRORS.of(((), self.sources.state_errors()))
         yield f.RELOAD_SUCCESS.of(((), int(reload.success)))

@@ -212,4 +212,6 @@ class Sources:
     addresses_cut: Callable[[], int]
     state_errors: Callable[[], int]
     signed_zones: Callable[[], Iterable[str]]
+    controllers: Callable[[], Iterable[tuple[str, int]]]
+    """The flagged names that are Active Directory domains, and how many controllers clients inside do not find."""
     reload: Callable[[], Reload]

@@ -100,6 +100,7 @@ class App:
             addresses_cut=lambda: self._table.tally.left_out,
             state_errors=lambda: flattener.state_errors,
             signed_zones=lambda: map(names.to_text, self._table.zones.signed),
+            controllers=lambda: ((names.to_text(name), there) for name, there in flattener.hidden_controllers),
             reload=lambda: self._record,
         )
 

@@ -21,7 +21,7 @@ from flatproxy.wire import types
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from flatproxy.config.settings import Rule
+    from flatproxy.config.settings import Group, Rule
     from flatproxy.table.answers import Answer
     from flatproxy.table.target import Key
 
@@ -57,6 +57,19 @@ class Adopted(NamedTuple):
     gone: list[Target]
 
 
+@define(eq=False)
+class _Making:
+    """What `adopt` makes, until it is in force."""
+
+    cold_until: float
+    by_rule: dict[bytes, ByRule] = field(factory=lambda: {question(b"", number): {} for number in _TYPES})
+    viewed: dict[tuple[int, str], Rule | None] = field(factory=dict)
+    shared: dict[tuple[Rule, int], TargetAnswer] = field(factory=dict)
+    serving: dict[Target, list[TargetAnswer]] = field(factory=dict)
+    hinfos: dict[int, AnyAnswer] = field(factory=dict)
+    new: list[Target] = field(factory=list)
+
+
 @define(eq=False, repr=False)
 class Table:
     """It keeps nothing for each name but looks at the rules, which must not change. Equal rules share answers.
@@ -74,15 +87,22 @@ class Table:
     zones: Zones = field(init=False)
     rules: Mapping[bytes, Rule] = field(factory=Rules)
     _by_rule: dict[bytes, ByRule] = field(factory=dict)
+    _viewed: dict[tuple[int, str], Rule | None] = field(factory=dict)
+    """What a view is answered by in place of a rule (by its `id`)."""
     _pinned: list[Target] = field(factory=list)
     """The targets of names that are pinned: nobody resolves them."""
 
     def __attrs_post_init__(self) -> None:
         self.zones = Zones(self.feed)
 
-    def get(self, key: bytes) -> Answer | None:
-        """Return the answer to a question, None where there is none. Called for packets: three look-ups."""
+    def get(self, key: bytes, view: str | None = None) -> Answer | None:
+        """Return the answer to a question, None where there is none. Called for packets: three look-ups.
+
+        `view` is the client's, None where it is in none.
+        """
         rule = self.rules.get(key[:-4])
+        if rule is not None and view is not None:
+            rule = self._viewed.get((id(rule), view), rule)
         if rule is None:
             return None
         by_rule = self._by_rule.get(key[-4:])
@@ -102,46 +122,50 @@ class Table:
         What is known of targets stays. The cost is that of the distinct rules; `rest` is called between pieces.
         """
         groups = (rules if isinstance(rules, Rules) else Rules(rules)).groups
-        by_rule: dict[bytes, ByRule] = {question(b"", number): {} for number in _TYPES}
-        shared: dict[tuple[Rule, int], TargetAnswer] = {}
-        serving: dict[Target, list[TargetAnswer]] = {}
-        hinfos: dict[int, AnyAnswer] = {}
-        new: list[Target] = []
+        made = _Making(now + cold_s)
         self._pinned = []
         for number, group in enumerate(groups):
             if number % RULES_AT_ONCE == 0:
                 rest()
-            rule = group.rule
-            for rdtype in sorted(map(types.number_of, rule.types)):
-                answer = shared.get((rule, rdtype))
-                if answer is None:
-                    target = self._target_of(rule, rdtype, now + cold_s, new)
-                    answer = shared[rule, rdtype] = self._answer_of(target, rule, group.first)
-                    serving.setdefault(target, []).append(answer)
-                answer.share(group)
-                by_rule[question(b"", rdtype)][id(rule)] = answer
-            if rule.any == "hinfo":
-                ttl_s = rule.max_ttl_s
-                by_rule[question(b"", types.TYPE_ANY)][id(rule)] = hinfos.setdefault(ttl_s, AnyAnswer(ttl_s))
-        for (rule, rdtype), answer in shared.items():
-            answer.families = _families(rule, rdtype, shared)
-        self.rules, self._by_rule = rules, by_rule
-        return Adopted(new, self._serve(serving, now, rest))
+            self._add(made, group, group.rule, None)
+            for view, rule in group.rule.views:
+                made.viewed[id(group.rule), view] = rule
+                if rule is not None:
+                    self._add(made, group, rule, view)
+        for (rule, rdtype), answer in made.shared.items():
+            answer.families = _families(rule, rdtype, made.shared)
+        self.rules, self._by_rule, self._viewed = rules, made.by_rule, made.viewed
+        return Adopted(made.new, self._serve(made.serving, now, rest))
 
-    def _target_of(self, rule: Rule, rdtype: int, cold_until: float, new: list[Target]) -> Target:
+    def _add(self, made: _Making, group: Group, rule: Rule, view: str | None) -> None:
+        """Make the answers of a rule that the names of a group have, be it for one view only."""
+        for rdtype in sorted(map(types.number_of, rule.types)):
+            answer = made.shared.get((rule, rdtype))
+            if answer is None:
+                target = self._target_of(rule, rdtype, made)
+                answer = made.shared[rule, rdtype] = self._answer_of(target, rule, group.first, view)
+                made.serving.setdefault(target, []).append(answer)
+            if view is None:
+                answer.share(group)
+            made.by_rule[question(b"", rdtype)][id(rule)] = answer
+        if rule.any == "hinfo":
+            ttl_s = rule.max_ttl_s
+            made.by_rule[question(b"", types.TYPE_ANY)][id(rule)] = made.hinfos.setdefault(ttl_s, AnyAnswer(ttl_s))
+
+    def _target_of(self, rule: Rule, rdtype: int, made: _Making) -> Target:
         key = rule.target, rdtype, rule.guarding
         if rule.pin:
             self._pinned.append(Target(*key[:2], self, float("-inf")))
             return self._pinned[-1]
         target = self.targets.get(key)
         if target is None:
-            target = self.targets[key] = Target(*key[:2], self, cold_until, rule.guarding)
-            new.append(target)
+            target = self.targets[key] = Target(*key[:2], self, made.cold_until, rule.guarding)
+            made.new.append(target)
         return target
 
-    def _answer_of(self, target: Target, rule: Rule, first_name: bytes) -> TargetAnswer:
+    def _answer_of(self, target: Target, rule: Rule, first_name: bytes, view: str | None) -> TargetAnswer:
         """Return a new answer, with the rung of the one before for that name: a reload is no change of rung."""
-        before = self.get(question(first_name, target.rdtype))
+        before = self.get(question(first_name, target.rdtype), view)
         return TargetAnswer(target, rule, first_name, said=before.said if isinstance(before, TargetAnswer) else None)
 
     def _serve(self, serving: dict[Target, list[TargetAnswer]], now: float, rest: Callable[[], None]) -> list[Target]:

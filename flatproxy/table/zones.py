@@ -25,6 +25,8 @@ class Zones:
     _feed: Feed
     version: int = 0
     """Grows whenever `is_signed` may have changed for any name."""
+    controllers: dict[bytes, int] = field(factory=dict)
+    """Active Directory's domain controllers, where an apex is a flagged name and has some."""
     _soas: dict[bytes, bytes] = field(factory=dict)
     _signed: dict[bytes, bool] = field(factory=dict)
     """Zones of which is known whether they are signed."""
@@ -67,6 +69,7 @@ class Zones:
     def gone(self, apex: bytes) -> None:
         """Forget a zone: its names are in the zone around it."""
         self._soas.pop(apex, None)
+        self.controllers.pop(apex, None)
         self._change(apex, None)
 
     def _change(self, apex: bytes, signed: bool | None) -> None:  # noqa: FBT001 - three states

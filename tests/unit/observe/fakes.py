@@ -96,6 +96,7 @@ def sources() -> Sources:
         addresses_cut=lambda: 1000,
         state_errors=lambda: 5,
         signed_zones=lambda: ["example.org"],
+        controllers=lambda: [("corp.example.org", 2)],
         reload=FakeReload,
     )
 
