@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 RESULTS: Final = Path(__file__).parent / "results" / "targets.json"
 QPS: Final = 1_000
-WARM_UP_S: Final = 1.0
+WARM_UP_S: Final = 5.0
 SEEN: Final = (0.5, 0.99, 0.999)
 STATES: Final = {
     "cold": ("answers", None),

@@ -67,7 +67,10 @@ def load(path: Path, rest: Callable[[], object] = _no_rest, before: Rules | None
     del raw, others, flagged
     if from_tables:
         _move_names(settings.flatten, before if before is not None else {})
-    _ = settings.flatten.groups  # here, where nobody waits for it
+    # Both here, where nobody waits for it.
+    if before:
+        settings.flatten.added = tuple([name for name in settings.flatten if name not in before])
+    _ = settings.flatten.groups
     return settings
 
 

@@ -131,6 +131,9 @@ class Group(NamedTuple):
 class Rules(dict[bytes, Rule]):
     """The rule of each flagged name. It must not change once it is part of the settings."""
 
+    added: tuple[bytes, ...] | None = None
+    """The names that the rules before had not; None where there were none before."""
+
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The names by their rules; worked out once, which takes a while."""

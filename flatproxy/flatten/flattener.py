@@ -106,7 +106,7 @@ class Flattener:
         self._refresher.follow(adopted, now)
         self._views = settings.view_prefixes()
         self._zone_probes.hides = self._hides
-        self._zone_probes.cover(settings.flatten)
+        self._zone_probes.cover(settings.flatten, settings.flatten.added)
 
     def _hides(self, name: bytes) -> bool:
         settings = self._settings

@@ -11,10 +11,10 @@ from attrs import define, field
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
 NAMES_AT_ONCE = 200
-"""Names compared at once with those before: a fraction of a millisecond."""
+"""Names looked at without a rest: a fraction of a millisecond."""
 SORTED = 100
 """Names put where they can wait at once."""
 PARENTS = 1_000
@@ -27,42 +27,43 @@ class ProbeQueue:
 
     urgent: deque[bytes] = field(factory=deque)
     patient: deque[bytes] = field(factory=deque)
-    _before: Mapping[bytes, object] = field(factory=dict)
-    """The names before a change, until all were compared with them."""
-    _compared: Iterator[bytes] | None = None
+    _added: Iterator[bytes] = field(factory=lambda: iter(()))
+    """New names that are in no queue yet."""
+    _flagged: Iterator[bytes] = field(factory=lambda: iter(()))
+    """All names, until each was looked at for the sake of `_unused`."""
     _unused: set[bytes] = field(factory=set)
     """Zones known before a change of which no name was seen since."""
     _parents: set[bytes] = field(factory=set)
     """Parents of new names of which one has been put in front."""
 
-    def cover(self, before: Mapping[bytes, object], flagged: Mapping[bytes, object], zones: set[bytes]) -> None:
-        """Find, over the next calls of `compare`, the names that were not there before, and which zones have none."""
-        while self._compared is not None:
-            self.compare(lambda _name: None)
-        self._before, self._compared, self._unused = before, iter(flagged), zones
-        self._parents.clear()
+    def cover(self, added: Iterable[bytes], flagged: Iterable[bytes], zones: set[bytes]) -> None:
+        """Take in, over the next calls of `look`, the names that are new, and find which zones have none any more.
 
-    def compare(self, apex_of: Callable[[bytes], bytes | None]) -> set[bytes]:
-        """Find new names, some at a time, one of each parent first; return zones that turn out to have no name."""
-        if self._compared is None:
-            return set()
-        part = list(islice(self._compared, NAMES_AT_ONCE))
-        for name in part:
-            if self._unused and (apex := apex_of(name)) is not None:
-                self._unused.discard(apex)
-            if name in self._before:
-                continue
-            parent = names.parent(name)
-            if len(self._parents) < PARENTS and parent not in self._parents:
-                self._parents.add(parent)
-                self.urgent.appendleft(name)
-            else:
-                self.urgent.append(name)
+        Nothing of a change before is held after this: with a million names that would be much.
+        """
+        for name in self._added:
+            self._take(name)
+        self._parents.clear()
+        self._added, self._flagged, self._unused = iter(added), iter(flagged), zones
+
+    def look(self, apex_of: Callable[[bytes], bytes | None]) -> set[bytes]:
+        """Take in new names, some at a time, one of each parent first; return zones that turn out to have no name."""
+        for name in islice(self._added, NAMES_AT_ONCE):
+            self._take(name)
+        part = list(islice(self._flagged, NAMES_AT_ONCE)) if self._unused else []
+        self._unused.difference_update(map(apex_of, part))
         if part:
             return set()
         unused, self._unused = self._unused, set()
-        self._compared, self._before = None, {}
         return unused
+
+    def _take(self, name: bytes) -> None:
+        parent = names.parent(name)
+        if len(self._parents) < PARENTS and parent not in self._parents:
+            self._parents.add(parent)
+            self.urgent.appendleft(name)
+        else:
+            self.urgent.append(name)
 
     def sort(self, is_in_known_zone: Callable[[bytes], bool]) -> None:
         """Put names that are in a known zone among the patient ones, until one is not, some at a time."""

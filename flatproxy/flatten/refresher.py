@@ -23,7 +23,7 @@ from flatproxy.errors import ChainBroken, ChainLoop, ChainTooLong, FlatproxyErro
 from flatproxy.flatten.chain import Chain
 from flatproxy.flatten.guards import in_words, sift
 from flatproxy.flatten.token_bucket import TokenBucket
-from flatproxy.table.agenda import Agenda
+from flatproxy.table.agenda import NEVER, Agenda
 from flatproxy.table.held import retry_s
 from flatproxy.table.ladder import Resolution, lifetime_s
 from flatproxy.wire import names
@@ -39,11 +39,15 @@ log = Logger()
 
 RESOLUTIONS_AT_ONCE = 64
 """Resolutions under way at once."""
-BEGIN_RATE = 1_000.0
-"""Resolutions begun in a second: more would take most of a core."""
+BEGIN_RATE = 500.0
+"""Resolutions begun in a second: about a third of a core."""
 BEGUN_AT_ONCE = 2
 """Resolutions begun in one turn of the loop: their pieces run in a row in the next one."""
 SLICE_S = 0.002
+SOON_S = 0.05
+"""What is due later than that is left to the next tick."""
+REST = 3.0
+"""After a slice nothing is done for so many times as long as it took."""
 MIN_INTERVAL_S = 1.0
 MARGIN_S = 4.0
 """Before the TTL ends: room for two attempts with the default timeout of 1.8 s."""
@@ -104,7 +108,8 @@ class Refresher:
     _due: Agenda[Target] = field(factory=Agenda)
     """When to resolve each target next; it is not there while it is being resolved."""
     _running: dict[Target, asyncio.Task[None]] = field(factory=dict)
-    _going_on: asyncio.Handle | None = None
+    _going_on: asyncio.TimerHandle | None = None
+    _rest_until: float = float("-inf")
     _pace: TokenBucket = field(factory=lambda: TokenBucket(BEGIN_RATE))
 
     def follow(self, adopted: Adopted, now: float) -> None:
@@ -116,12 +121,14 @@ class Refresher:
 
     def tick(self, now: float) -> None:
         """Begin what is due, and have the table take note of the time; for `SLICE_S` at most."""
-        if self._going_on is None:
+        if now >= self._rest_until:
             self._go_on(now)
 
     def _go_on(self, now: float) -> None:
-        """Do a slice of what is due. Where that was not all, do the next one after a rest as long as this one took."""
-        self._going_on = None
+        """Do a slice of what is due. Do the next one after a rest, or on time where it is due soon."""
+        if self._going_on is not None:
+            self._going_on.cancel()
+            self._going_on = None
         self._pace.refill(now)
         began, begun = self.clock(), 0
         while True:
@@ -132,9 +139,12 @@ class Refresher:
             self.serve_packets()
             if self.clock() - began >= SLICE_S:
                 break
-        if self.table.is_due(now) or (self._may_begin and self._due.has_due(now)):
-            rest_s = self.clock() - began
-            self._going_on = asyncio.get_running_loop().call_later(rest_s, lambda: self._go_on(self.clock()))
+        ended = self.clock()
+        self._rest_until = ended + REST * (ended - began)
+        wait_s = min(self.table.soonest, self._due.soonest if self._may_begin else NEVER) - now
+        if wait_s < SOON_S:
+            wait_s = max(wait_s, self._rest_until - ended)
+            self._going_on = asyncio.get_running_loop().call_later(wait_s, lambda: self._go_on(self.clock()))
 
     @property
     def _may_begin(self) -> bool:
@@ -192,6 +202,8 @@ class Refresher:
 
     async def stop(self) -> None:
         """End what is under way."""
+        if self._going_on is not None:
+            self._going_on.cancel()
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()

@@ -33,7 +33,7 @@ from flatproxy.wire import names, records
 from flatproxy.wire.types import TYPE_SOA
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
     Job = tuple[Callable[[bytes], Awaitable[None]], bytes]
 
@@ -52,8 +52,8 @@ RATE = 50.0
 INTERVAL_S = 300.0
 RECHECK_S = 3600.0
 RETRY_S = 5.0
-COMPARED = 2_000
-"""Names compared with those before a reload in one tick."""
+LOOKED_AT = 2_000
+"""Names looked at in one tick."""
 SILENCES = 16
 """Questions in a row without an answer that end the asking for `RETRY_S`."""
 
@@ -104,9 +104,12 @@ class ZoneProbes:
     _quiet_until: float = float("-inf")
     _asking: set[asyncio.Task[None]] = field(factory=set)
 
-    def cover(self, flagged: Mapping[bytes, object]) -> None:
-        """Ask about these names from now on, about new ones at once. The mapping is kept, and must not change."""
-        self._queue.cover(self.names, flagged, set(self.zones.apexes))
+    def cover(self, flagged: Mapping[bytes, object], added: Iterable[bytes] | None = None) -> None:
+        """Ask about these names from now on, at once about those that were `added`: all, where None is said.
+
+        The mapping is kept, and must not change.
+        """
+        self._queue.cover(flagged if added is None else added, flagged, set(self.zones.apexes))
         self.names = flagged
 
     def tick(self, now: float) -> None:
@@ -114,8 +117,8 @@ class ZoneProbes:
         if self._round_due == float("inf"):
             self._round_due = now + INTERVAL_S
         self._now = now
-        for _ in range(COMPARED // NAMES_AT_ONCE):
-            for apex in self._queue.compare(self.zones.apex):
+        for _ in range(LOOKED_AT // NAMES_AT_ONCE):
+            for apex in self._queue.look(self.zones.apex):
                 self.zones.gone(apex)
             self.rest()
         self._first.refill(now)

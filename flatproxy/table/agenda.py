@@ -68,6 +68,7 @@ class Agenda(Generic[T]):
             self._enter(item, due)
         return None
 
-    def has_due(self, now: float) -> bool:
-        """Tell whether the next entry's time has come; its item may turn out to be due later."""
-        return bool(self._heap) and self._heap[0][0] <= now
+    @property
+    def soonest(self) -> float:
+        """The time of the next entry, `NEVER` where there is none; its item may turn out to be due later."""
+        return self._heap[0][0] if self._heap else NEVER

@@ -193,6 +193,7 @@ class Table:
         target.look(now)
         return True
 
-    def is_due(self, now: float) -> bool:
-        """Tell whether `advance` may find more to do."""
-        return self.waits.has_due(now) or self.looks.has_due(now)
+    @property
+    def soonest(self) -> float:
+        """When `advance` may next find something to do."""
+        return min(self.waits.soonest, self.looks.soonest)

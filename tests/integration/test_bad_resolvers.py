@@ -182,4 +182,4 @@ def test_what_is_lost_is_down_the_ladder(flattening: Proxy, strange: FakeInterne
         assert _flattened(flattening, "lost").answer == []
     else:
         assert _addresses(_flattened(flattening, "lost")) == [_PLACEHOLDER]
-        assert _outcomes(flattening, "lost") == {"timeout"}
+        until(lambda: _outcomes(flattening, "lost") == {"timeout"}, "its end, a moment after that of the waiting")

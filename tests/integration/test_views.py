@@ -9,9 +9,11 @@ import dns.message
 import dns.query
 import pytest
 
+from tests.support import dnsio
 from tests.support.configuration import configuration
 from tests.support.internet import FakeInternet
 from tests.support.proxy import Proxy
+from tests.support.proxy_header import header
 from tests.support.waiting import until
 
 from .commands import run
@@ -110,6 +112,15 @@ def test_a_view_follows_its_own_target(nsd: Nsd, resolver: FakeInternet, start: 
     resolver.set("branch.test", "A", [_OTHER], 1)
     until(lambda: _addresses(proxy, _AT_BRANCH) == [_OTHER], "the branch's new address")
     assert _addresses(proxy, _NOWHERE) == [_PUBLIC]
+
+
+def test_a_trusted_proxy_header_names_the_client(nsd: Nsd, resolver: FakeInternet, start: Start) -> None:
+    proxy = start(_configuration(nsd, resolver, listen={"proxy_from": ["127.0.0.0/8"]}))
+    query = dns.message.make_query("example.com", "A").to_wire()
+    for client, address in ((_INSIDE, _PLACEHOLDER), (_AT_BRANCH, _BRANCH), ("198.51.100.1", _PUBLIC)):
+        reply = dnsio.udp(proxy.address, header(client) + query)
+        assert reply is not None
+        assert [rdata.to_text() for rdata in dns.message.from_wire(reply).answer[0]] == [address]
 
 
 def test_explain_says_which_view_and_why(nsd: Nsd, resolver: FakeInternet, tmp_path: Path) -> None:

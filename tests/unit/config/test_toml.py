@@ -96,3 +96,4 @@ def test_a_reload_makes_no_name_and_no_rule_anew(kind: str, tmp_path: Path) -> N
     assert [name is of_first.get(name) for name in second] == [True, False, True]
     assert {id(rule) for rule in (*first.values(), *second.values())} == {id(first[b"\1a\7example\3com\0"])}
     assert len(first) == 3
+    assert (first.added, second.added) == (None, (b"\1d\7example\3com\0",))

@@ -121,6 +121,22 @@ def test_who_waits_for_a_cold_target_is_called_when_it_is_resolved() -> None:
     run(script)
 
 
+def test_what_is_due_before_the_next_tick_is_done_on_time() -> None:
+    async def script(world: World) -> None:
+        world.resolver.by_name["lb.test"] = GOOD
+        await world.at(1000.0)
+        loop = asyncio.get_running_loop()
+        world.refresher._due.drop(world.answer.target)
+        for now, planned in ((1059.0, False), (1059.98, True)):
+            began = loop.time()
+            world.refresher.tick(now)
+            handle = world.refresher._going_on
+            assert (handle is not None) is planned
+            assert handle is None or handle.when() >= began + 0.01
+
+    run(script)
+
+
 def test_who_waits_is_let_go_after_the_resolvers_timeout() -> None:
     async def script(world: World) -> None:
         called: list[float] = []

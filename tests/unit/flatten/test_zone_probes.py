@@ -39,7 +39,7 @@ class World:
 
     def cover(self, *flagged: bytes) -> None:
         self.flagged = flagged
-        self.probes.cover(dict.fromkeys(flagged))
+        self.probes.cover(dict.fromkeys(flagged), [name for name in flagged if name not in self.probes.names])
 
     @property
     def signed(self) -> set[bytes]:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from typing import TYPE_CHECKING
 
 import pytest
+from attrs import evolve
 
 from flatproxy.config.settings import NAMES_KEPT, Rule, Rules
 from flatproxy.table.answers import TargetAnswer
@@ -299,3 +300,60 @@ def test_many_rules_are_put_in_force_with_rests_and_answer_meanwhile() -> None:
     table.adopt(many, 1.0, 1.8, lambda: rests.append(table.get(question(b"\0040001" + NAME, TYPE_A))))
     assert len(rests) >= 2 * len(many) // RULES_AT_ONCE
     assert None not in rests
+
+
+class TestGuards:
+    BOTH = Rule(target=LB)
+
+    def answers(self, table: Table) -> tuple[TargetAnswer, TargetAnswer]:
+        return answer_of(table), answer_of(table, rdtype=TYPE_AAAA)
+
+    def test_targets_with_other_guards_are_others(self) -> None:
+        open_rule = evolve(self.BOTH, special="allow")
+        table = Table()
+        table.adopt(
+            {NAME: self.BOTH, b"\1a" + NAME: open_rule, b"\1b" + NAME: evolve(open_rule, max_ttl_s=9)}, 0.0, 1.8
+        )
+        assert len(table.targets) == 4
+
+    def test_a_family_that_goes_alone_is_held_until_the_other_was_asked(self) -> None:
+        table = table_of(NAME, rule=self.BOTH)
+        v4, v6 = self.answers(table)
+        v4.target.settle(found(ONE), "addresses", 0.0)
+        v6.target.settle(found(bytes(16)), "addresses", 0.0)
+        v4.target.settle(found(at=1030.0), "nodata", 0.0)
+        assert (v4.rung, v4.step(1030.0).rdatas) == (Rung.HELD, (ONE,))
+        v6.target.settle(found(bytes(16), at=1030.1), "addresses", 0.0)
+        assert (v4.rung, v4.step(1030.2).rdatas) == (Rung.FRESH, ())
+
+    def test_what_is_held_ends_on_time(self) -> None:
+        table = table_of(NAME, rule=evolve(self.BOTH, hold_absent_s=50))
+        v4, _ = self.answers(table)
+        v4.target.settle(found(ONE), "addresses", 0.0)
+        v4.target.settle(found(at=1010.0), "nxdomain", 0.0)
+        while table.advance(1059.9):
+            pass
+        assert table.tally.names[Rung.HELD] == 1
+        while table.advance(1060.0):
+            pass
+        assert (table.tally.names[Rung.HELD], v4.rung) == (0, Rung.FRESH)
+
+    def test_a_pinned_name_has_no_target_to_resolve(self) -> None:
+        table = table_of(NAME, rule=evolve(self.BOTH, pin=(IPv4Address("192.0.2.9"),)))
+        v4, v6 = self.answers(table)
+        assert (table.targets, table.tally.cold) == ({}, {})
+        assert (v4.rung, v4.step(1000.0).rdatas, v6.step(1000.0).rdatas) == (Rung.PINNED, (b"\xc0\0\2\x09",), ())
+        assert table.tally.names[Rung.PINNED] == 2
+        assert list(table.answers) == [v4, v6]
+
+
+class TestViews:
+    def test_a_view_has_its_own_answer_or_none(self) -> None:
+        other = Rule(target=b"\5other\4test\0", types=ONLY_A)
+        table = table_of(NAME, rule=evolve(RULE, views=(("inside", None), ("branch", other))))
+        own, branch = table.get(question(NAME, TYPE_A)), table.get(question(NAME, TYPE_A), "branch")
+        assert isinstance(branch, TargetAnswer)
+        assert (branch.rule, branch is own) == (other, False)
+        assert table.get(question(NAME, TYPE_A), "inside") is None
+        assert table.get(question(NAME, TYPE_A), "elsewhere") is own
+        assert (sum(table.tally.names.values()), len(table.tally.cold)) == (1, 1), "a view is no name of its own"
