@@ -115,14 +115,12 @@ def _explain(settings: Settings, written: str, client: str | None, *, as_json: b
     from flatproxy.diagnose.explain import explain
     from flatproxy.diagnose.explain_text import render
 
+    wrong = written
     try:
-        name = flagged_name(written)
+        name, wrong = flagged_name(written), client or ""
         asks = address(client) if client is not None else None
     except Refusal as refusal:
-        print(
-            f"flatproxy explain: {' '.join(filter(None, (written, client)))}: {refusal.reason}; write {refusal.write}",
-            file=sys.stderr,
-        )
+        print(f"flatproxy explain: {wrong!r}: {refusal.reason}; write {refusal.write}", file=sys.stderr)
         return WRONG
     report = asyncio.run(explain(settings, name, asks))
     if as_json:
