@@ -24,7 +24,7 @@ import dns.resolver
 from attrs import define
 
 from flatproxy.config.settings import Endpoint
-from flatproxy.errors import ChainBroken, ChainError, FlatproxyError, UpstreamTimeout
+from flatproxy.errors import ChainBroken, ChainError, UpstreamTimeout
 from flatproxy.wire import edns
 
 if TYPE_CHECKING:
@@ -92,7 +92,9 @@ async def exchange(
     except TimeoutError:
         raise UpstreamTimeout(f"{endpoint}: no answer within {timeout_s:g} s") from None
     except (OSError, EOFError, dns.exception.DNSException) as error:
-        raise ChainBroken(f"{endpoint}: {_reason(error)}") from None
+        reason = _reason(error)
+        _forget_frames(error)
+        raise ChainBroken(f"{endpoint}: {reason}") from None
 
 
 async def _connected(endpoint: Endpoint, kind: socket.SocketKind) -> Any:  # noqa: ANN401 - a socket of either kind
@@ -124,6 +126,13 @@ async def _over_tcp(query: dns.message.Message, endpoint: Endpoint, header: byte
         if header:
             await sock.sendall(header, None)
         return await dns.asyncquery.tcp(query, endpoint.host, sock=sock, ignore_trailing=True)
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Break the circles of dnspython's frames with what was raised in them: each would wait for the collector."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
 
 
 def _reason(error: Exception) -> str:
@@ -160,13 +169,16 @@ class Servers:
         if not self.endpoints:
             raise ChainBroken(f"{asked}: there is no server to ask")
         other: dns.message.Message | None = None
-        failures: list[FlatproxyError] = []
+        # Texts, no exceptions: these would hold this frame, and it them, until the collector finds both.
+        failures: list[str] = []
+        silent = True
         share = self.timeout_s / len(self.endpoints)
         for endpoint in self.endpoints:
             try:
                 response = await exchange(query, endpoint, share, header=self.header, rest=self.rest)
             except (UpstreamTimeout, ChainError) as error:
-                failures.append(error)
+                failures.append(str(error))
+                silent = silent and isinstance(error, UpstreamTimeout)
                 continue
             self.asked = endpoint
             if response.rcode() in _FINAL:
@@ -174,6 +186,6 @@ class Servers:
             other = response
         if other is not None:
             return other
-        if any(isinstance(failure, ChainError) for failure in failures):
-            raise ChainBroken(f"{asked}: {'; '.join(map(str, failures))}")
+        if not silent:
+            raise ChainBroken(f"{asked}: {'; '.join(failures)}")
         raise UpstreamTimeout(f"{asked}: no answer within {self.timeout_s:g} s")
