@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-python lint types imports check conformance conformance-python fuzz soak pins dist-check bench \
+.PHONY: demo test test-native lint types imports check conformance conformance-native fuzz soak pins dist-check bench \
 	bench-before bench-quick faults native sanitize fuzz-native clean
 
 $(VENV)/.installed: pyproject.toml setup.py

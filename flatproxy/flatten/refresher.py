@@ -20,19 +20,17 @@ from typing import TYPE_CHECKING
 
 import dns.rdatatype
 from attrs import define, field
-from twisted.logger import Logger
 
 from flatproxy.counts import BucketTable
 from flatproxy.errors import FlatproxyError
 from flatproxy.flatten.chain import Chain
-from flatproxy.flatten.driving import drive, outcome_of
+from flatproxy.flatten.driving import drive, outcome_of, resolution_of, unexpected
 from flatproxy.flatten.resolvers.plain import Servers
 from flatproxy.flatten.schedule import Schedule
 from flatproxy.flatten.timing import resolve_again_at
 from flatproxy.flatten.token_bucket import TokenBucket
 from flatproxy.flatten.walk import TargetWalk
 from flatproxy.table.agenda import NEVER
-from flatproxy.table.ladder import Resolution
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
@@ -43,8 +41,6 @@ if TYPE_CHECKING:
     from flatproxy.flatten.resolvers.datagrams import DatagramClient
     from flatproxy.table.table import Adopted, Table
     from flatproxy.table.target import Target
-
-log = Logger()
 
 TASKS_AT_ONCE = 64
 """Resolutions by tasks under way at once."""
@@ -226,7 +222,7 @@ class Refresher:
             self._put_down(walk.target, walk.began, None, error)
         except Exception:  # noqa: BLE001 - a resolver's answer must not end the refreshing
             self._end(walk)
-            self._put_down(walk.target, walk.began, None, _unexpected(walk.target))
+            self._put_down(walk.target, walk.began, None, unexpected(walk.target))
         else:
             if found is not None:
                 self._end(walk)
@@ -268,7 +264,7 @@ class Refresher:
         except FlatproxyError as failure:
             error = failure
         except Exception:  # noqa: BLE001 - as in `_step`
-            error = _unexpected(target)
+            error = unexpected(target)
         del self._running[target]
         self._put_down(target, began, found, error)
         self.serve_packets()
@@ -282,7 +278,7 @@ class Refresher:
         if found is None:
             target.fail(outcome_of(error), str(error), now)
         else:
-            target.settle(_resolution(found, now), found.outcome, self.wall())
+            target.settle(resolution_of(found, now), found.outcome, self.wall())
         asked = target.was_asked()
         self._due.set(target, resolve_again_at(target, now, random.random(), asked=asked), asked=asked)
 
@@ -296,15 +292,3 @@ class Refresher:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self.client is not None:
             self.client.close()
-
-
-def _unexpected(target: Target) -> FlatproxyError:
-    """Log the exception that is being handled; return what is said of it."""
-    log.failure("resolving {target} went wrong", event="resolve_failed", target=str(target))
-    return FlatproxyError("unexpected")
-
-
-def _resolution(found: Found, now: float) -> Resolution:
-    return Resolution(
-        rdatas=found.rdatas, ttl_s=found.ttl_s, names=found.names, resolved_at=now, left_out=found.left_out
-    )
