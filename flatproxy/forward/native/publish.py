@@ -107,9 +107,12 @@ class Publisher:
         self.follow(path)
 
     def __call__(self, change: Change) -> None:
-        """Take note of a change in the table; `follow` tells the path."""
+        """Tell the path at once what a target was found to be; `follow` tells it of every other change."""
         match change:
-            case Settled(target=target) | Failed(target=target):
+            case Settled(target=target):
+                for answer in target.answers:
+                    self._say(answer, monotonic())
+            case Failed(target=target):
                 self._changed[target] = None
             case RungChanged(answer=answer):
                 self._changed[answer.target] = None
