@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
-    from flatproxy.observe.sources import Buckets, NameStatus, Server, Sources, Traffic, Verdicts
+    from flatproxy.counts import BucketTable, Traffic, Verdicts
+    from flatproxy.observe.sources import NameStatus, Server, Sources
 
 DETAIL_LIMIT: Final = 1000
 """Up to this many flagged names (counted per type) each has its own series; above it only those that are not fresh.
@@ -88,7 +89,7 @@ class Collector:
         yield f.BUILD.of(((*self._versions, self.sources.packet_path()), 1))
 
 
-def _histogram(family: f.Family, buckets: Buckets) -> Metric:
+def _histogram(family: f.Family, buckets: BucketTable) -> Metric:
     metric = family.empty()
     bounds = [*map(floatToGoString, buckets.bounds), "+Inf"]
     below = list(accumulate(buckets.counts))

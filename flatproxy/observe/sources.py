@@ -1,7 +1,7 @@
-"""What the metrics read, as structural types: the real objects live in `forward`, `flatten` and `app`.
+"""What the metrics read: plain counts, and structural types of what lives in `forward`, `flatten` and `app`.
 
 Everything here is read when a scrape asks, never before and never on the packet path. It must never write to
-anything that it reads, and must never import a module that counts.
+anything that it reads, and must never import a module that does what is counted.
 """
 
 from __future__ import annotations
@@ -13,92 +13,10 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from flatproxy.counts import BucketTable, Traffic
+
 RUNGS = ("fresh", "stale", "fallback", "upstream")
 """The rungs of the failure ladder, best first; the value of the `rung` metric is the place in this row."""
-
-
-class Verdicts(Protocol):
-    """Queries of one transport by what was done with them, since the start."""
-
-    @property
-    def forwarded(self) -> int:
-        """Queries sent on to a nameserver."""
-
-    @property
-    def flattened(self) -> int:
-        """Queries answered from the table of flattened answers."""
-
-    @property
-    def refused(self) -> int:
-        """Queries answered with REFUSED by our own access rules."""
-
-    @property
-    def dropped(self) -> int:
-        """Messages that got no reply at all."""
-
-
-class Buckets(Protocol):
-    """A latency histogram in plain numbers."""
-
-    @property
-    def bounds(self) -> Sequence[float]:
-        """Upper bounds in seconds, growing, without +Inf."""
-
-    @property
-    def counts(self) -> Sequence[int]:
-        """Observations per bucket, not cumulative; one longer than `bounds`, the last is +Inf."""
-
-    @property
-    def total(self) -> float:
-        """The sum of all observations in seconds."""
-
-
-class Traffic(Protocol):
-    """What the client side has counted since the start."""
-
-    @property
-    def udp(self) -> Verdicts:
-        """Queries over UDP."""
-
-    @property
-    def tcp(self) -> Verdicts:
-        """Queries over TCP."""
-
-    @property
-    def malformed(self) -> int:
-        """Messages that were not understood, forwarded or dropped, of both transports."""
-
-    @property
-    def unsent(self) -> int:
-        """Replies that the kernel would not send."""
-
-    @property
-    def limited(self) -> int:
-        """Queries above the rate limit of where they came from."""
-
-    @property
-    def overloaded(self) -> int:
-        """Queries answered with SERVFAIL because too many were waiting for a nameserver."""
-
-    @property
-    def rcodes(self) -> Sequence[int]:
-        """Replies sent to clients; the place in the row is the rcode, extended ones included (RFC 6891 6.1.3)."""
-
-    @property
-    def latency(self) -> Buckets:
-        """From sending a query to a nameserver to having its reply."""
-
-    @property
-    def tcp_connections(self) -> int:
-        """Client connections open now."""
-
-    @property
-    def tcp_refused(self) -> int:
-        """Client connections closed at once, there being no room for one more."""
-
-    @property
-    def tcp_evicted(self) -> int:
-        """Idle client connections closed to make room for another."""
 
 
 class Server(Protocol):
@@ -211,7 +129,7 @@ class Sources:
     names_by_rung: Callable[[], Mapping[str, int]]
     statuses: Callable[[float], Iterable[NameStatus]]
     not_fresh: Callable[[float], Iterable[NameStatus]]
-    resolve_latency: Buckets
+    resolve_latency: BucketTable
     addresses_cut: Callable[[], int]
     state_errors: Callable[[], int]
     signed_zones: Callable[[], Iterable[str]]

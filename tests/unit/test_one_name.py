@@ -40,8 +40,6 @@ def _defined_twice() -> dict[str, list[str]]:
 
 OF_PARTS = {
     "NameStatus": "what a part needs of a status, as a Protocol",
-    "Traffic": "likewise",
-    "Verdicts": "likewise",
     "Server": "likewise",
 }
 """A Protocol has the name of what fits it."""
