@@ -554,8 +554,8 @@ def test_a_nameserver_that_does_not_take_connections_is_left_for_the_next(stand:
         sock.close()
 
 
-def test_a_client_that_resets_while_it_is_held_is_let_go(stand: Stand) -> None:
-    standing = stand()
+def _held(standing: Standing) -> tuple[socket.socket, socket.socket]:
+    """Return a client that reads nothing of what it asked for, and its link to the nameserver, filled to the brim."""
     client = standing.connect()
     client.sendall(framed(WWW) * 100)
     link = standing.link()
@@ -563,6 +563,12 @@ def test_a_client_that_resets_while_it_is_held_is_let_go(stand: Stand) -> None:
     with contextlib.suppress(TimeoutError):
         for _ in range(100):
             link.sendall(framed(response(WWW) + LARGE))
+    return client, link
+
+
+def test_a_client_that_resets_while_it_is_held_is_let_go(stand: Stand) -> None:
+    standing = stand()
+    client, _link = _held(standing)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
     standing.until(lambda: standing.count("tcp_connections") == 0)
@@ -570,13 +576,7 @@ def test_a_client_that_resets_while_it_is_held_is_let_go(stand: Stand) -> None:
 
 def test_a_nameserver_that_goes_while_the_client_is_held(stand: Stand) -> None:
     standing = stand()
-    client = standing.connect()
-    client.sendall(framed(WWW) * 100)
-    link = standing.link()
-    link.settimeout(0.2)
-    with contextlib.suppress(TimeoutError):
-        for _ in range(100):
-            link.sendall(framed(response(WWW) + LARGE))
+    _client, link = _held(standing)
     link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     link.close()
     assert standing.link(), "what was not answered is asked again"
