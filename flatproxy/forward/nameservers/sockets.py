@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flatproxy.config.settings import Endpoint
+    from flatproxy.counts import Replies
     from flatproxy.forward.nameservers.health import Health
     from flatproxy.forward.packet_loop import Readers
     from flatproxy.forward.query import Outcome, Query
@@ -33,6 +34,7 @@ class SocketOwner(Protocol):
     """Whether each datagram begins with a PROXY header."""
     outcome: Outcome
     health: Health
+    replies: Replies
     pending: int
 
     def answered(self, query: Query, reply: bytes, now: float) -> None:
@@ -130,13 +132,14 @@ class SharedSocket(_UpstreamSocket):
         except OSError:
             upstream.refused(self.pending.take_all(), now)
             return
-        found, last, deliver = 0, b"", upstream.outcome.deliver
+        found, last, deliver, count = 0, b"", upstream.outcome.deliver, upstream.replies.add
         for reply in replies:
             query = match(reply)
             if query is None:
                 upstream.mismatched += 1
                 continue
             found, last = found + 1, reply
+            count(reply[3] & 0x0F, now - query.sent_at)
             try:
                 deliver(query, reply, now)
             except Exception:  # noqa: BLE001 - no reply may stop the service, nor leave a client without one
