@@ -49,11 +49,10 @@ class Questions:
     """What was asked of one resolver, and what came of it."""
 
     sent: int = 0
-    timeouts: int = 0
-    errors: int = 0
-    """Questions that could not be asked: refused by its host, for one."""
+    silences: int = 0
+    """Questions without a reply: none came in time, or its host said that nobody listens."""
     unanswered: int = 0
-    """Timeouts and errors since its last reply."""
+    """Silences since its last reply."""
     replies: Replies = field(factory=Replies)
 
     def answered(self, rcode: int, seconds: float) -> None:
@@ -61,13 +60,10 @@ class Questions:
         self.unanswered = 0
         self.replies.add(rcode, seconds)
 
-    def failed(self, *, timeout: bool) -> None:
+    def silent(self) -> None:
         """Count a question without a reply."""
         self.unanswered += 1
-        if timeout:
-            self.timeouts += 1
-        else:
-            self.errors += 1
+        self.silences += 1
 
 
 @define

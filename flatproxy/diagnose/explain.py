@@ -121,15 +121,18 @@ class Forwarded:
         }
 
 
-async def explain(settings: Settings, name: bytes) -> Flattened | Forwarded:
-    """Return what becomes of a name (wire form, lower case)."""
+async def explain(settings: Settings, name: bytes, kept: Kept | None = None) -> Flattened | Forwarded:
+    """Return what becomes of a name (wire form, lower case); `kept` is what is known of it already, None: look."""
     rule = settings.flatten.get(name)
-    return await _flattened(settings, name, rule) if rule is not None else await _forwarded(settings, name)
+    return (
+        await _flattened(settings, name, rule, kept or kept_in(settings.state))
+        if rule is not None
+        else await _forwarded(settings, name)
+    )
 
 
-async def _flattened(settings: Settings, name: bytes, rule: Rule) -> Flattened:
+async def _flattened(settings: Settings, name: bytes, rule: Rule, kept: Kept) -> Flattened:
     asking = Asking(settings)
-    kept = kept_in(settings.state)
     reports, signed = await asyncio.gather(
         asyncio.gather(*(_type_report(asking, name, rule, rdtype, kept) for rdtype in sorted(rule.types))),
         _signed_zone(asking, name),

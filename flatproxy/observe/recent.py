@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SPAN_S = 300.0
 STEP_S = 10.0
+UP = "up"
+DOWN = "down"
 
 
 class Counted(Protocol):

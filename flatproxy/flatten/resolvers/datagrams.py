@@ -209,7 +209,7 @@ class DatagramClient:
     def _end(self, query: Inquiry, result: bytes | FlatproxyError) -> None:
         query.is_over = True
         if not isinstance(result, bytes):
-            self.asked[query.endpoint].failed(timeout=isinstance(result, UpstreamTimeout))
+            self.asked[query.endpoint].silent()
         self.arrived.append((query, result))
         self.wake()
 

@@ -185,7 +185,7 @@ class Servers:
             try:
                 response = await exchange(query, endpoint, self.share_s, header=self.header, rest=self.rest)
             except (UpstreamTimeout, ChainError) as error:
-                counts.failed(timeout=isinstance(error, UpstreamTimeout))
+                counts.silent()
                 # With its frames it would hold this one, and be held by it, until the collector finds both.
                 failures.append(error.with_traceback(None))
                 continue
