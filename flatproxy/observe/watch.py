@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from flatproxy.observe.running import Running
+    from flatproxy.observe.troubles import Trouble
 
 LOOK_S: Final = 1.0
 
@@ -46,8 +47,13 @@ class Watch:
         """Look where that is due. `now` is monotonic seconds."""
         if self._is_on and now >= self._due:
             self._due = now + LOOK_S
-            self.recent.look((*self.running.servers(), *self.running.resolvers()), now, self.running.wall())
-            self.troubles.look()
+            self.look()
+
+    def look(self) -> list[Trouble]:
+        """Look now; return what is wrong."""
+        running = self.running
+        self.recent.look((*running.servers(), *running.resolvers()), running.now(), running.wall())
+        return self.troubles.look()
 
     def is_alive(self) -> bool:
         """Tell whether packets are taken by anybody."""

@@ -132,7 +132,7 @@ class StatusPages:
 
     def _status(self) -> Report:
         watch = self._watch
-        return reports.of_service(watch.running, watch.recent, watch.troubles.look(), watch.history)
+        return reports.of_service(watch.running, watch.recent, watch.look(), watch.history)
 
     def _listed(self, request: Request) -> Made:
         """Go through the names until the page is full; to the end where it must be known how many match."""
