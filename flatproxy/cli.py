@@ -41,14 +41,15 @@ def _version() -> str:
     return f"flatproxy {version('flatproxy')} (packets are taken in {choice.text}{why})"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line; the manual page and the completions are made from it, too."""
+    whole = argparse.ArgumentParser(
         prog="flatproxy",
         description="A DNS proxy in front of an existing nameserver: it forwards what is asked, and answers flagged "
         "names with the addresses that another name resolves to.",
     )
-    parser.add_argument("--version", action="version", version=_version())
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    whole.add_argument("--version", action="version", version=_version())
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     config = argparse.ArgumentParser(add_help=False)
     config.add_argument("--config", required=True, type=Path, metavar="FILE", help="the configuration file (TOML)")
     as_json = argparse.ArgumentParser(add_help=False)
@@ -67,12 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     keygen.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to (default: this directory)")
     demo = commands.add_parser("demo", help="run the proxy between embedded stand-ins")
     demo.add_argument("--once", action="store_true", help="a scripted tour that ends by itself")
-    return parser
+    return whole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.command == "demo":
         from flatproxy.demo.run import demonstrate
 
