@@ -11,13 +11,13 @@ from flatproxy.diagnose.explain import explain
 from flatproxy.diagnose.explain_text import render
 from flatproxy.diagnose.prospects import Kept
 from flatproxy.flatten.stores.store import Row
-from flatproxy.wire import types
+from flatproxy.table import status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flatproxy.config.settings import Settings
-    from flatproxy.diagnose.explain import Flattened, Forwarded
+    from flatproxy.diagnose.explained import Flattened, Forwarded
     from flatproxy.table.table import Table
 
 
@@ -36,18 +36,17 @@ class LiveExplanation:
         return self.report.as_json()
 
 
-def kept_by(settings: Settings, name: bytes, table: Table) -> Kept:
+def kept_by(name: bytes, table: Table) -> Kept:
     """Return what a running service knows of the target of a name."""
     now, wall = monotonic(), time()
-    rule = settings.flatten[name]
     rows: dict[tuple[bytes, int], Row] = {}
-    for number in map(types.number_of, rule.types):
-        target = table.targets.get((rule.target, number))
-        if target is not None and target.resolution is not None:
-            rows[rule.target, number] = Row.of(target, wall - (now - target.resolution.resolved_at))
+    for _view, answer, _status in status.of_name(table, name, now):
+        target = answer.target
+        if target.resolution is not None:
+            rows[target.name, target.rdtype] = Row.of(target, wall - (now - target.resolution.resolved_at))
     return Kept(rows=rows, lack="this process has not resolved it since it started")
 
 
 async def explain_live(settings: Settings, name: bytes, table: Table) -> LiveExplanation:
     """Return what becomes of a flagged name; the resolvers are asked now."""
-    return LiveExplanation(await explain(settings, name, kept_by(settings, name, table)))
+    return LiveExplanation(await explain(settings, name, kept=kept_by(name, table)))

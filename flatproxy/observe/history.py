@@ -101,7 +101,7 @@ _Kept = _Settling | _Failing | _Step | _Said
 
 
 @define(eq=False)
-class History:
+class LastChanges:
     """The subscriber. `wall` gives Unix time."""
 
     wall: Callable[[], float]

@@ -18,7 +18,7 @@ from flatproxy.wire import names, types
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from flatproxy.observe.history import History
+    from flatproxy.observe.history import LastChanges
     from flatproxy.observe.running import Running
     from flatproxy.table.answers import TargetAnswer
 
@@ -35,10 +35,12 @@ NAMESERVER_FAILING: Final = "nameserver {server} answers SERVFAIL to everything"
 RESOLVER_DOWN: Final = "resolver {server} does not answer"
 UNRESOLVED: Final = "{name} {type} is not resolved yet"
 BY_RUNG: Final = {
+    Rung.HELD: "the target of {name} has no {type} any more",
     Rung.STALE: "{name} {type} is answered with old addresses",
     Rung.FALLBACK: "{name} {type} is answered with its fallback addresses",
     Rung.UPSTREAM: "{name} {type} is answered by the nameserver's own record",
 }
+PINNED: Final = "{name} {type} has been pinned for a day"
 NO_ADDRESS: Final = "the target of {name} has no address"
 UNRESOLVABLE: Final = "{target} {type} cannot be resolved: {reason}"
 RELOAD_FAILED: Final = "the configuration could not be loaded"
@@ -50,6 +52,7 @@ ERROR: Final = "error"
 """Clients get wrong addresses or none, or will soon."""
 WARNING: Final = "warning"
 """It works, but not for ever."""
+DAY_S: Final = 86_400.0
 _SEVERE = {Rung.FALLBACK, Rung.UPSTREAM}
 
 
@@ -61,6 +64,8 @@ class Trouble:
     what: str
     blocks: bool = False
     since: float = 0.0
+    after_s: float = 0.0
+    """It is told once it has lasted for so long."""
     key: str = ""
     """What tells it apart from others where its words change while it lasts, empty where they do not."""
 
@@ -70,7 +75,7 @@ class Troubles:
     """Those of one service. `look` is to be called about once a second: it is how times become known."""
 
     running: Running
-    history: History
+    history: LastChanges
     _since: dict[str, float] = field(factory=dict)
 
     def look(self) -> list[Trouble]:
@@ -81,7 +86,8 @@ class Troubles:
         for trouble in (*self.blocking(), *self._others()):
             key = trouble.key or trouble.what
             since = self._since[key] = known.get(key, wall)
-            found.append(evolve(trouble, since=since))
+            if wall - since >= trouble.after_s:
+                found.append(evolve(trouble, since=since))
         return sorted(found, key=lambda trouble: trouble.severity != ERROR)
 
     def blocking(self) -> Iterator[Trouble]:
@@ -117,6 +123,7 @@ class Troubles:
         for rung, answers in table.tally.below.items():
             if rung in BY_RUNG:
                 yield from _each(_warm(answers, table.tally.cold), BY_RUNG[rung], ERROR if rung in _SEVERE else WARNING)
+        yield from _each(table.tally.below[Rung.PINNED], PINNED, WARNING, after_s=DAY_S)
         for target, reason in islice(self.history.failing.items(), LISTED):
             if table.holds(target):
                 what = UNRESOLVABLE.format(target=target, type=target.type_text, reason=reason)
@@ -132,7 +139,7 @@ class Troubles:
                 if answer.first_name in told:
                     continue
                 told.add(answer.first_name)
-                found = [each for _answer, each in status.of_name(table, answer.first_name, now)]
+                found = [each for view, _answer, each in status.of_name(table, answer.first_name, now) if view is None]
                 if all(each.absent for each in found if types.has_addresses(types.number_of(each.rdtype))):
                     yield answer.first_name
 
@@ -154,13 +161,13 @@ def _warm(answers: Mapping[TargetAnswer, None], cold: Mapping[TargetAnswer, None
 
 
 def _each(
-    answers: Mapping[TargetAnswer, None], words: str, severity: str, *, blocks: bool = False
+    answers: Mapping[TargetAnswer, None], words: str, severity: str, *, blocks: bool = False, after_s: float = 0.0
 ) -> Iterator[Trouble]:
     """Yield a trouble for each answer, the first of its names standing for all, and one that counts those above."""
     for answer in islice(answers, LISTED):
         others = f" (and {answer.names - 1} more names)" if answer.names > 1 else ""
         what = words.format(name=names.to_text(answer.first_name) + others, type=answer.target.type_text)
-        yield Trouble(severity=severity, what=what, blocks=blocks)
+        yield Trouble(severity=severity, what=what, blocks=blocks, after_s=after_s)
     if len(answers) > LISTED:
         what = words.format(name="each of", type=f"{len(answers) - LISTED} more")
-        yield Trouble(severity=severity, what=what, blocks=blocks, key=words)
+        yield Trouble(severity=severity, what=what, blocks=blocks, after_s=after_s, key=words)

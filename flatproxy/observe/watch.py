@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
-from flatproxy.observe.history import History
+from flatproxy.observe.history import LastChanges
 from flatproxy.observe.recent import Recent
 from flatproxy.observe.troubles import Troubles
 
@@ -27,14 +27,14 @@ class Watch:
     """Everything that the pages read. `tick` is to be called several times a second."""
 
     running: Running
-    history: History = field(init=False)
+    history: LastChanges = field(init=False)
     recent: Recent = field(factory=Recent)
     troubles: Troubles = field(init=False)
     _is_on: bool = False
     _due: float = float("-inf")
 
     def __attrs_post_init__(self) -> None:
-        self.history = History(self.running.wall)
+        self.history = LastChanges(self.running.wall)
         self.troubles = Troubles(self.running, self.history)
 
     def begin(self) -> None:

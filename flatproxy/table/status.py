@@ -67,13 +67,16 @@ def not_fresh(table: Table, now: float) -> Iterator[NameStatus]:
                 yield NameStatus(wire=name, **status)
 
 
-def of_name(table: Table, name: bytes, now: float) -> Iterator[tuple[TargetAnswer, NameStatus]]:
-    """Yield each answer of one flagged name with its status, nothing where it is not flagged."""
+def of_name(table: Table, name: bytes, now: float) -> Iterator[tuple[str | None, TargetAnswer, NameStatus]]:
+    """Yield each answer of one flagged name with the view that it is for (None: clients in none) and its status."""
     rule = table.rules.get(name)
-    for text in sorted(rule.types) if rule is not None else ():
-        answer = table.get(question(name, types.number_of(text)))
-        if isinstance(answer, TargetAnswer):
-            yield answer, NameStatus(wire=name, **_status(answer, now))
+    if rule is None:
+        return
+    for view, instead in ((None, rule), *rule.views):
+        for text in sorted(instead.types) if instead is not None else ():
+            answer = table.get(question(name, types.number_of(text)), view)
+            if isinstance(answer, TargetAnswer):
+                yield view, answer, NameStatus(wire=name, **_status(answer, now))
 
 
 def keys_by_state(table: Table) -> dict[tuple[str, str], int]:
@@ -101,15 +104,15 @@ def _status(answer: TargetAnswer, now: float) -> dict[str, Any]:
     resolution = target.resolution
     step = answer.step(now)
     fresh = step.rung is Rung.FRESH
-    served = resolution if step.rung in (Rung.FRESH, Rung.STALE) else None
+    served = resolution if step.rung in (Rung.FRESH, Rung.HELD, Rung.STALE) else None
     return {
         "rdtype": target.type_text,
         "target": names.to_text(rule.target),
         "rung": step.rung.name.lower(),
         "absent": fresh and not step.rdatas,
         "ttl_left_s": float(step.ttl_s) if fresh else 0.0,
-        "age_s": now - served.resolved_at if served else None,
-        "stale_left_s": stale_until(served, rule) - now if served else None,
+        "age_s": now - (target.history.seen_at if step.rung is Rung.HELD else served.resolved_at) if served else None,
+        "stale_left_s": stale_until(served, rule) - now if served and step.rung is not Rung.HELD else None,
         "rdatas": tuple(types.rdata_texts(target.rdtype, step.rdatas)),
         "changed_at": target.changed_at,
         "chain": resolution.names if resolution else (names.to_text(rule.target),),

@@ -42,12 +42,12 @@ class Tally:
         self.names[after] += answer.names
         if before in self.below:
             self.below[before].pop(answer, None)
-        if after in self.below:
+        if after in self.below and answer.names:  # what only a view is answered has no name of its own
             self.below[after][answer] = None
 
     def set_cold(self, answer: TargetAnswer, *, cold: bool) -> None:
         """Take note of whether an answer is cold."""
-        if cold:
+        if cold and answer.names:
             self.cold[answer] = None
         else:
             self.cold.pop(answer, None)

@@ -17,7 +17,7 @@ from flatproxy.wire import names
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flatproxy.observe.history import Event, History
+    from flatproxy.observe.history import Event, LastChanges
     from flatproxy.observe.recent import Lately, Recent
     from flatproxy.observe.running import Running
     from flatproxy.observe.troubles import Trouble
@@ -33,7 +33,7 @@ def moment(wall: float) -> str:
     return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def of_service(running: Running, recent: Recent, found: list[Trouble], history: History) -> Report:
+def of_service(running: Running, recent: Recent, found: list[Trouble], history: LastChanges) -> Report:
     """Return how the whole service is."""
     now, reload, tally = running.now(), running.reload(), running.table.tally
     return {
@@ -108,20 +108,21 @@ def of_name(running: Running, name: bytes) -> Report | None:
     found = list(status.of_name(running.table, name, now))
     if not found:
         return None
-    rule = found[0][0].rule
+    rule = running.table.rules[name]
     apex = running.table.zones.apex(name)
     return {
         "name": names.to_text(name),
         "target": names.to_text(rule.target),
-        "rung": _worst(answer for answer, _each in found).name.lower(),
+        "rung": _worst(answer for _view, answer, _each in found).name.lower(),
         "zone": names.to_text(apex) if apex is not None else None,
         "signing": _signing(running, name),
-        "types": [_typed(running, answer, each, now) for answer, each in found],
+        "forwarded_views": [view for view, instead in rule.views if instead is None],
+        "types": [_typed(running, view, answer, each, now) for view, answer, each in found],
     }
 
 
 def _worst(answers: Iterable[TargetAnswer]) -> Rung:
-    return max(answer.rung or Rung.FRESH for answer in answers)
+    return max(answer.rung if answer.rung is not None else Rung.FRESH for answer in answers)
 
 
 def _signing(running: Running, name: bytes) -> str:
@@ -138,11 +139,13 @@ def _signing(running: Running, name: bytes) -> str:
     return f"signed with key {', '.join(str(key.tag) for key in signing.keys.signers)}"
 
 
-def _typed(running: Running, answer: TargetAnswer, each: NameStatus, now: float) -> Report:
+def _typed(running: Running, view: str | None, answer: TargetAnswer, each: NameStatus, now: float) -> Report:
     target = answer.target
     due = running.next_resolution(target)
     return {
         "type": each.rdtype,
+        "view": view,
+        "target": each.target,
         "rung": each.rung,
         "unresolved": target.is_cold(now),
         "absent": each.absent,
@@ -157,7 +160,7 @@ def _typed(running: Running, answer: TargetAnswer, each: NameStatus, now: float)
     }
 
 
-def of_changes(history: History, running: Running, name: bytes) -> list[Report]:
+def of_changes(history: LastChanges, running: Running, name: bytes) -> list[Report]:
     """Return the last changes of one name, the newest first."""
-    answers = [answer for answer, _each in status.of_name(running.table, name, running.now())]
+    answers = [answer for _view, answer, _each in status.of_name(running.table, name, running.now())]
     return [_event(each) for each in history.of(name, answers)]

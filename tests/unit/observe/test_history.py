@@ -8,7 +8,7 @@ from .world import NOON, ONE, SIX, TWO, World, wire
 
 
 def told(world: World, name: str = "example.com") -> list[tuple[float, str]]:
-    answers = [answer for answer, _status in status.of_name(world.table, wire(name), world.now)]
+    answers = [answer for _view, answer, _status in status.of_name(world.table, wire(name), world.now)]
     return [(event.at - NOON, event.what) for event in world.watch.history.of(wire(name), answers)]
 
 

@@ -65,9 +65,8 @@ def test_why_a_target_cannot_be_resolved_is_told_until_it_can() -> None:
 
 def test_a_target_without_any_address_is_told() -> None:
     world = World()
-    world.settle("example.com", ONE)
     world.settle("example.com", rdtype=28)
-    assert world.said() == []
+    assert world.said() == ["example.com A is not resolved yet"]
     world.settle("example.com")
     assert world.said() == ["the target of example.com has no address"]
 
@@ -122,6 +121,8 @@ def test_the_alerts_have_the_same_words() -> None:
     """But for who says it, and the capital at the beginning."""
     summaries = dict(re.findall(r'- alert: (\w+)(?:.|\n)*?summary: "(.*)"', ALERTS.read_text()))
     for alert, words in {
+        "FlatproxyHeld": troubles.BY_RUNG[Rung.HELD],
+        "FlatproxyPinned": troubles.PINNED,
         "FlatproxyStale": troubles.BY_RUNG[Rung.STALE],
         "FlatproxyFallback": troubles.BY_RUNG[Rung.FALLBACK],
         "FlatproxyOwnAnswer": troubles.BY_RUNG[Rung.UPSTREAM],
@@ -135,3 +136,18 @@ def test_the_alerts_have_the_same_words() -> None:
     }.items():
         said = re.sub(r"\{\{ \$labels\.(\w+) \}\}", r"{\1}", summaries[alert]).removeprefix("{instance}: ")
         assert said.removeprefix("flatproxy on ").lower() == words.lower(), alert
+
+
+def test_a_pin_is_told_after_a_day() -> None:
+    world = World(types=("A",), pin=(ip_address("192.0.2.1"),))
+    world.pass_to(1002.0)
+    assert world.said() == []
+    world.pass_to(1002.0 + 86_400)
+    assert world.said() == ["example.com A has been pinned for a day"]
+
+
+def test_held_addresses_are_told() -> None:
+    world = World(types=("A",))
+    world.settle_all()
+    world.settle("example.com")
+    assert world.said() == ["the target of example.com has no A any more"]

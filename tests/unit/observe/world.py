@@ -57,6 +57,7 @@ class World:
     names: tuple[str, ...] = ("example.com",)
     types: tuple[str, ...] = ("A", "AAAA")
     fallback: tuple[Any, ...] = ()
+    pin: tuple[Any, ...] = ()
     now: float = 1000.0
     listening: bool = True
     servers: list[FakeCounted] = field(factory=lambda: [FakeCounted()])
@@ -71,7 +72,11 @@ class World:
     def __attrs_post_init__(self) -> None:
         rules = {
             wire(name): Rule(
-                target=wire(f"lb.{name}"), types=frozenset(self.types), stale_for_s=100, fallback=self.fallback
+                target=wire(f"lb.{name}"),
+                types=frozenset(self.types),
+                stale_for_s=100,
+                fallback=self.fallback,
+                pin=self.pin,
             )
             for name in self.names
         }
@@ -107,7 +112,7 @@ class World:
         return FakeExplanation()
 
     def target(self, name: str = "example.com", rdtype: int = TYPE_A) -> Target:
-        return self.table.targets[wire(f"lb.{name}"), rdtype]
+        return self.table.targets[wire(f"lb.{name}"), rdtype, Rule(target=b"").guarding]
 
     def settle(self, name: str = "example.com", *rdatas: bytes, rdtype: int = TYPE_A, ttl_s: int = 60) -> None:
         known = Resolution(rdatas=rdatas, ttl_s=ttl_s, names=(f"lb.{name}", "end.test"), resolved_at=self.now)

@@ -17,6 +17,7 @@ from flatproxy.wire.types import TYPE_A, TYPE_AAAA
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+GUARDING = Rule(target=b"").guarding
 ONE = b"\xc0\0\2\1"
 
 
@@ -39,7 +40,7 @@ def table_of(*texts: str, types: Iterable[str] = ("A", "AAAA")) -> Table:
 
 def settle(table: Table, text: str, rdtype: int, at: float = 0.0) -> None:
     known = Resolution(rdatas=(ONE,), ttl_s=60, names=(), resolved_at=at)
-    table.targets[wire(f"lb.{text}"), rdtype].settle(known, "addresses", 0.0)
+    table.targets[wire(f"lb.{text}"), rdtype, GUARDING].settle(known, "addresses", 0.0)
 
 
 def pass_time(table: Table, now: float) -> None:
@@ -65,7 +66,7 @@ def test_names_that_share_a_rule_are_all_there_however_many() -> None:
         table = Table()
         table.adopt(Rules({wire(f"n{number}.test"): rule for number in range(count)}), 0.0, 1.0)
         assert sorted(listed(table)) == sorted(f"n{number}.test" for number in range(count))
-        table.targets[wire("lb.test"), TYPE_A].settle(
+        table.targets[wire("lb.test"), TYPE_A, GUARDING].settle(
             Resolution(rdatas=(ONE,), ttl_s=60, names=(), resolved_at=0.0), "addresses", 0.0
         )
         assert listed(table) == [f"n{number}.test" for number in range(count)]
