@@ -45,12 +45,12 @@ class Replies:
 
 
 @define
-class Questions:
+class ResolverCounts:
     """What was asked of one resolver, and what came of it."""
 
     sent: int = 0
     silences: int = 0
-    """Questions without a reply: none came in time, or its host said that nobody listens."""
+    """ResolverCounts without a reply: none came in time, or its host said that nobody listens."""
     unanswered: int = 0
     """Silences since its last reply."""
     replies: Replies = field(factory=Replies)

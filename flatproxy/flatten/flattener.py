@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from flatproxy.counts import Questions
+from flatproxy.counts import ResolverCounts
 from flatproxy.errors import FlatproxyError
 from flatproxy.flatten import signings
 from flatproxy.flatten.controllers import hidden_from
@@ -68,7 +68,7 @@ class Flattener:
         self._prepared: _Prepared | None = None
         self._store: Store | None = None
         self._saving: Saving | None = None
-        self._asked: dict[Endpoint, Questions] = defaultdict(Questions)
+        self._asked: dict[Endpoint, ResolverCounts] = defaultdict(ResolverCounts)
         nobody = Servers((), 0.0, recursion=False)
         self._zone_probes = ZoneProbes(nobody, table.zones, rest=serve_packets)
         self._key_probes = KeyProbes(nobody, table, wall=table.wall, keep=self._keep_keys)

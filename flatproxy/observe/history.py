@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CHANGES: Final = 10
 TARGETS: Final = 2_000
-SHOWN: Final = 6
+SPELT_OUT: Final = 6
 """Addresses that a line spells out."""
 
 
@@ -173,8 +173,8 @@ class LastChanges:
 
 def _texts(rdtype: int, rdatas: tuple[bytes, ...]) -> str:
     """Return rdatas as text, a few of them where there are many."""
-    shown = " ".join(types.rdata_texts(rdtype, rdatas[:SHOWN])) or "none"
-    return shown if len(rdatas) <= SHOWN else f"{shown} and {len(rdatas) - SHOWN} more"
+    shown = " ".join(types.rdata_texts(rdtype, rdatas[:SPELT_OUT])) or "none"
+    return shown if len(rdatas) <= SPELT_OUT else f"{shown} and {len(rdatas) - SPELT_OUT} more"
 
 
 def _subject(name: bytes, target: Target) -> str:

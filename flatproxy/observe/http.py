@@ -19,7 +19,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from flatproxy.config.settings import Endpoint
 from flatproxy.errors import FlatproxyError
 from flatproxy.observe.channel import ObserveSite
-from flatproxy.observe.replies import METHODS, TEXT, Turns, reply, reply_json, turns_of
+from flatproxy.observe.replies import METHODS, TEXT, Turns, send, send_json, turns_of
 from flatproxy.observe.scrapes import Scrapes
 
 if TYPE_CHECKING:
@@ -78,21 +78,21 @@ class Pages(Resource):
         """Reply, now or a few turns later."""
         page = self._pages.get(request.path) or self._more(request.path)
         if page is None:
-            reply(request, 404, TEXT, b"Here are /, /metrics, /healthz, /readyz and /api/openapi.json.\n")
+            send(request, 404, TEXT, b"Here are /, /metrics, /healthz, /readyz and /api/openapi.json.\n")
         elif request.method not in METHODS:
             request.setHeader(b"Allow", b", ".join(METHODS))
-            reply(request, 405, TEXT, b"Only GET and HEAD.\n")
+            send(request, 405, TEXT, b"Only GET and HEAD.\n")
         else:
             page(request)
         return NOT_DONE_YET
 
     def _healthz(self, request: Request) -> None:
         alive = self._condition.is_alive()
-        reply_json(request, 200 if alive else 503, {"ok": alive})
+        send_json(request, 200 if alive else 503, {"ok": alive})
 
     def _readyz(self, request: Request) -> None:
         missing = list(self._condition.missing())
-        reply_json(request, 503 if missing else 200, {"ready": not missing, "missing": missing})
+        send_json(request, 503 if missing else 200, {"ready": not missing, "missing": missing})
 
 
 class HttpSide:

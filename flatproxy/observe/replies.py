@@ -44,7 +44,7 @@ class Turns(Protocol):
         """As `IReactorTime.callLater`."""
 
 
-def reply(request: Request, code: int, kind: bytes, body: bytes) -> None:
+def send(request: Request, code: int, kind: bytes, body: bytes) -> None:
     """Send a whole reply. Twisted leaves the body out where the method is HEAD."""
     request.setResponseCode(code)
     for name, value in HEADERS.items():
@@ -55,9 +55,9 @@ def reply(request: Request, code: int, kind: bytes, body: bytes) -> None:
     request.finish()
 
 
-def reply_json(request: Request, code: int, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+def send_json(request: Request, code: int, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
     """Send a value as JSON."""
-    reply(request, code, JSON, json.dumps(value).encode() + b"\n")
+    send(request, code, JSON, json.dumps(value).encode() + b"\n")
 
 
 def turns_of(reactor: Turns) -> Cooperator:

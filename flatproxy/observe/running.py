@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flatproxy.table.target import Target
 
 
-class Nameserver(Counted, Protocol):
+class WatchedNameserver(Counted, Protocol):
     """One nameserver."""
 
     @property
@@ -46,7 +46,7 @@ class Running:
     settings: Callable[[], Settings]
     listening: Callable[[], bool]
     """Whether packets are taken by anybody."""
-    servers: Callable[[], Iterable[Nameserver]]
+    servers: Callable[[], Iterable[WatchedNameserver]]
     """The nameservers, in order of preference."""
     resolvers: Callable[[], Iterable[Counted]]
     reload: Callable[[], Reload]

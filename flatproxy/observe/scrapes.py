@@ -14,7 +14,7 @@ from prometheus_client.core import Metric
 from twisted.logger import Logger
 
 from flatproxy.observe.families import Pieces
-from flatproxy.observe.replies import TEXT, reply
+from flatproxy.observe.replies import TEXT, send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,4 +94,4 @@ class Scrapes:
         self._running = False
         waiting, self._waiting = self._waiting, []
         for request in waiting:
-            reply(request, code, kind, body)
+            send(request, code, kind, body)

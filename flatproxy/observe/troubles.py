@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LISTED: Final = 10
 """Troubles of one kind that are told one by one; the others are counted."""
-LOOKED_AT: Final = 200
+TRIED: Final = 200
 """Names or targets that are looked at for a kind of trouble that nobody keeps count of."""
 
 # The words, by what they are about; the summaries of config/prometheus/alerts.yml are the same ones.
@@ -45,8 +45,8 @@ NO_ADDRESS: Final = "the target of {name} has no address"
 UNRESOLVABLE: Final = "{target} {type} cannot be resolved: {reason}"
 RELOAD_FAILED: Final = "the configuration could not be loaded"
 STATE_FAILS: Final = "the state file cannot be used"
-ZONE_SIGNED: Final = "{zone} is signed with DNSSEC, and no key of flatproxy is active there"
-PLACEHOLDER_MISSING: Final = "{name} has no {type} record in its signed zone"
+UNSIGNABLE: Final = "{zone} is signed with DNSSEC, and no key of flatproxy is active there"
+NO_PLACEHOLDER: Final = "{name} has no {type} record in its signed zone"
 
 ERROR: Final = "error"
 """Clients get wrong addresses or none, or will soon."""
@@ -134,7 +134,7 @@ class Troubles:
     def _without_address(self) -> Iterator[bytes]:
         """Yield flagged names whose target is known to have none, some where there are very many."""
         table, now, told = self.running.table, self.running.now(), set[bytes]()
-        for target in islice(self.history.empty, LOOKED_AT):
+        for target in islice(self.history.empty, TRIED):
             for answer in target.answers:
                 if answer.first_name in told:
                     continue
@@ -148,16 +148,16 @@ class Troubles:
         for apex in islice(zones.signed, LISTED):
             signing = zones.signings.get(apex)
             if signing is None or not signing.keys.signers:
-                yield Trouble(severity=WARNING, what=ZONE_SIGNED.format(zone=names.to_text(apex)))
+                yield Trouble(severity=WARNING, what=UNSIGNABLE.format(zone=names.to_text(apex)))
         for name, rdtype in islice(status.placeholders_missing(self.running.table), LISTED):
-            yield Trouble(severity=WARNING, what=PLACEHOLDER_MISSING.format(name=name, type=rdtype))
+            yield Trouble(severity=WARNING, what=NO_PLACEHOLDER.format(name=name, type=rdtype))
 
 
 def _warm(answers: Mapping[TargetAnswer, None], cold: Mapping[TargetAnswer, None]) -> Mapping[TargetAnswer, None]:
     """Return those whose first resolution is over, or some of them where very many are not."""
     if not cold:
         return answers
-    return {answer: None for answer in islice(answers, LOOKED_AT) if answer not in cold}
+    return {answer: None for answer in islice(answers, TRIED) if answer not in cold}
 
 
 def _each(

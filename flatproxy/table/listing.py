@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Matches = Callable[[Iterable[bytes]], list[bytes]]
 
-PIECE = 5_000
+NAMES_A_PIECE = 5_000
 _LONGEST_LENGTH = 44
 """Up to this one the octet that says how long a label is can be no letter, digit or hyphen."""
 _DOTS = bytes(0x2E if each <= _LONGEST_LENGTH or each == 0x2F or 0x3A <= each <= 0x3F else each for each in range(256))
@@ -56,17 +56,17 @@ def worst_first(table: Table, matches: Matches = list) -> Iterator[list[bytes]]:
     for answers in table.tally.below.values():
         many: set[int] = set()
         left = iter(list(answers))
-        while piece := list(islice(left, PIECE)):
+        while piece := list(islice(left, NAMES_A_PIECE)):
             yield matches(_names(piece, told, many))
         walk = iter(rules.items())
-        while many and (rows := list(islice(walk, PIECE))):
+        while many and (rows := list(islice(walk, NAMES_A_PIECE))):
             yield matches([name for name, rule in rows if id(rule) in many])
     walk, quick = iter(rules.items()), iter(rules)
     if told:
-        while rows := list(islice(walk, PIECE)):
+        while rows := list(islice(walk, NAMES_A_PIECE)):
             yield matches([name for name, rule in rows if id(rule) not in told])
     else:
-        while names_ := list(islice(quick, PIECE)):
+        while names_ := list(islice(quick, NAMES_A_PIECE)):
             yield matches(names_)
 
 

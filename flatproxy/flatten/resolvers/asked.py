@@ -8,10 +8,10 @@ from attrs import frozen
 
 if TYPE_CHECKING:
     from flatproxy.config.settings import Endpoint
-    from flatproxy.counts import Questions, Replies
+    from flatproxy.counts import Replies, ResolverCounts
 
 UNANSWERED: Final = 3
-"""Questions in a row without a reply make a resolver count as down, until its next reply."""
+"""ResolverCounts in a row without a reply make a resolver count as down, until its next reply."""
 
 
 @frozen
@@ -19,24 +19,24 @@ class AskedResolver:
     """A resolver of the settings in force."""
 
     endpoint: Endpoint
-    _questions: Questions
+    _counts: ResolverCounts
 
     @property
     def state(self) -> str:
         """`up`, or `down` where the last questions had no reply."""
-        return "up" if self._questions.unanswered < UNANSWERED else "down"
+        return "up" if self._counts.unanswered < UNANSWERED else "down"
 
     @property
     def sent(self) -> int:
-        """Questions asked of it."""
-        return self._questions.sent
+        """ResolverCounts asked of it."""
+        return self._counts.sent
 
     @property
     def timeouts(self) -> int:
-        """Questions that had no reply: in time, or at all."""
-        return self._questions.silences
+        """ResolverCounts that had no reply: in time, or at all."""
+        return self._counts.silences
 
     @property
     def replies(self) -> Replies:
         """What it has replied."""
-        return self._questions.replies
+        return self._counts.replies

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
 
-from flatproxy.counts import Questions
+from flatproxy.counts import ResolverCounts
 from flatproxy.errors import ChainBroken, FlatproxyError, UpstreamTimeout
 from flatproxy.wire.peek import answers
 
@@ -141,7 +141,7 @@ class DatagramClient:
     """Queries that are over, each with its reply or why there is none."""
     mismatched: int = 0
     """Datagrams that answer no query."""
-    asked: dict[Endpoint, Questions] = field(factory=lambda: defaultdict(Questions))
+    asked: dict[Endpoint, ResolverCounts] = field(factory=lambda: defaultdict(ResolverCounts))
     """What is counted of each server."""
     _slots: dict[Endpoint, list[Port | None]] = field(factory=dict)
     _open: set[Port] = field(factory=set)

@@ -26,7 +26,7 @@ import dns.resolver
 from attrs import define, field
 
 from flatproxy.config.settings import Endpoint
-from flatproxy.counts import Questions
+from flatproxy.counts import ResolverCounts
 from flatproxy.errors import ChainBroken, ChainError, FlatproxyError, UpstreamTimeout
 from flatproxy.wire import edns
 
@@ -161,7 +161,7 @@ class Servers:
     rest: Callable[[], None] = _no_rest
     require_ad: bool = False
     """Take only what a server has validated (AD=1)."""
-    counts: dict[Endpoint, Questions] = field(factory=lambda: defaultdict(Questions))
+    counts: dict[Endpoint, ResolverCounts] = field(factory=lambda: defaultdict(ResolverCounts))
     """What is counted of each server."""
 
     async def ask(

@@ -19,7 +19,7 @@ _FILES: Final = {
     b"/icon.svg": (b"image/svg+xml", "icon.svg"),
     b"/api/openapi.json": (b"application/json", "openapi.json"),
 }
-NONE: Final = "\N{EN DASH}"
+DASH: Final = "\N{EN DASH}"
 """What stands where there is nothing to say."""
 PIECE_S: Final = 0.001
 """A page is rendered in pieces of about this time."""
@@ -29,7 +29,7 @@ _UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 def span(seconds: float | None) -> str:
     """Return a duration as people say it: `3 d`, `2 h`, `95 s`; a dash where there is none."""
     if seconds is None:
-        return NONE
+        return DASH
     unit, size = next(((unit, size) for unit, size in _UNITS if seconds >= 2 * size), ("s", 1))
     return f"{int(seconds // size)} {unit}"
 
@@ -37,14 +37,14 @@ def span(seconds: float | None) -> str:
 def latency(seconds: float | None) -> str:
     """Return a short duration in milliseconds; a dash where there is none."""
     if seconds is None:
-        return NONE
+        return DASH
     return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.2g} s"
 
 
 def share(part: float | None) -> str:
     """Return a share in percent: never 0 where it is not, a dash where there is none."""
     if part is None:
-        return NONE
+        return DASH
     return f"{part:.1%}" if part >= 0.001 or not part else "< 0.1%"
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flatproxy.table.listing import Page
     from flatproxy.table.status import NameStatus
 
-Report = dict[str, Any]
+Said = dict[str, Any]
 
 
 def moment(wall: float) -> str:
@@ -33,7 +33,7 @@ def moment(wall: float) -> str:
     return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def of_service(running: Running, recent: Recent, found: list[Trouble], history: LastChanges) -> Report:
+def of_service(running: Running, recent: Recent, found: list[Trouble], history: LastChanges) -> Said:
     """Return how the whole service is."""
     now, reload, tally = running.now(), running.reload(), running.table.tally
     return {
@@ -74,7 +74,7 @@ def _summary(found: list[Trouble]) -> str:
     return f"{word}: {worst.what}, since {moment(worst.since)}{more}."
 
 
-def _server(each: Lately) -> Report:
+def _server(each: Lately) -> Said:
     return {
         "server": each.server,
         "state": each.state,
@@ -87,22 +87,22 @@ def _server(each: Lately) -> Report:
     }
 
 
-def _event(each: Event) -> Report:
+def _event(each: Event) -> Said:
     return {"at": moment(each.at), "subject": each.subject, "what": each.what}
 
 
-def of_names(running: Running, query: str, page: int, listed: Page, total: int) -> Report:
+def of_names(running: Running, query: str, page: int, listed: Page, total: int) -> Said:
     """Return one page of names; `total` is how many there are in all, or how many match."""
     return {
         "query": query,
         "page": page,
         "pages": max(-(-total // listed.size), 1),
         "total": total,
-        "names": [made for name in listed.found if (made := of_name(running, name)) is not None],
+        "names": [made for name in listed.found if (made := of_flagged(running, name)) is not None],
     }
 
 
-def of_name(running: Running, name: bytes) -> Report | None:
+def of_flagged(running: Running, name: bytes) -> Said | None:
     """Return what is known of one name, None where it is not flagged (any more)."""
     now = running.now()
     found = list(status.of_name(running.table, name, now))
@@ -139,7 +139,7 @@ def _signing(running: Running, name: bytes) -> str:
     return f"signed with key {', '.join(str(key.tag) for key in signing.keys.signers)}"
 
 
-def _typed(running: Running, view: str | None, answer: TargetAnswer, each: NameStatus, now: float) -> Report:
+def _typed(running: Running, view: str | None, answer: TargetAnswer, each: NameStatus, now: float) -> Said:
     target = answer.target
     due = running.next_resolution(target)
     return {
@@ -160,7 +160,7 @@ def _typed(running: Running, view: str | None, answer: TargetAnswer, each: NameS
     }
 
 
-def of_changes(history: LastChanges, running: Running, name: bytes) -> list[Report]:
+def of_changes(history: LastChanges, running: Running, name: bytes) -> list[Said]:
     """Return the last changes of one name, the newest first."""
     answers = [answer for _view, answer, _each in status.of_name(running.table, name, running.now())]
     return [_event(each) for each in history.of(name, answers)]

@@ -18,7 +18,7 @@ from flatproxy.config.names import flagged_name
 from flatproxy.config.problems import Refusal
 from flatproxy.observe.pages import reports
 from flatproxy.observe.pages.html import Look
-from flatproxy.observe.replies import HTML, TEXT, reply, reply_json
+from flatproxy.observe.replies import HTML, TEXT, send, send_json
 from flatproxy.table.listing import Page, matching, worst_first
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
     from twisted.web.server import Request
 
-    from flatproxy.observe.pages.reports import Report
+    from flatproxy.observe.pages.reports import Said
     from flatproxy.observe.running import Explanation
     from flatproxy.observe.watch import Watch
 
     Steps = Generator[Deferred[Any] | None, None, None]
-    Made = Generator[Deferred[Any] | None, None, Report]
+    Made = Generator[Deferred[Any] | None, None, Said]
 
 NAMES_A_PAGE: Final = 50
 EXPLAIN_S: Final = 5.0
@@ -81,7 +81,7 @@ class StatusPages:
 
     def _file(self, request: Request) -> None:
         kind, octets = self._look.files[request.path]
-        reply(request, 200, kind, octets)
+        send(request, 200, kind, octets)
 
     def _begin(self, request: Request, page: Callable[[Request], Steps]) -> None:
         """Make a page from the next turn on."""
@@ -106,20 +106,20 @@ class StatusPages:
         if gone:
             return
         if request.path.startswith(b"/api/"):
-            reply_json(request, code, {"error": reason})
+            send_json(request, code, {"error": reason})
         else:
-            reply(request, code, TEXT, f"{reason}\n".encode())
+            send(request, code, TEXT, f"{reason}\n".encode())
 
     def _overview(self, request: Request) -> Steps:
         found = yield from self._listed(request)
         yield from self._show(request, "overview.html", {"status": self._status(), "listed": found})
 
     def _api_status(self, request: Request) -> Steps:
-        reply_json(request, 200, self._status())
+        send_json(request, 200, self._status())
         yield None
 
     def _api_names(self, request: Request) -> Steps:
-        reply_json(request, 200, (yield from self._listed(request)))
+        send_json(request, 200, (yield from self._listed(request)))
 
     def _name(self, request: Request) -> Steps:
         found, explanation = yield from self._named(request, _NAMES)
@@ -128,9 +128,9 @@ class StatusPages:
 
     def _api_name(self, request: Request) -> Steps:
         found, explanation = yield from self._named(request, _API_NAMES)
-        reply_json(request, 200, {**found, "explain": explanation.as_json() if explanation is not None else None})
+        send_json(request, 200, {**found, "explain": explanation.as_json() if explanation is not None else None})
 
-    def _status(self) -> Report:
+    def _status(self) -> Said:
         watch = self._watch
         return reports.of_service(watch.running, watch.recent, watch.look(), watch.history)
 
@@ -148,7 +148,7 @@ class StatusPages:
 
     def _named(
         self, request: Request, prefix: bytes
-    ) -> Generator[Deferred[Any] | None, None, tuple[Report, Explanation | None]]:
+    ) -> Generator[Deferred[Any] | None, None, tuple[Said, Explanation | None]]:
         """Tell of the name in the path; with its explanation, unless that takes too long or too many are asked for."""
         written = unquote(request.path.removeprefix(prefix).decode("ascii", "replace"))
         running = self._watch.running
@@ -159,7 +159,7 @@ class StatusPages:
         explained: list[Explanation] = []
         if name in running.table.rules:
             yield self._explained(name, explained)
-        found = reports.of_name(running, name)
+        found = reports.of_flagged(running, name)
         if found is None:
             raise Unfit(404, f"{written!r} is not flagged")
         found["changes"] = reports.of_changes(self._watch.history, running, name)
@@ -182,12 +182,12 @@ class StatusPages:
 
         return Deferred.fromFuture(asyncio.ensure_future(ask()))
 
-    def _show(self, request: Request, template: str, values: Report) -> Steps:
+    def _show(self, request: Request, template: str, values: Said) -> Steps:
         parts = []
         for part in self._look.rendered(template, values):
             parts.append(part)
             yield None
-        reply(request, 200, HTML, "".join(parts).encode())
+        send(request, 200, HTML, "".join(parts).encode())
 
 
 def _argument(request: Request, name: bytes) -> str:

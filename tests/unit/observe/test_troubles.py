@@ -130,8 +130,8 @@ def test_the_alerts_have_the_same_words() -> None:
         "FlatproxyUpstreamDown": troubles.NAMESERVER_DOWN,
         "FlatproxyAllUpstreamsDown": troubles.NO_NAMESERVER,
         "FlatproxyReloadFailed": troubles.RELOAD_FAILED,
-        "FlatproxyZoneSigned": troubles.ZONE_SIGNED,
-        "FlatproxyPlaceholderMissing": troubles.PLACEHOLDER_MISSING,
+        "FlatproxyZoneSigned": troubles.UNSIGNABLE,
+        "FlatproxyPlaceholderMissing": troubles.NO_PLACEHOLDER,
         "FlatproxyStateErrors": troubles.STATE_FAILS,
     }.items():
         said = re.sub(r"\{\{ \$labels\.(\w+) \}\}", r"{\1}", summaries[alert]).removeprefix("{instance}: ")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flatproxy.config.settings import NAMES_KEPT, Rule, Rules
 from flatproxy.table.ladder import Resolution
-from flatproxy.table.listing import PIECE, Page, matching, worst_first
+from flatproxy.table.listing import NAMES_A_PIECE, Page, matching, worst_first
 from flatproxy.table.table import Table
 from flatproxy.wire import names
 from flatproxy.wire.types import TYPE_A, TYPE_AAAA
@@ -61,7 +61,7 @@ def test_the_worst_come_first_and_each_name_once() -> None:
 
 
 def test_names_that_share_a_rule_are_all_there_however_many() -> None:
-    for count in (1, 2, NAMES_KEPT + 1, NAMES_KEPT + 2, PIECE + 10):
+    for count in (1, 2, NAMES_KEPT + 1, NAMES_KEPT + 2, NAMES_A_PIECE + 10):
         rule = Rule(target=wire("lb.test"), types=frozenset({"A"}))
         table = Table()
         table.adopt(Rules({wire(f"n{number}.test"): rule for number in range(count)}), 0.0, 1.0)
