@@ -137,10 +137,12 @@ class Path:
         output_octets: int = ...,
         handed: int = ...,
         handed_octets: int = ...,
+        setting_up: int = ...,
         idle_s: float = ...,
         stalled_s: float = ...,
         transfer_begins_s: float = ...,
         transfer_pauses_s: float = ...,
+        settled_s: float = ...,
     ) -> Path: ...
     @property
     def under_way(self) -> int:

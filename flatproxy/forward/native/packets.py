@@ -95,6 +95,8 @@ class PacketPath:
                 pipeline_octets=bounds.PIPELINE_OCTETS,
                 idle_s=bounds.IDLE_S,
                 stalled_s=bounds.STALLED_S,
+                setting_up=bounds.SETTING_UP,
+                settled_s=bounds.SETTLED_S,
             )
             for endpoint in settings.listen.dns:
                 self._listen(self.listen_at(endpoint, self.choice.threads))

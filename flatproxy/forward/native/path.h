@@ -33,8 +33,8 @@ enum {
 /* The bounds of docs/limits.md, for each thread but for what is handed over; durations in nanoseconds. */
 struct limits {
     uint32_t pending, pending_share, connections, connections_a_client, pipeline, pipeline_octets, output;
-    uint32_t handed, handed_octets;
-    int64_t idle, stalled, transfer_begins, transfer_pauses;
+    uint32_t handed, handed_octets, setting_up;
+    int64_t idle, stalled, transfer_begins, transfer_pauses, settled;
 };
 
 /* Replies that leave from one socket when the round ends. */

@@ -26,6 +26,7 @@ struct part {
     struct servers *servers;
     struct upstream_socket *sockets; /* those of the first server, then those of the second … */
     struct server_counts counts[MAX_SERVERS];
+    uint32_t setting_up[MAX_SERVERS]; /* connections to each */
     uint32_t pending, links;
     bool adopted;
     struct part *next; /* one that is no longer in force */
