@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 VARIABLE: Final = "FLATPROXY_NATIVE"
 NATIVE: Final = "C"
 PYTHON: Final = "Python"
-NO_HEADERS: Final = "PROXY headers are written and read in Python"
+NO_HEADERS: Final = "PROXY headers are read in Python"
 
 
 @frozen
@@ -58,7 +58,7 @@ def installed() -> Choice:
 def choose(settings: Settings) -> Choice:
     """Return the path for these settings, with its threads; `FlatproxyError` where the two do not go together."""
     choice = installed()
-    if choice.core is not None and (settings.listen.proxy_from or settings.upstream.proxy_protocol):
+    if choice.core is not None and settings.listen.proxy_from:
         choice = Choice(None, why=NO_HEADERS)
     threads = settings.listen.threads or (cores() if choice.core is not None else 1)
     if threads > 1 and choice.core is None:

@@ -148,10 +148,23 @@ static void read_link(struct connection *connection) {
     buffer_trim(in);
 }
 
+/* Begins a connection with who the client is, where the nameserver is to be told. */
+static void tell_client(struct connection *connection) {
+    uint8_t header[PROXY_ROOM];
+    union address asked = {0};
+    socklen_t size = sizeof asked;
+    if (!connection->part->servers->tells_client)
+        return;
+    if (getsockname(connection->client.watch.fd, &asked.any, &size) ||
+        !buffer_append(&connection->link.out, header, proxy_make(header, &connection->peer, &asked, true)))
+        connection_kill(connection);
+}
+
 static void connected(struct connection *connection) {
     connection->link_state = LINK_OPEN;
     connection->opened_at = connection->thread->now;
     connection->tried = 0;
+    tell_client(connection);
     for (struct asked *asked = connection->asked, *next; asked && !connection->dead; asked = next) {
         next = asked->next;
         transmit(connection, asked);
