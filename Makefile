@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-python lint types imports check conformance conformance-python fuzz soak pins dist-check bench \
-	bench-before bench-quick faults native sanitize fuzz-native clean
+	deb deb-check manifests bench-before bench-quick faults native sanitize fuzz-native clean
 
 $(VENV)/.installed: pyproject.toml setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -83,6 +83,18 @@ dist-check: $(VENV)/.installed
 	$(PYTHON) -m venv build/fresh
 	build/fresh/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
 	build/fresh/bin/flatproxy demo --once
+
+# A Debian package, dist/flatproxy_VERSION_ARCHITECTURE.deb, with an environment of its own.
+deb: $(VENV)/.installed
+	packaging/build_deb
+
+# As root: installs it on a bare Debian 12 in a folder, runs it and removes it again.
+deb-check: deb
+	packaging/check_deb
+
+# The manifests against Kubernetes' own schema.
+manifests: $(VENV)/.installed
+	for file in config/kubernetes/*.yaml; do $(BIN)/kubernetes-validate --strict -k 1.31 $$file || exit 1; done
 
 # Side by side with dnsdist and PowerDNS: half an hour; three minutes for the quick one, which keeps no committed results.
 $(VENV)/.bench: $(VENV)/.installed
