@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flatproxy.config.problems import join
+from flatproxy.config.several import rules_under
 from flatproxy.errors import ConfigError, Problem
 from flatproxy.wire import names
 
@@ -14,13 +15,14 @@ if TYPE_CHECKING:
     from flatproxy.flatten.health.probes import Prober
 
 
-def checks_of(rules: Rules) -> dict[Check, bytes]:
-    """Return the checks of all rules, each with the first name that has it."""
-    found: dict[Check, bytes] = {}
+def checks_of(rules: Rules) -> dict[Check, str]:
+    """Return the checks of all rules, each with the path of a table that has it."""
+    found: dict[Check, str] = {}
     for group in rules.groups:
-        for rule in (group.rule, *(each for _view, each in group.rule.views if each is not None)):
+        path = join("flatten", names.to_text(group.first))
+        for place, rule in rules_under(path, group.rule):
             if rule.health is not None:
-                found.setdefault(rule.health.check, group.first)
+                found.setdefault(rule.health.check, f"{place}.health")
     return found
 
 
@@ -34,13 +36,13 @@ def prober_for(rules: Rules, reactor: Any) -> Prober | None:  # noqa: ANN401 - m
     return Prober(reactor, _trust(checks) if any(check.kind == "https" for check in checks) else None)
 
 
-def _trust(checks: dict[Check, bytes]) -> Trust:
+def _trust(checks: dict[Check, str]) -> Trust:
     try:
         from flatproxy.flatten.health.tls import Certificates  # noqa: PLC0415 - an extra
     except ImportError as error:
-        name = next(name for check, name in checks.items() if check.kind == "https")
-        place = f"{join('flatten', names.to_text(name))}.health.check"
-        reason = f"checks by https need packages that are not installed: {error.name}"
+        place = next(place for check, place in checks.items() if check.kind == "https")
+        reason = f"checks by https need a package that is not installed: {error.name}"
         write = "the same, after: pip install 'flatproxy[tls]'"
-        raise ConfigError(problems=(Problem(key=place, reason=reason, write=write),)) from None
+        problem = Problem(key=f"{place}.check", value='"https"', reason=reason, write=write)
+        raise ConfigError(problems=(problem,)) from None
     return Certificates.load(checks)

@@ -16,10 +16,10 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
-from flatproxy.errors import ConfigError
+from flatproxy.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
     from pathlib import Path
 
     from OpenSSL.crypto import X509
@@ -36,11 +36,12 @@ class Certificates:
     _contexts: dict[Path | None, SSL.Context] = field(factory=dict)
 
     @classmethod
-    def load(cls, checks: Iterable[Check]) -> Certificates:
-        """Read the files that checks name; raises `ConfigError` where one cannot be used."""
+    def load(cls, checks: Mapping[Check, str]) -> Certificates:
+        """Read the files that checks name, each with its place in the configuration; `ConfigError` without one."""
         made = cls()
-        for ca_file in {check.ca_file for check in checks if check.kind == "https"}:
-            made._contexts[ca_file] = _context(ca_file)
+        for check, place in checks.items():
+            if check.kind == "https" and check.ca_file not in made._contexts:
+                made._contexts[check.ca_file] = _context(check.ca_file, place)
         return made
 
     def wrap(self, factory: IProtocolFactory, check: Check, reactor: Any) -> IProtocolFactory:  # noqa: ANN401 - Twisted's
@@ -50,7 +51,7 @@ class Certificates:
         return wrapped
 
 
-def _context(ca_file: Path | None) -> SSL.Context:
+def _context(ca_file: Path | None, place: str) -> SSL.Context:
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     if ca_file is None:
@@ -59,7 +60,10 @@ def _context(ca_file: Path | None) -> SSL.Context:
     try:
         context.load_verify_locations(str(ca_file))
     except SSL.Error:
-        raise ConfigError(f"{ca_file}: no certificates in PEM form can be read") from None
+        reason = "no certificates in PEM form can be read there"
+        write = "the path of a file that has some, or no such line for the system's"
+        problem = Problem(key=f"{place}.ca_file", value=f'"{ca_file}"', reason=reason, write=write)
+        raise ConfigError(problems=(problem,)) from None
     return context
 
 
