@@ -134,13 +134,13 @@ def test_the_nameserver_may_be_down(internet: FakeInternet, tmp_path: Path, serv
             # Knot Resolver asks for the DS of each name, which the nameserver has.
             validators(tmp_path, ZONE, address, signer.anchors, longest_s=60, knot=False) as asked.validators,
             _moving(internet),
+            asked.running() as asking,
         ):
-            with asked.running() as asking:
-                until(lambda: len(asking.said) > 15, "answers")
-                signer.stop()
-                count = len(asking.said)
-                wait_until(lambda: len(asking.said) > count + 300 or asking.bad, 5)
-                assert len(asking.said) > count + 30
+            until(lambda: len(asking.said) > 15, "answers")
+            signer.stop()
+            count = len(asking.said)
+            wait_until(lambda: len(asking.said) > count + 300 or asking.bad, 5)
+            assert len(asking.said) > count + 30
         assert asking.bad == []
         assert proxy.metrics().value("dnssec_key", zone=ZONE, state="active") == 1
 

@@ -1,6 +1,9 @@
 """What the packet path in C knows, kept in step with the table: who may ask, what is flagged, answers, zones.
 
 It is prepared and committed with the forwarder, and follows the table's feed. It reads the table and changes nothing.
+
+Of signed answers the path gets those that were asked for, of a rule with one name, for a signature is one name's; as
+long as they are fresh. Everything else that needs a signature Python sees to: denials, which hang on other types, too.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flatproxy.forward.native.stages import hinfo_stage, stages_of
 from flatproxy.table.changes import Failed, RungChanged, Settled
+from flatproxy.table.ladder import Rung, lifetime_s
 from flatproxy.wire import names, types
 
 if TYPE_CHECKING:
@@ -26,6 +30,10 @@ if TYPE_CHECKING:
 
     Key = tuple[Rule | int, int]
 
+SIGNED_S: Final = 86_400
+"""An answer that is fresh for longer is signed in Python: a signature must not come of age meanwhile."""
+CLOCK_STEP_S: Final = 2.0
+"""A clock that was set by more than this calls for other signatures; so does a machine that slept."""
 ZONES_SHARE: Final = 20
 """All zones are published anew at most for this part of the time: many are found one after the other."""
 
@@ -47,6 +55,10 @@ class Publisher:
         self._prepared: tuple[dict[Key, _core.Answer], _core.Table] | None = None
         self._of: dict[TargetAnswer, _core.Answer] = {}
         self._changed: dict[Target, None] = {}
+        self._signed: dict[TargetAnswer, None] = {}
+        """Those that somebody has asked for with DO=1."""
+        self._signed_version = -1
+        self._clocks_apart = 0.0
         self._zones_changed = True
         self._zones_at = 0.0
         self._zones_version = -1
@@ -94,10 +106,13 @@ class Publisher:
         (answers, table), self._prepared = self._prepared, None
         before, self._answers = self._answers, answers
         self._of = {answer: answers[answer.rule, answer.target.rdtype] for answer in self._table.answers}
+        # A rule may have got another name: nothing is signed until it is asked for again.
+        signed, self._signed = {(answer.rule, answer.target.rdtype) for answer in self._signed}, {}
         now = monotonic()
         for answer, said in self._of.items():
-            answer.given_elsewhere = said.was_asked
-            if before.get((answer.rule, answer.target.rdtype)) is not said:
+            answer.given_elsewhere, answer.signed_here = said.was_asked, self._sign
+            key = answer.rule, answer.target.rdtype
+            if before.get(key) is not said or key in signed:
                 self._say(answer, now)
         for (rule, rdtype), said in answers.items():
             if isinstance(rule, int) and (rule, rdtype) not in before:
@@ -122,6 +137,7 @@ class Publisher:
     def follow(self, path: _core.Path) -> None:
         """Tell the path what has changed since."""
         now = monotonic()
+        self._look_at_signatures(now)
         changed, self._changed = self._changed, {}
         for target in changed:
             for answer in target.answers:
@@ -140,7 +156,30 @@ class Publisher:
         if answer.target.is_cold(now) or types.is_service(answer.target.rdtype):
             said.unsay()
         else:
-            said.say(stages_of(answer), not answer.rule.fallback)
+            said.say(stages_of(answer, self._rrsigs(answer, now)), not answer.rule.fallback)
+
+    def _sign(self, answer: TargetAnswer) -> None:
+        """Have the path give this answer signed, too."""
+        if answer.names == 1 and answer not in self._signed:
+            self._signed[answer] = None
+            self._changed[answer.target] = None
+
+    def _look_at_signatures(self, now: float) -> None:
+        """Say signed answers anew where other keys sign, placeholders have come or gone, or the clock was set."""
+        version, apart = self._table.zones.version, self._table.wall() - now
+        if version != self._signed_version or abs(apart - self._clocks_apart) > CLOCK_STEP_S:
+            self._signed_version, self._clocks_apart = version, apart
+            self._changed.update(dict.fromkeys(answer.target for answer in self._signed))
+
+    def _rrsigs(self, answer: TargetAnswer, now: float) -> tuple[bytes, ...]:
+        """Return the signatures that a fresh answer may be given with."""
+        resolution = answer.target.resolution
+        if answer not in self._signed or resolution is None or answer.step(now).rung is not Rung.FRESH:
+            return ()
+        if lifetime_s(resolution.ttl_s, answer.rule) > SIGNED_S:
+            return ()
+        signed = answer.signed(answer.first_name, now)
+        return signed.rrsigs if signed is not None else ()
 
     def _zones(self) -> _core.Zones:
         zones = self._table.zones

@@ -67,7 +67,7 @@ class _Extension:
 
 
 @define(eq=False)
-class _Stand:
+class Stand:
     core: Any = field(factory=_Extension)
     table: Table = field(factory=Table)
     publisher: Publisher = field(init=False)
@@ -93,11 +93,11 @@ class _Stand:
 
 
 @pytest.fixture
-def stand() -> _Stand:
-    return _Stand()
+def stand() -> Stand:
+    return Stand()
 
 
-def test_names_rules_zones_and_networks_are_told(stand: _Stand) -> None:
+def test_names_rules_zones_and_networks_are_told(stand: Stand) -> None:
     said = stand.take(SETTINGS)
     numbers: array[int] = said["rule_numbers"]
     assert (said["names"], list(numbers), said["zones"], said["everyone"]) == (ZONE, [0], ZONE, True)
@@ -111,7 +111,7 @@ def test_ranges_are_sorted_and_apart() -> None:
     assert ranges(networks, 4) == b"\x0a\0\0\0\x0a\xff\xff\xff" + b"\xc0\0\2\0\xc0\0\2\xff"
 
 
-def test_a_target_that_settles_is_told_and_one_that_is_cold_is_handed_over(stand: _Stand) -> None:
+def test_a_target_that_settles_is_told_and_one_that_is_cold_is_handed_over(stand: Stand) -> None:
     answer = stand.said(stand.take(SETTINGS))
     assert answer.told == [None]
     stand.table.targets[TARGET, 1].settle(FOUND, "ok", 0.0)
@@ -120,7 +120,7 @@ def test_a_target_that_settles_is_told_and_one_that_is_cold_is_handed_over(stand
     assert answer.told[-1][1] is True
 
 
-def test_a_target_whose_answer_a_thread_gave_was_asked(stand: _Stand) -> None:
+def test_a_target_whose_answer_a_thread_gave_was_asked(stand: Stand) -> None:
     answer = stand.said(stand.take(SETTINGS))
     target = stand.table.targets[TARGET, 1]
     target.was_asked()
@@ -130,14 +130,14 @@ def test_a_target_whose_answer_a_thread_gave_was_asked(stand: _Stand) -> None:
     assert not target.was_asked()
 
 
-def test_a_target_that_fails_goes_to_the_nameserver(stand: _Stand) -> None:
+def test_a_target_that_fails_goes_to_the_nameserver(stand: Stand) -> None:
     answer = stand.said(stand.take(SETTINGS))
     stand.table.targets[TARGET, 1].fail("timeout", "no reply", 60.0)
     stand.follow()
     assert answer.told[-1] == ((), True)
 
 
-def test_a_reload_leaves_the_answers_of_unchanged_rules_alone(stand: _Stand) -> None:
+def test_a_reload_leaves_the_answers_of_unchanged_rules_alone(stand: Stand) -> None:
     answer = stand.said(stand.take(SETTINGS))
     stand.table.targets[TARGET, 1].settle(FOUND, "ok", 0.0)
     stand.follow()
@@ -149,7 +149,7 @@ def test_a_reload_leaves_the_answers_of_unchanged_rules_alone(stand: _Stand) -> 
     assert len(other.told) == 1, "what is known of the target is said at once"
 
 
-def test_what_is_found_of_zones_is_told(stand: _Stand) -> None:
+def test_what_is_found_of_zones_is_told(stand: Stand) -> None:
     stand.take(SETTINGS)
     assert stand.core.published[-1] == (b"", ())
     stand.publisher._zones_at = 0.0
@@ -162,7 +162,7 @@ def test_what_is_found_of_zones_is_told(stand: _Stand) -> None:
     assert stand.core.published[-1] == (ZONE, ((1, SOA),))
 
 
-def test_what_was_prepared_and_given_up_is_not_published(stand: _Stand) -> None:
+def test_what_was_prepared_and_given_up_is_not_published(stand: Stand) -> None:
     stand.take(SETTINGS)
     before = len(stand.core.published)
     stand.publisher.prepare(evolve(SETTINGS, flatten={}))
