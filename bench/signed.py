@@ -88,7 +88,7 @@ def is_signed(server: Flatproxy, name: str = ZONE) -> bool:
 
 
 def hot(proxy: Flatproxy, queries: Path, seconds: float) -> None:
-    """Print CPU per answer, unsigned and signed in turn: the median, and the least, which a busy machine changes least."""
+    """Print CPU per answer, unsigned and signed in turn: the median, and the least, which others disturb least."""
     found: dict[str, list[float]] = {"unsigned": [], "signed": []}
     for _ in range(ROUNDS):
         for kind, option in (("unsigned", "-e"), ("signed", "-D")):
