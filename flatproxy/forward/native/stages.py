@@ -41,27 +41,33 @@ def signed_layout(rdtype: int, rdatas: Sequence[bytes], rrsigs: Sequence[bytes])
 
 
 def stages_of(answer: TargetAnswer, rrsigs: Sequence[bytes] = ()) -> tuple[Stage, ...]:
-    """Return fresh, stale and fallback as far as there are any; whatever is over by now does no harm.
+    """Return fresh, stale and fallback as far as there are any, or the pin; whatever is over by now does no harm.
 
     `rrsigs` are over the fresh records; what comes after these Python signs, in its time.
     """
     resolution, rule, rdtype = answer.target.resolution, answer.rule, answer.target.rdtype
+    if rule.pin:
+        return (_for_ever(rdtype, types.address_rdatas(rdtype, rule.pin), rule.stale_ttl_s),)
     found: list[Stage] = []
     if resolution is not None:
         said, denies = layout(rdtype, resolution.rdatas), not resolution.rdatas
         lifetime = lifetime_s(resolution.ttl_s, rule)
         runs_out = int((resolution.resolved_at + lifetime) * SECOND)
         fresh = int(fresh_until(resolution, rule) * SECOND)
-        # A set that may be cached at all is not sent with TTL 0 in its last second.
         signed = signed_layout(rdtype, resolution.rdatas, rrsigs)
+        # A set that may be cached at all is not sent with TTL 0 in its last second.
         found.append((fresh, runs_out, min(lifetime, 1), NO_ERROR, denies, said, signed))
         if rule.stale_for_s:
             gone = int(stale_until(resolution, rule) * SECOND)
             found.append((gone, 0, rule.stale_ttl_s, edns.EDE_STALE, denies, said, None))
     if rule.fallback:
-        rdatas = types.address_rdatas(rdtype, rule.fallback)
-        found.append((FOR_EVER, 0, rule.stale_ttl_s, NO_ERROR, not rdatas, layout(rdtype, rdatas), None))
+        found.append(_for_ever(rdtype, types.address_rdatas(rdtype, rule.fallback), rule.stale_ttl_s))
     return tuple(found)
+
+
+def _for_ever(rdtype: int, rdatas: Sequence[bytes], ttl_s: int) -> Stage:
+    """Return records that the configuration has."""
+    return FOR_EVER, 0, ttl_s, NO_ERROR, not rdatas, layout(rdtype, rdatas), None
 
 
 def hinfo_stage(ttl_s: int) -> Stage:

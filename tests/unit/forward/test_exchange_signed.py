@@ -12,7 +12,7 @@ import dns.rrset
 import pytest
 from attrs import define, field
 
-from flatproxy.config.settings import Rule
+from flatproxy.config.settings import Guarding, Rule
 from flatproxy.signing.rrsig import sign
 from flatproxy.signing.zone import SignedSoa, ZoneSigning
 from flatproxy.table.ladder import Resolution
@@ -57,7 +57,7 @@ class Signed:
         self.table.adopt({ZONE: Rule(target=TARGET)}, now, 5.0)
         for rdtype, rdatas in FOUND.items():
             resolution = Resolution(rdatas=rdatas, ttl_s=60, names=(), resolved_at=now)
-            self.table.targets[TARGET, rdtype].settle(resolution, "ok", WALL)
+            self.table.targets[TARGET, rdtype, Guarding()].settle(resolution, "ok", WALL)
         self.table.zones.sign_with({ZONE: self.signing})
         self.signing.signer.use((KEY,))
         self.signing.there = {ZONE: frozenset({TYPE_A, TYPE_AAAA})}
@@ -149,7 +149,7 @@ def test_what_does_not_fit_is_cut() -> None:
     world = Signed()
     many = tuple(bytes((203, 0, 113, last)) for last in range(200))
     resolution = Resolution(rdatas=many, ttl_s=60, names=(), resolved_at=monotonic())
-    world.table.targets[TARGET, TYPE_A].settle(resolution, "ok", WALL)
+    world.table.targets[TARGET, TYPE_A, Guarding()].settle(resolution, "ok", WALL)
     reply, _came = world.land(TYPE_A)
     assert reply.flags & dns.flags.TC
     assert reply.answer == []

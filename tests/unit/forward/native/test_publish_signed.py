@@ -9,6 +9,7 @@ import dns.message
 import pytest
 from attrs import evolve
 
+from flatproxy.config.settings import Guarding
 from flatproxy.signing import keys
 from flatproxy.signing.zone import ZoneSigning
 from flatproxy.table.ladder import Resolution
@@ -41,13 +42,13 @@ class Signed(Stand):
         self.signing.there = {ZONE: frozenset({TYPE_A}), OTHER: frozenset({TYPE_A})}
         self.table.zones.sign_with({ZONE: self.signing})
         self.answer = self.said(self.take(SETTINGS))
-        self.table.targets[TARGET, 1].settle(found(), "ok", 0.0)
+        self.table.targets[TARGET, 1, Guarding()].settle(found(), "ok", 0.0)
         self.follow()
 
     def ask(self, message: bytes = DO) -> dns.message.Message:
         """Have Python reply, as to what is handed over, and the path be told."""
         end = len(query("example.com"))
-        (answer,) = self.table.targets[TARGET, 1].answers
+        (answer,) = self.table.targets[TARGET, 1, Guarding()].answers
         made = answer.reply(message, end, monotonic(), udp=True)
         assert made is not None
         self.follow()
@@ -56,7 +57,8 @@ class Signed(Stand):
     @property
     def layout(self) -> tuple[bytes, int, int, int, int] | None:
         """What it says now with DO=1, None where Python is to say it."""
-        found: tuple[bytes, int, int, int, int] | None = self.answer.told[-1][0][0][6]
+        told = self.answer.told[-1]
+        found: tuple[bytes, int, int, int, int] | None = told[0][0][6] if told else None
         return found
 
     def is_signed(self) -> bool:
@@ -95,7 +97,7 @@ def test_it_is_signed_from_when_it_was_asked_for(stand: Signed) -> None:
 def test_what_is_found_next_is_signed_at_once(stand: Signed) -> None:
     stand.ask()
     before = stand.layout
-    stand.table.targets[TARGET, 1].settle(found(rdatas=(b"\1\2\3\4",)), "ok", 0.0)
+    stand.table.targets[TARGET, 1, Guarding()].settle(found(rdatas=(b"\1\2\3\4",)), "ok", 0.0)
     assert stand.is_signed()
     assert stand.layout != before
 
@@ -136,7 +138,7 @@ def test_a_rule_with_two_names_is_pythons(stand: Signed) -> None:
 
 def test_what_is_denied_and_what_lasts_for_days_is_pythons(stand: Signed) -> None:
     stand.ask()
-    target = stand.table.targets[TARGET, 1]
+    target = stand.table.targets[TARGET, 1, Guarding()]
     target.settle(found(rdatas=()), "ok", 0.0)
     assert not stand.is_signed()
     target.settle(found(), "ok", 0.0)
