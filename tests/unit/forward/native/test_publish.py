@@ -215,7 +215,7 @@ def test_who_falls_sick_is_told_of_at_once(stand: _Stand) -> None:
         stand.table.targets[name, 1, Guarding()].settle(evolve(TWO, resolved_at=now), "ok", 0.0)
     assert [(stage[2], stage[5][1]) for stage in answer.told[-1][0]] == [(1, 2)]
     stand.table.sick = lambda _check: {bytes(4)}
-    stand.table.selections[0].look(now)
+    stand.table.selections[0].reconsider(now)
     stages, then_forward = answer.told[-1]
     assert [(stage[2], stage[5][1]) for stage in stages] == [(5, 1), (1, 1)]
     assert not then_forward
