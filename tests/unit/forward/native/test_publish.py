@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import define, evolve, field
 
-from flatproxy.config.settings import Access, Endpoint, Guarding, Listen, Rule, Settings, Upstream
+from flatproxy.config.settings import Access, Check, Checking, Endpoint, Guarding, Listen, Rule, Settings, Upstream
 from flatproxy.forward.native.publish import Publisher, ranges
 from flatproxy.table.ladder import Resolution
 from flatproxy.table.table import Table
@@ -197,3 +197,34 @@ def test_addresses_that_are_refused_leave_the_zones_alone(stand: Stand) -> None:
     stand.table.targets[TARGET, 1, Guarding()].refuse({bytes(4): "special"})
     stand.follow()
     assert len(stand.core.published) == published
+
+
+OTHER = b"\5other\7example\3net\0"
+CHECKED = evolve(
+    RULE, targets=(TARGET, OTHER), health=Checking(check=Check(kind="tcp", port=1, interval_s=5), minimum=0.1)
+)
+TWO = evolve(FOUND, rdatas=(bytes(4), b"\1\2\3\4"), ttl_s=20)
+
+
+def test_who_falls_sick_is_told_of_at_once(stand: _Stand) -> None:
+    """A choice is said as long as it is fresh, and handed over after that: then Python chooses."""
+    answer = stand.said(stand.take(evolve(SETTINGS, flatten={ZONE: CHECKED})))
+    assert answer.told[-1] == ((), False)
+    now = monotonic()
+    for name in (OTHER, TARGET):
+        stand.table.targets[name, 1, Guarding()].settle(evolve(TWO, resolved_at=now), "ok", 0.0)
+    assert [(stage[2], stage[5][1]) for stage in answer.told[-1][0]] == [(1, 2)]
+    stand.table.sick = lambda _check: {bytes(4)}
+    stand.table.selections[0].reconsider(now)
+    stages, then_forward = answer.told[-1]
+    assert [(stage[2], stage[5][1]) for stage in stages] == [(5, 1), (1, 1)]
+    assert not then_forward
+
+
+def test_one_that_no_choice_is_known_of_is_handed_over_after_a_reload(stand: _Stand) -> None:
+    stand.take(evolve(SETTINGS, flatten={ZONE: CHECKED}))
+    now = monotonic()
+    for name in (OTHER, TARGET):
+        stand.table.targets[name, 1, Guarding()].settle(evolve(TWO, resolved_at=now), "ok", 0.0)
+    answer = stand.said(stand.take(evolve(SETTINGS, flatten={ZONE: evolve(CHECKED, max_ttl_s=7)})))
+    assert [(stage[2], stage[5][1]) for stage in answer.told[-1][0]] == [(1, 2)]
