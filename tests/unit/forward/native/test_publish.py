@@ -206,7 +206,7 @@ CHECKED = evolve(
 TWO = evolve(FOUND, rdatas=(bytes(4), b"\1\2\3\4"), ttl_s=20)
 
 
-def test_who_falls_sick_is_told_of_at_once(stand: _Stand) -> None:
+def test_who_falls_sick_is_told_of_at_once(stand: Stand) -> None:
     """A choice is said as long as it is fresh, and handed over after that: then Python chooses."""
     answer = stand.said(stand.take(evolve(SETTINGS, flatten={ZONE: CHECKED})))
     assert answer.told[-1] == ((), False)
@@ -221,7 +221,7 @@ def test_who_falls_sick_is_told_of_at_once(stand: _Stand) -> None:
     assert not then_forward
 
 
-def test_one_that_no_choice_is_known_of_is_handed_over_after_a_reload(stand: _Stand) -> None:
+def test_one_that_no_choice_is_known_of_is_handed_over_after_a_reload(stand: Stand) -> None:
     stand.take(evolve(SETTINGS, flatten={ZONE: CHECKED}))
     now = monotonic()
     for name in (OTHER, TARGET):
