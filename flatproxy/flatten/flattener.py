@@ -25,6 +25,7 @@ from flatproxy.flatten.resolvers.asked import AskedResolver
 from flatproxy.flatten.resolvers.datagrams import DatagramClient
 from flatproxy.flatten.resolvers.plain import Servers, expand
 from flatproxy.flatten.scope import ConfiguredScope
+from flatproxy.flatten.shadowing import Shadowing
 from flatproxy.flatten.stores.saving import Saving
 from flatproxy.flatten.stores.sqlite import SqliteStore
 from flatproxy.flatten.zone_probes import ZoneProbes
@@ -79,6 +80,7 @@ class Flattener:
         self._store: Store | None = None
         self._saving: Saving | None = None
         self._asked: dict[Endpoint, ResolverCounts] = defaultdict(ResolverCounts)
+        self._shadowing = Shadowing(table.shadows)
         self._reactor = reactor
         self.health = Watching(table, monotonic)
         table.feed.subscribe(self.health)
@@ -150,6 +152,7 @@ class Flattener:
         self._zone_probes.hides = self._hides
         self._zone_probes.cover(settings.flatten, settings.flatten.added)
         zones = self._table.zones
+        self._table.shadows.keep_only(settings.flatten.items())
         zones.sign_with(signings.signings_of(prepared.keys, zones.signings))
         self._key_probes.cover(settings.flatten)
 
@@ -176,6 +179,7 @@ class Flattener:
         if self._store is not None:
             now, wall = monotonic(), time()
             signings.restore(self._table.zones.signings, self._store.load_keys())
+            self._shadowing.restore(self._store, self._table.rules)
             rows = {(row.target, row.rdtype): row for row in self._store.load()}
             for target in self._table.targets.values():
                 row = rows.get(target.key[:2])
@@ -196,6 +200,7 @@ class Flattener:
         yield lambda: self._key_probes.tick(now)
         store = self._store
         if store is not None:
+            yield lambda: self._shadowing.tick(store, now)
             yield lambda: store.tick(now)
 
     @property
@@ -231,6 +236,7 @@ class Flattener:
         await self._zone_probes.stop()
         await self._key_probes.stop()
         if self._store is not None:
+            self._shadowing.keep(self._store)
             await self._store.stop()
 
 

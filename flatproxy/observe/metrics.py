@@ -82,6 +82,7 @@ class Collector:
         reload = self.sources.reload()
         yield f.ZONE_SIGNED.of(*(((zone,), 1) for zone in islice(self.sources.signed_zones(), DETAIL_LIMIT)))
         yield f.DNSSEC_KEY.of(*self.sources.keys_by_state().items())
+        yield f.SHADOW.of(*islice(self.sources.shadow_counts(), DETAIL_LIMIT))
         missing = islice(self.sources.placeholders_missing(), DETAIL_LIMIT)
         yield f.PLACEHOLDER_MISSING.of(*((each, 1) for each in missing))
         yield f.CONTROLLERS.of(*(((name,), there) for name, there in islice(self.sources.controllers(), DETAIL_LIMIT)))

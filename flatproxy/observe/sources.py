@@ -164,6 +164,8 @@ class Sources:
     signed_zones: Callable[[], Iterable[str]]
     keys_by_state: Callable[[], Mapping[tuple[str, str], int]]
     placeholders_missing: Callable[[], Iterable[tuple[str, str]]]
+    shadow_counts: Callable[[], Iterable[tuple[tuple[str, str, str], int]]]
+    """Comparisons in shadow mode by name, type and result."""
     controllers: Callable[[], Iterable[tuple[str, int]]]
     """The flagged names that are Active Directory domains, and how many controllers clients inside do not find."""
     reload: Callable[[], Reload]

@@ -121,6 +121,7 @@ def sources() -> Sources:
         state_errors=lambda: 5,
         signed_zones=lambda: ["example.org"],
         keys_by_state=lambda: {("example.org", "active"): 1, ("example.org", "waiting"): 0},
+        shadow_counts=lambda: [(("example.org", "A", "differs"), 3)],
         placeholders_missing=lambda: [("example.org", "AAAA")],
         controllers=lambda: [("corp.example.org", 2)],
         reload=FakeReload,
