@@ -123,6 +123,9 @@ def sources() -> Sources:
         keys_by_state=lambda: {("example.org", "active"): 1, ("example.org", "waiting"): 0},
         shadow_counts=lambda: [(("example.org", "A", "differs"), 3)],
         placeholders_missing=lambda: [("example.org", "AAAA")],
+        sync_states=lambda: {"in_step": 3, "conflict": 1},
+        sync_outcomes=lambda: {"written": 4},
+        sync_conflicts=lambda: ["example.org"],
         controllers=lambda: [("corp.example.org", 2)],
         reload=FakeReload,
     )
