@@ -20,7 +20,7 @@ from flatproxy.diagnose.resolvers import Resolvers
 from flatproxy.diagnose.signatures import SigningZones
 from flatproxy.diagnose.targets import Targets
 from flatproxy.flatten.stores import sqlite as store
-from flatproxy.table.shadows import Rehearsal, words
+from flatproxy.table.shadows import Rehearsal, how_far
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def about_shadows(settings: Settings) -> Iterator[Finding]:
     for name in rehearsed:
         row = known.get(name)
         rehearsal = Rehearsal(*row) if row is not None else None
-        what = f"in shadow mode, clients get the nameserver's answer; {words(rehearsal, time())}"
+        what = f"in shadow mode, clients get the nameserver's answer; {how_far(rehearsal, time())}"
         key = f'flatten."{names.to_text(name)}".shadow'
         if rehearsal is not None and rehearsal.is_safe(time()):
             yield findings.info(key, "true", what, "take the line out, and reload")

@@ -16,14 +16,14 @@ from flatproxy.wire import types
 
 if TYPE_CHECKING:
     from flatproxy.table.answers import TargetAnswer
-    from flatproxy.table.shadows import Outcome
+    from flatproxy.table.shadows import Compared
 
 _ANSWERS = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
 
 
 def compare(
     answer: TargetAnswer, name: bytes, came: bytes, now: float, wall: float
-) -> tuple[Difference, Outcome] | None:
+) -> tuple[Difference, Compared] | None:
     """Compare the sets; None where there is nothing to compare: a reply cut short or an error, a cold target."""
     if answer.target.is_cold(now):
         return None

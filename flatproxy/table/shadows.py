@@ -19,8 +19,8 @@ SAFE_S: Final = 86_400.0
 SAFE_COMPARISONS: Final = 100
 DIFFERENCES: Final = 10
 
-Outcome = Literal["same", "differs", "would_fail"]
-OUTCOMES: Final[tuple[Outcome, ...]] = ("same", "differs", "would_fail")
+Compared = Literal["same", "differs", "would_fail"]
+OUTCOMES: Final[tuple[Compared, ...]] = ("same", "differs", "would_fail")
 
 
 @frozen
@@ -40,7 +40,7 @@ class Rehearsal:
 
     since: float
     comparisons: int = 0
-    counts: dict[int, dict[Outcome, int]] = field(factory=dict)
+    counts: dict[int, dict[Compared, int]] = field(factory=dict)
     """By type, since the start of the process."""
 
     def is_safe(self, wall: float) -> bool:
@@ -76,7 +76,7 @@ class Shadows:
         """Take what was known before a restart."""
         self.rehearsals[name] = Rehearsal(since, comparisons)
 
-    def note(self, seen: Difference, outcome: Outcome) -> None:
+    def note(self, seen: Difference, outcome: Compared) -> None:
         """Take one comparison."""
         mine = self.rehearsals.get(seen.name)
         if mine is None:
@@ -92,7 +92,7 @@ class Shadows:
         self.changed[seen.name] = None
 
 
-def words(rehearsal: Rehearsal | None, wall: float) -> str:
+def how_far(rehearsal: Rehearsal | None, wall: float) -> str:
     """Say how far a name is."""
     if rehearsal is None:
         return "not compared yet"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flatproxy.observe.troubles import ERROR
 from flatproxy.table import status
 from flatproxy.table.ladder import Rung
-from flatproxy.table.shadows import OUTCOMES, words
+from flatproxy.table.shadows import OUTCOMES, how_far
 from flatproxy.wire import names, types
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _rehearsed(name: bytes, mine: Rehearsal, wall: float) -> Said:
     return {
         "name": names.to_text(name),
         "safe": mine.is_safe(wall),
-        "verdict": words(mine, wall),
+        "verdict": how_far(mine, wall),
         "since": moment(mine.since),
         "comparisons": mine.comparisons,
         **totals,
@@ -151,7 +151,7 @@ def of_flagged(running: Running, name: bytes) -> Said | None:
         "rung": _worst(answer for _view, answer, _each in found).name.lower(),
         "zone": names.to_text(apex) if apex is not None else None,
         "signing": _signing(running, name),
-        "shadow": words(running.table.shadows.rehearsals.get(name), running.wall()) if rule.is_rehearsed else None,
+        "shadow": how_far(running.table.shadows.rehearsals.get(name), running.wall()) if rule.is_rehearsed else None,
         "forwarded_views": [view for view, instead in rule.views if instead is None],
         "types": [_typed(running, view, answer, each, now) for view, answer, each in found],
     }
