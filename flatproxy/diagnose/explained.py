@@ -112,6 +112,8 @@ class Flattened:
     keys: tuple[str, ...] = ()
     """What is known of our keys of that zone, in words."""
     seen: Seen | None = None
+    sync: str = ""
+    """What the zone's own record says, where it is kept in step."""
 
     @property
     def types(self) -> tuple[TypeReport, ...]:
@@ -139,6 +141,7 @@ class Flattened:
             "any": self.rule.any,
             "shadow": self.rule.shadow,
             "signed_zone": self.signed,
+            "sync": self.sync or None,
             "keys": list(self.keys),
         }
 
