@@ -50,6 +50,7 @@ class Traffic:
 
     udp: Verdicts = field(factory=Verdicts)
     tcp: Verdicts = field(factory=Verdicts)
+    tls: Verdicts = field(factory=Verdicts)
     rcodes: list[int] = field(factory=lambda: [0] * 24)
     latency: BucketTable = field(factory=BucketTable)
     malformed: int = 0
@@ -57,5 +58,6 @@ class Traffic:
     tcp_connections: int = 0
     tcp_evicted: int = 0
     tcp_refused: int = 0
+    tls_failed: int = 0
     overloaded: int = 0
     limited: int = 0

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from flatproxy.config.values import Reader
 
 DNS_PORT = 53
+TLS_PORT = 853
+"""DNS over TLS and over QUIC (RFC 7858 section 3.1, RFC 9250 section 4.1.1)."""
 
 _ENDPOINT = re.compile(r"\[([^\]]*)\](?::(.*))?|([^:\[\]]*)(?::([^:]*))?", re.DOTALL)
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}")
@@ -25,7 +27,7 @@ _SCOPE = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 
 def listen_endpoint(port: int) -> Reader[Endpoint]:
     """Return a reader of an own address, whose port must be said and may be 0; `port` is the usual one."""
-    example = f"0.0.0.0:{port}" if port == DNS_PORT else f"127.0.0.1:{port}"
+    example = f"0.0.0.0:{port}" if port in (DNS_PORT, TLS_PORT) else f"127.0.0.1:{port}"
 
     def read(value: object) -> Endpoint:
         host, port_text = _divided(text(value, "a listen address", quoted(example)))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flatproxy.config.addresses import server
 from flatproxy.config.dnssec import read_dnssec
+from flatproxy.config.encryption import encryption_clashes
 from flatproxy.config.flagged import Flagged
 from flatproxy.config.include import included, read_file, read_include, toml_of
 from flatproxy.config.problems import Refusal, kind_of, problem, problems_of, quoted
@@ -125,6 +126,7 @@ def to_settings(
     problems += _own_nameserver(tables)
     problems += _unprotected(parts.get("resolver"))
     problems += _http_on_dns(tables)
+    problems += encryption_clashes(parts.get("listen"))
     if problems:
         raise ConfigError(problems=tuple(problems), file=file)
     return Settings(**parts, flatten=flagged.rules, dnssec=dnssec, digest=digest)

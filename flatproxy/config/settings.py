@@ -35,12 +35,16 @@ class Endpoint:
 class Listen:
     """`[listen]`: UDP and TCP on each of `dns`; `http` None switches the HTTP side off.
 
+    `tls`: DNS over TLS on each, with the files of a certificate chain and its key, both in PEM form.
     PROXY protocol headers (version 2) are believed from, and then required of, the networks of `proxy_from`. `threads`
     take the packets, 0: one for each core.
     """
 
     dns: tuple[Endpoint, ...]
     http: Endpoint | None = None
+    tls: tuple[Endpoint, ...] = ()
+    certificate: Path | None = None
+    key: Path | None = None
     proxy_from: tuple[Network, ...] = ()
     threads: int = 1
 

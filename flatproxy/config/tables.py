@@ -88,6 +88,7 @@ def _read_types(value: object) -> frozenset[str]:
 
 read_listen_dns = addresses.listen_endpoint(addresses.DNS_PORT)
 read_listen_http = addresses.listen_endpoint(9353)
+read_listen_tls = addresses.listen_endpoint(addresses.TLS_PORT)
 read_zones = values.array(
     names.zone,
     example='["example.com"], with the zones of the nameserver; or ["."] for every name',
@@ -120,6 +121,9 @@ TABLES: Final[dict[str, TableReader[Any]]] = {
                 read_listen_dns, example='["0.0.0.0:53", "[::]:53"]', empty="without an address nobody can ask"
             ),
             "http": read_listen_http,
+            "tls": values.array(read_listen_tls, example='["0.0.0.0:853", "[::]:853"]'),
+            "certificate": values.pem_file("/etc/flatproxy/tls/fullchain.pem"),
+            "key": values.pem_file("/etc/flatproxy/tls/privkey.pem"),
             "proxy_from": _NETWORKS,
             "threads": values.whole_number(0, 64, "2, or 0 for one on each core"),
         },

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from flatproxy.diagnose import findings
 from flatproxy.diagnose.asking import Asking
+from flatproxy.diagnose.certificates import about_certificate
 from flatproxy.diagnose.findings import Report
 from flatproxy.diagnose.flagged import FlaggedNames
 from flatproxy.diagnose.nameservers import Nameservers
@@ -43,6 +44,7 @@ async def check(settings: Settings, file: str) -> Report:
         await pointers.probe()
         await signatures.probe()
     found = [*nameservers.found, *resolvers.found, *targets.found, *flagged.found, *pointers.found, *signatures.found]
+    found += about_certificate(settings.listen)
     if settings.state is not None:
         found += about_state(settings.state)
     return Report(file=file, findings=tuple(sorted(found, key=_order)), targets=tuple(targets.reports()))

@@ -77,6 +77,8 @@ class Collector:
 
     def _condition(self) -> Iterator[Metric]:
         reload = self.sources.reload()
+        expires_at = self.sources.certificate_expires_at()
+        yield f.CERTIFICATE_EXPIRES.of(*([] if expires_at is None else [((), expires_at)]))
         yield f.ZONE_SIGNED.of(*(((zone,), 1) for zone in islice(self.sources.signed_zones(), DETAIL_LIMIT)))
         yield f.DNSSEC_KEY.of(*self.sources.keys_by_state().items())
         missing = islice(self.sources.placeholders_missing(), DETAIL_LIMIT)
@@ -109,7 +111,8 @@ def _verdicts(transport: str, counts: Verdicts) -> Iterator[f.Reading]:
 
 
 def _traffic(traffic: Traffic) -> Iterator[Metric]:
-    yield f.QUERIES.of(*_verdicts("udp", traffic.udp), *_verdicts("tcp", traffic.tcp))
+    transports = (("udp", traffic.udp), ("tcp", traffic.tcp), ("tls", traffic.tls))
+    yield f.QUERIES.of(*(reading for name, counts in transports for reading in _verdicts(name, counts)))
     yield f.REPLIES.of(
         *(
             ((dns.rcode.to_text(dns.rcode.Rcode.make(number)),), count)
@@ -126,6 +129,7 @@ def _traffic(traffic: Traffic) -> Iterator[Metric]:
         (f.TCP_CONNECTIONS, traffic.tcp_connections),
         (f.TCP_REFUSED, traffic.tcp_refused),
         (f.TCP_EVICTED, traffic.tcp_evicted),
+        (f.TLS_FAILED, traffic.tls_failed),
     ):
         yield family.of(((), value))
 

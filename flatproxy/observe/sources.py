@@ -125,6 +125,8 @@ class Sources:
     traffic: Callable[[], Traffic]
     packet_path: Callable[[], str]
     """`C` or `Python`."""
+    certificate_expires_at: Callable[[], float | None]
+    """Unix time; None without DNS over TLS."""
     servers: Callable[[], Iterable[Server]]
     names_by_rung: Callable[[], Mapping[str, int]]
     statuses: Callable[[float], Iterable[NameStatus]]

@@ -72,6 +72,7 @@ class DatagramListener:
         # Of the instance, as all that is read for each packet: of the class it would be found more slowly.
         self.datagrams, self.link, self.gone = True, None, False
         self.verdicts = exchange.traffic.udp
+        self.rcodes = exchange.traffic.rcodes
         self.waiting = 0
         host, port = sock.getsockname()[:2]
         self.endpoint = Endpoint(host, port)
