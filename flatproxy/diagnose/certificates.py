@@ -1,4 +1,4 @@
-"""Looks at the certificate that DNS over TLS presents: whether it can be used, and for how long. It connects nowhere."""
+"""Looks at the certificate that DNS over TLS presents: can it be used, and for how long. It connects nowhere."""
 
 from __future__ import annotations
 

@@ -129,7 +129,8 @@ class _TlsConnection(BufferingTLSTransport):
 
     def _tlsShutdownFinished(self, reason: Failure | None) -> None:  # noqa: N802 - Twisted's name
         # A client that ends in the middle of the handshake is an error without arguments, which Twisted looks into.
-        super()._tlsShutdownFinished(reason if reason is None or reason.value.args else None)  # type: ignore[no-untyped-call]
+        told = reason if reason is not None and reason.value is not None and reason.value.args else None
+        super()._tlsShutdownFinished(told)  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override] # noqa: N802 - Twisted's name
         if not self._handshakeDone:
