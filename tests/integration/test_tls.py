@@ -214,7 +214,7 @@ def test_a_reload_brings_a_new_certificate_and_keeps_connections(
 
 
 def test_a_wrong_certificate_stops_the_start(nsd: Nsd, authority: Certificates, tmp_path: Path) -> None:
-    chain, key = authority.issue(NAME, stem="one")
+    chain, _key = authority.issue(NAME, stem="one")
     other = authority.issue(NAME, stem="two")[1]
     proxy = Proxy(tmp_path, _config(nsd, (chain, other)))
     proxy.launch()

@@ -17,7 +17,6 @@ from flatproxy.errors import FlatproxyError
 from flatproxy.forward.access import Networks
 from flatproxy.forward.listeners.datagram import DatagramListener
 from flatproxy.forward.listeners.stream import StreamListener
-from flatproxy.forward.packet_loop import packets
 
 if TYPE_CHECKING:
     import socket
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from flatproxy.forward.listeners.connections import Connections
     from flatproxy.forward.listeners.sockets import ListenAt, ListenSocket
     from flatproxy.forward.listeners.tls import Certificate, Handshakes
+    from flatproxy.forward.readers import Readers
 
 log = Logger()
 
@@ -53,10 +53,11 @@ def certificate_of(listen: Listen) -> Certificate | None:
 class Listening:
     """Prepared, committed and aborted with the forwarder that it belongs to."""
 
-    def __init__(self, listen_at: ListenAt, exchange: Exchange, connections: Connections) -> None:
+    def __init__(self, listen_at: ListenAt, exchange: Exchange, connections: Connections, readers: Readers) -> None:
         self._listen_at = listen_at
         self._exchange = exchange
         self._connections = connections
+        self._readers = readers
         self._bound: list[ListenSocket] = []
         self._proxies = Networks(())
         self._tells_client = False
@@ -104,9 +105,8 @@ class Listening:
         self._bound.clear()
 
     def _begin_datagrams(self, sock: socket.socket, reactor: Any) -> None:  # noqa: ANN401, ARG002 - as the other
-        readers = packets()
-        listener = DatagramListener(sock, self._exchange, readers, self._proxies, tells_client=self._tells_client)
-        readers.add(listener)
+        listener = DatagramListener(sock, self._exchange, self._proxies, tells_client=self._tells_client)
+        self._readers.add(listener)
         self._datagrams.append(listener)
 
     def _begin_stream(self, sock: socket.socket, reactor: Any) -> None:  # noqa: ANN401 - many interfaces
@@ -151,13 +151,13 @@ class Listening:
         """Take nothing new."""
         for listener in self._datagrams:
             listener.read(monotonic())  # what the kernel has already taken is ours to answer
-            packets().remove(listener)
+            self._readers.remove(listener)
         for port in self._ports:
             stopped = port.stopListening()
             if stopped is not None:
                 await stopped.asFuture(asyncio.get_running_loop())
 
     def close(self) -> None:
-        """Send what is left, and close the sockets."""
+        """Close the sockets."""
         for listener in self._datagrams:
             listener.close()

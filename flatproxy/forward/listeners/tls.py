@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
@@ -63,25 +65,22 @@ def read_certificate(chain: Path, key: Path) -> Certificate:
     # Sessions are in tickets that the clients keep: no client can fill a memory here.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_alpn_select_callback(_choose_protocol)
-    context.set_passwd_cb(lambda *_: b"")  # without it an encrypted key would ask on the terminal
     try:
         context.use_certificate_chain_file(str(chain))
         first = x509.load_pem_x509_certificate(octets[0])
     except (SSL.Error, ValueError):
         raise FlatproxyError(f"listen.certificate: {chain}: no certificate in PEM form can be read") from None
     try:
-        context.use_privatekey_file(str(key))
-    except SSL.Error as error:
-        raise FlatproxyError(f"listen.key: {key}: {_why(error)}") from None
+        private = serialization.load_pem_private_key(octets[1], None)
+    except (TypeError, ValueError, UnsupportedAlgorithm):  # TypeError: it is encrypted
+        reason = "no private key in PEM form without a passphrase can be read"
+        raise FlatproxyError(f"listen.key: {key}: {reason}") from None
+    try:
+        context.use_privatekey(private)  # type: ignore[arg-type] # only of kinds that no certificate has
+    except SSL.Error:
+        raise FlatproxyError(f"listen.key: {key}: not the key of the certificate") from None
     digest = sha256(b"".join(sha256(each).digest() for each in octets)).digest()
     return Certificate(digest=digest, context=context, expires_at=first.not_valid_after_utc.timestamp())
-
-
-def _why(error: SSL.Error) -> str:
-    """Say what is wrong with a key; OpenSSL compares it with the certificate by itself."""
-    if any("mismatch" in str(reason) for reason in error.args[0]):
-        return "not the key of the certificate"
-    return "no private key in PEM form without a passphrase can be read"
 
 
 def _read(what: str, path: Path, *, secret: bool = False) -> bytes:

@@ -12,7 +12,7 @@ from attrs import fields
 
 from flatproxy.config.load import load, to_settings
 from flatproxy.config.settings import Access, Endpoint, Listen, Resolver, Rule, Settings, State, Upstream
-from flatproxy.config.tables import RULE, TABLE_KEYS
+from flatproxy.config.tables import INCLUDE, RULE, TABLE_KEYS
 from flatproxy.errors import ConfigError
 
 from .configs import MINIMAL, flattened, keys, minimal, problems
@@ -143,8 +143,8 @@ def test_the_example_loads_and_says_the_defaults() -> None:
 
 def test_the_example_shows_every_key_below_a_comment() -> None:
     lines = EXAMPLE.read_text().splitlines()
-    shown = {line.split(" = ")[0] for line in lines if re.match(r"[a-z_]+ = ", line)}
-    assert shown == {key for table in TABLE_KEYS.values() for key in table} | set(RULE.keys)
+    shown = {found[1] for line in lines if (found := re.match(r"(?:# )?([a-z_]+) = ", line))}
+    assert shown == {key for table in TABLE_KEYS.values() for key in table} | set(RULE.keys) | {INCLUDE}
     for number, line in enumerate(lines):
         if re.match(r"[a-z_]+ = ", line):
             before = [text for text in lines[:number] if not re.match(r"[a-z_]+ = ", text)]
