@@ -302,3 +302,18 @@ def test_rate_limits_hold(path: str, nsd: Nsd, files: tuple[Path, Path], start: 
         rcodes = [_ask(tls, MX).rcode() for _ in range(40)]
     assert rcodes[0] == dns.rcode.NOERROR
     assert dns.rcode.REFUSED in rcodes
+
+
+def test_testssl_finds_nothing(nsd: Nsd, files: tuple[Path, Path], start: Start, tmp_path: Path) -> None:
+    """What it says of protocols, forward secrecy, ciphers and renegotiation: nothing above information."""
+    host, port = _tls(start(_config(nsd, files)))
+    found = tmp_path / "found.json"
+    command = ["testssl", "--quiet", "--warnings", "off", "--color", "0", "--jsonfile", str(found)]
+    run([*command, "-p", "-s", "-f", "-R", "-C", f"{host}:{port}"], check=False, timeout_s=150)
+    reports = json.loads(found.read_text())
+    by_id = {report["id"]: report["finding"] for report in reports}
+    assert by_id["TLS1"] == by_id["TLS1_1"] == by_id["SSLv3"] == "not offered"
+    assert by_id["TLS1_2"].startswith("offered")
+    assert by_id["TLS1_3"].startswith("offered")
+    bad = [report for report in reports if report["severity"] in ("LOW", "MEDIUM", "HIGH", "CRITICAL", "WARN")]
+    assert not bad
