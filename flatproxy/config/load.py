@@ -186,7 +186,7 @@ def _unprotected(read: Resolver | None) -> Iterator[Problem]:
         if isinstance(endpoint, Endpoint) and not ip_address(endpoint.host).is_loopback:
             refusal = Refusal(
                 "require_ad believes what a resolver says of its validation, which others on the way could forge",
-                '"127.0.0.1:53", a validating resolver on this machine; or require_ad = false',
+                '"127.0.0.1:53", a validating resolver on this machine; one over tls://; or require_ad = false',
             )
             yield problem(f"resolver.servers[{index}]", str(endpoint), refusal)
 

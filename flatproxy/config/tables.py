@@ -12,6 +12,7 @@ from attrs import NOTHING, AttrsInstance, field, fields, frozen
 
 from flatproxy.config import addresses, names, values
 from flatproxy.config.problems import Refusal, assignment, join, problems_of, toml_text
+from flatproxy.config.resolvers import resolver as read_resolver
 from flatproxy.config.settings import Access, Dnssec, Limits, Listen, Resolver, Rule, State, Upstream
 from flatproxy.errors import Problem
 from flatproxy.wire import types
@@ -152,9 +153,10 @@ TABLES: Final[dict[str, TableReader[Any]]] = {
         Resolver,
         {
             "servers": values.array(
-                addresses.resolver, example='["system"]', empty="without a server no target can be resolved"
+                read_resolver, example='["system"]', empty="without a server no target can be resolved"
             ),
             "timeout_s": values.timeout('"1.8s"'),
+            "ca_file": values.pem_file("/etc/ssl/certs/ca-certificates.crt"),
             "require_ad": values.flag,
         },
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from flatproxy.diagnose import findings
@@ -30,7 +31,11 @@ _NUMBER = re.compile(r"(\d+)")
 
 async def check(settings: Settings, file: str) -> Report:
     """Return what is found; what goes wrong on the way is among it."""
-    asking = Asking(settings)
+    async with aclosing(Asking(settings)) as asking:
+        return await _check(settings, file, asking)
+
+
+async def _check(settings: Settings, file: str, asking: Asking) -> Report:
     nameservers = Nameservers(settings, asking)
     resolvers = Resolvers(settings, asking)
     resolvers.gather()

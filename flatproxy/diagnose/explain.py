@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+from contextlib import aclosing
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     import dns.message
 
-    from flatproxy.config.settings import Endpoint, Rule, Settings
+    from flatproxy.config.settings import EncryptedServer, Endpoint, Rule, Settings
     from flatproxy.diagnose.prospects import Kept, Limit
     from flatproxy.diagnose.traces import Walk
     from flatproxy.flatten.chain import Found
@@ -128,12 +129,12 @@ async def explain(settings: Settings, name: bytes) -> Flattened | Forwarded:
 
 
 async def _flattened(settings: Settings, name: bytes, rule: Rule) -> Flattened:
-    asking = Asking(settings)
     kept = kept_in(settings.state)
-    reports, signed = await asyncio.gather(
-        asyncio.gather(*(_type_report(asking, name, rule, rdtype, kept) for rdtype in sorted(rule.types))),
-        _signed_zone(asking, name),
-    )
+    async with aclosing(Asking(settings)) as asking:
+        reports, signed = await asyncio.gather(
+            asyncio.gather(*(_type_report(asking, name, rule, rdtype, kept) for rdtype in sorted(rule.types))),
+            _signed_zone(asking, name),
+        )
     return Flattened(
         name=names.to_text(name), rule=rule, types=tuple(_rewritten(reports)), signed=signed, keys=_keys(settings, name)
     )
@@ -187,7 +188,7 @@ def _keys(settings: Settings, name: bytes) -> tuple[str, ...]:
         return (str(error),)
 
 
-def _resolvers(settings: Settings) -> list[Endpoint]:
+def _resolvers(settings: Settings) -> list[Endpoint | EncryptedServer]:
     try:
         return expand(settings.resolver.servers)
     except ChainError:

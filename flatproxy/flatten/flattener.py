@@ -5,18 +5,17 @@ No packet of a client passes here.
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from flatproxy.errors import FlatproxyError
 from flatproxy.flatten import signings
 from flatproxy.flatten.key_probes import KeyProbes
 from flatproxy.flatten.refresher import Refresher
 from flatproxy.flatten.resolvers.datagrams import DatagramClient
-from flatproxy.flatten.resolvers.plain import Servers, expand
+from flatproxy.flatten.resolvers.opening import Resolvers
+from flatproxy.flatten.resolvers.servers import Servers
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.stores.saving import Saving
 from flatproxy.flatten.stores.sqlite import SqliteStore
@@ -24,11 +23,12 @@ from flatproxy.flatten.zone_probes import ZoneProbes
 from flatproxy.wire import proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from flatproxy.config.settings import Settings
     from flatproxy.counts import BucketTable
     from flatproxy.flatten.resolvers.datagrams import PortReaders
+    from flatproxy.flatten.resolvers.tallies import Tally
     from flatproxy.flatten.stores.store import Store
     from flatproxy.signing.zone import ZoneSigning
     from flatproxy.table.table import Table
@@ -39,6 +39,7 @@ class _Prepared:
     """What comes into force next."""
 
     settings: Settings
+    opened: Resolvers
     resolvers: Servers
     upstream: Servers
     store: Store | None
@@ -59,6 +60,7 @@ class Flattener:
         self._prepared: _Prepared | None = None
         self._store: Store | None = None
         self._saving: Saving | None = None
+        self._resolvers = Resolvers()
         nobody = Servers((), 0.0, recursion=False)
         self._zone_probes = ZoneProbes(nobody, table.zones, rest=serve_packets)
         self._key_probes = KeyProbes(nobody, table, wall=table.wall, keep=self._keep_keys)
@@ -77,12 +79,18 @@ class Flattener:
         """Find out who resolves; `FlatproxyError` where that cannot be read. The first store stays."""
         resolver, upstream, rest = settings.resolver, settings.upstream, self._serve_packets
         first = self._settings is None
-        servers = expand(resolver.servers)
-        if resolver.require_ad and (others := [each for each in servers if not ip_address(each.host).is_loopback]):
-            raise FlatproxyError(f"resolver.require_ad believes resolvers on loopback only, and {others[0]} is not")
+        opened = self._resolvers.opened(resolver)
         self._prepared = _Prepared(
             settings=settings,
-            resolvers=Servers(servers, resolver.timeout_s, recursion=True, rest=rest, require_ad=resolver.require_ad),
+            opened=opened,
+            resolvers=Servers(
+                opened.servers,
+                resolver.timeout_s,
+                recursion=True,
+                rest=rest,
+                require_ad=resolver.require_ad,
+                tallies=opened.tallies,
+            ),
             upstream=Servers(
                 upstream.servers,
                 upstream.timeout_s,
@@ -104,6 +112,8 @@ class Flattener:
         prepared, self._prepared = self._prepared, None
         self._settings = settings = prepared.settings
         self._store = prepared.store
+        self._resolvers.close_others(prepared.opened)
+        self._resolvers = prepared.opened
         self._refresher.resolvers = prepared.resolvers
         self._refresher.upstream = self._zone_probes.upstream = self._key_probes.upstream = prepared.upstream
         self._refresher.scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
@@ -148,6 +158,11 @@ class Flattener:
         return self._refresher.latency
 
     @property
+    def resolvers(self) -> Mapping[str, Tally]:
+        """The resolvers in force by their text, and what they were like."""
+        return self._resolvers.tallies
+
+    @property
     def state_errors(self) -> int:
         """Failed reads and writes of the state file."""
         return self._store.errors if self._store else 0
@@ -155,6 +170,7 @@ class Flattener:
     async def stop(self) -> None:
         """End what is under way, and write what is left to write."""
         await self._refresher.stop()
+        await self._resolvers.close()
         await self._zone_probes.stop()
         await self._key_probes.stop()
         if self._store is not None:

@@ -119,6 +119,12 @@ UPSTREAM_MISMATCHED = Family(
     "Messages from the nameserver's address thrown away: wrong ID, wrong question, or not a response.",
     ("server",),
 )
+RESOLVER_SECONDS = Family(
+    "histogram", "resolver_seconds", "Time from asking a resolver to having its reply.", ("resolver",)
+)
+RESOLVER_FAILURES = Family(
+    "counter", "resolver_failures", "Questions that a resolver did not answer well, by reason.", ("resolver", "reason")
+)
 
 NAMES = Family("gauge", "names", "Flagged names, counted once per record type, by rung of the ladder.", ("rung",))
 RUNG = Family(

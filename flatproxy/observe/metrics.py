@@ -22,13 +22,13 @@ from flatproxy.observe.sources import RUNGS
 from flatproxy.wire import types
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
     from flatproxy.counts import BucketTable, Traffic, Verdicts
-    from flatproxy.observe.sources import NameStatus, Server, Sources
+    from flatproxy.observe.sources import NameStatus, Resolver, Server, Sources
 
 DETAIL_LIMIT: Final = 1000
 """Up to this many flagged names (counted per type) each has its own series; above it only those that are not fresh.
@@ -72,6 +72,7 @@ class Collector:
         yield from _traffic(self.sources.traffic())
         yield _histogram(f.RESOLVE_SECONDS, self.sources.resolve_latency)
         yield from _servers(list(self.sources.servers()))
+        yield from _resolvers(self.sources.resolvers())
         yield from _names(self.sources, self.now())
         yield from self._condition()
 
@@ -93,14 +94,17 @@ class Collector:
 
 def _histogram(family: f.Family, buckets: BucketTable) -> Metric:
     metric = family.empty()
+    metric.samples = list(_buckets(family, buckets, {}))
+    return metric
+
+
+def _buckets(family: f.Family, buckets: BucketTable, labels: dict[str, str]) -> Iterator[Sample]:
     bounds = [*map(floatToGoString, buckets.bounds), "+Inf"]
     below = list(accumulate(buckets.counts))
-    metric.samples = [
-        Sample(f"{family.exposed}_bucket", {"le": le}, count) for le, count in zip(bounds, below, strict=True)
-    ]
-    metric.samples.append(Sample(f"{family.exposed}_count", {}, below[-1]))
-    metric.samples.append(Sample(f"{family.exposed}_sum", {}, buckets.total))
-    return metric
+    for le, count in zip(bounds, below, strict=True):
+        yield Sample(f"{family.exposed}_bucket", {**labels, "le": le}, count)
+    yield Sample(f"{family.exposed}_count", labels, below[-1])
+    yield Sample(f"{family.exposed}_sum", labels, buckets.total)
 
 
 def _verdicts(transport: str, counts: Verdicts) -> Iterator[f.Reading]:
@@ -143,6 +147,15 @@ def _servers(servers: Sequence[Server]) -> Iterator[Metric]:
     yield each(f.UPSTREAM_SENT, lambda server: server.sent)
     yield each(f.UPSTREAM_TIMEOUTS, lambda server: server.timeouts)
     yield each(f.UPSTREAM_MISMATCHED, lambda server: server.mismatched)
+
+
+def _resolvers(resolvers: Mapping[str, Resolver]) -> Iterator[Metric]:
+    seconds = f.RESOLVER_SECONDS.empty()
+    for text, resolver in resolvers.items():
+        seconds.samples += _buckets(f.RESOLVER_SECONDS, resolver.latency, {"resolver": text})
+    yield seconds
+    each = ((text, reason, count) for text, one in resolvers.items() for reason, count in one.failures.items())
+    yield f.RESOLVER_FAILURES.of(*(((text, reason), count) for text, reason, count in each))
 
 
 def _names(sources: Sources, now: float) -> Iterator[Metric]:

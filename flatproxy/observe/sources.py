@@ -47,6 +47,18 @@ class Server(Protocol):
         """Messages from its address thrown away: wrong ID, wrong question, or not a response."""
 
 
+class Resolver(Protocol):
+    """What one of the resolvers was like."""
+
+    @property
+    def latency(self) -> BucketTable:
+        """How long its replies took."""
+
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """How often it failed, by reason."""
+
+
 class NameStatus(Protocol):
     """One flagged name and record type as it is answered now."""
 
@@ -128,6 +140,8 @@ class Sources:
     certificate_expires_at: Callable[[], float | None]
     """Unix time; None without DNS over TLS."""
     servers: Callable[[], Iterable[Server]]
+    resolvers: Callable[[], Mapping[str, Resolver]]
+    """The resolvers of the configuration in force, by their text."""
     names_by_rung: Callable[[], Mapping[str, int]]
     statuses: Callable[[float], Iterable[NameStatus]]
     not_fresh: Callable[[float], Iterable[NameStatus]]

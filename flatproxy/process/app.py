@@ -114,6 +114,7 @@ class App:
             packet_path=lambda: forwarder.packet_path.text,
             certificate_expires_at=lambda: forwarder.certificate_expires_at,
             servers=lambda: forwarder.servers,
+            resolvers=lambda: flattener.resolvers,
             names_by_rung=lambda: {rung.name.lower(): count for rung, count in self._table.tally.names.items()},
             statuses=self.statuses,
             not_fresh=lambda now: status.not_fresh(self._table, now),

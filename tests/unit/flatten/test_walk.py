@@ -22,7 +22,7 @@ from flatproxy.errors import ChainBroken, FlatproxyError, UpstreamTimeout
 from flatproxy.flatten.chain import Chain
 from flatproxy.flatten.driving import drive
 from flatproxy.flatten.reply_memo import _records
-from flatproxy.flatten.resolvers.plain import Servers
+from flatproxy.flatten.resolvers.servers import Servers
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.walk import TargetWalk
 from flatproxy.table.table import Table

@@ -55,6 +55,12 @@ class FakeReload:
     at: float = 1_700_000_100.0
 
 
+@define
+class FakeResolver:
+    latency: BucketTable = field(factory=lambda: BucketTable(bounds=(0.01, 0.1), counts=[3, 2, 1], total=0.5))
+    failures: Mapping[str, int] = field(factory=lambda: {"timeout": 4})
+
+
 class Names(TypedDict):
     """What `Sources` reads of names."""
 
@@ -94,6 +100,7 @@ def sources() -> Sources:
         ),
         packet_path=lambda: "C",
         certificate_expires_at=lambda: 1_800_000_000.0,
+        resolvers=lambda: {"192.0.2.7:53": FakeResolver()},
         servers=lambda: [FakeServer(sent=84, pending=1, timeouts=2, mismatched=3)],
         **names_of(FakeStatus(), FakeStatus(rdtype="AAAA", rdatas=("2001:db8::7",))),
         resolve_latency=BucketTable(bounds=(0.1, 1.0), counts=[10, 2, 1], total=2.5),

@@ -14,7 +14,7 @@ import pytest
 
 from flatproxy.config.settings import Endpoint
 from flatproxy.errors import FlatproxyError
-from flatproxy.flatten.resolvers.plain import Servers
+from flatproxy.flatten.resolvers.servers import Servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,65 @@
+"""From what `[resolver]` says to the servers that are asked. A reload keeps what stays: connections, and counts."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from flatproxy.config.settings import EncryptedServer, Endpoint
+from flatproxy.errors import FlatproxyError
+from flatproxy.flatten.resolvers.encrypted import EncryptedResolver, Trust
+from flatproxy.flatten.resolvers.plain import expand
+from flatproxy.flatten.resolvers.tallies import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flatproxy.config.settings import Resolver
+    from flatproxy.flatten.resolvers.servers import Server
+
+
+def open_servers(
+    servers: Iterable[Endpoint | EncryptedServer], trust: Trust, known: Iterable[Server] = ()
+) -> list[Server]:
+    """Return those to ask, taken from the `known` ones where they are there; `FlatproxyError` as `opened`."""
+    kept = {(each.server, each.trust): each for each in known if isinstance(each, EncryptedResolver)}
+    return [
+        each if isinstance(each, Endpoint) else kept.get((each, trust)) or EncryptedResolver.opened(each, trust)
+        for each in servers
+    ]
+
+
+@define(eq=False)
+class Resolvers:
+    """The resolvers of one configuration, in order, each with a tally."""
+
+    servers: list[Server] = field(factory=list)
+    tallies: dict[str, Tally] = field(factory=dict)
+    _closing: list[asyncio.Task[None]] = field(factory=list)
+
+    def opened(self, resolver: Resolver) -> Resolvers:
+        """Return those of other settings; what stays is shared. `FlatproxyError` where one cannot be asked."""
+        expanded = expand(resolver.servers)
+        if resolver.require_ad:
+            for each in expanded:
+                if isinstance(each, Endpoint) and not ip_address(each.host).is_loopback:
+                    reason = "believes resolvers on loopback or with a certificate only"
+                    raise FlatproxyError(f"resolver.require_ad {reason}, and {each} is neither")
+        servers = open_servers(expanded, Trust.read(resolver.ca_file), self.servers)
+        return Resolvers(servers, {str(each): self.tallies.get(str(each), Tally()) for each in servers})
+
+    def close_others(self, new: Resolvers) -> None:
+        """Close the connections that the `new` ones do not have; what is under way there is asked again elsewhere."""
+        loop = asyncio.get_running_loop()
+        for each in self.servers:
+            if isinstance(each, EncryptedResolver) and each not in new.servers:
+                new._closing.append(loop.create_task(each.close()))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await asyncio.gather(
+            *self._closing, *(each.close() for each in self.servers if isinstance(each, EncryptedResolver))
+        )
