@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import dns.rdatatype
 
     from flatproxy.config.settings import EncryptedServer, Settings
-    from flatproxy.flatten.resolvers.servers import Server
+    from flatproxy.flatten.resolvers.servers import AnyServer
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class Bounded:
     slots: asyncio.Semaphore
 
     @property
-    def asked(self) -> Server | None:
+    def asked(self) -> AnyServer | None:
         """Who answered last."""
         return self.servers.asked
 
@@ -54,7 +54,7 @@ class Asking:
 
     settings: Settings
     slots: asyncio.Semaphore = field(factory=lambda: asyncio.Semaphore(QUESTIONS_AT_ONCE))
-    _open: dict[Endpoint | EncryptedServer, Server] = field(factory=dict)
+    _open: dict[Endpoint | EncryptedServer, AnyServer] = field(factory=dict)
 
     @property
     def _header(self) -> bytes:
@@ -71,7 +71,7 @@ class Asking:
         opened = [self.opened(each) for each in servers]
         return Bounded(Servers(opened, self.settings.resolver.timeout_s, recursion=True), self.slots)
 
-    def opened(self, server: Endpoint | EncryptedServer) -> Server:
+    def opened(self, server: Endpoint | EncryptedServer) -> AnyServer:
         """Return a resolver, with one connection to it for all questions; `FlatproxyError` where it cannot be asked."""
         if server not in self._open:
             (self._open[server],) = open_servers((server,), Trust.read(self.settings.resolver.ca_file))

@@ -14,7 +14,7 @@ from flatproxy.flatten import signings
 from flatproxy.flatten.key_probes import KeyProbes
 from flatproxy.flatten.refresher import Refresher
 from flatproxy.flatten.resolvers.datagrams import DatagramClient
-from flatproxy.flatten.resolvers.opening import Resolvers
+from flatproxy.flatten.resolvers.opening import OpenResolvers
 from flatproxy.flatten.resolvers.servers import Servers
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.stores.saving import Saving
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from flatproxy.config.settings import Settings
     from flatproxy.counts import BucketTable
     from flatproxy.flatten.resolvers.datagrams import PortReaders
-    from flatproxy.flatten.resolvers.tallies import Tally
+    from flatproxy.flatten.resolvers.tallies import ResolverTally
     from flatproxy.flatten.stores.store import Store
     from flatproxy.signing.zone import ZoneSigning
     from flatproxy.table.table import Table
@@ -39,7 +39,7 @@ class _Prepared:
     """What comes into force next."""
 
     settings: Settings
-    opened: Resolvers
+    opened: OpenResolvers
     resolvers: Servers
     upstream: Servers
     store: Store | None
@@ -60,7 +60,7 @@ class Flattener:
         self._prepared: _Prepared | None = None
         self._store: Store | None = None
         self._saving: Saving | None = None
-        self._resolvers = Resolvers()
+        self._resolvers = OpenResolvers()
         nobody = Servers((), 0.0, recursion=False)
         self._zone_probes = ZoneProbes(nobody, table.zones, rest=serve_packets)
         self._key_probes = KeyProbes(nobody, table, wall=table.wall, keep=self._keep_keys)
@@ -158,7 +158,7 @@ class Flattener:
         return self._refresher.latency
 
     @property
-    def resolvers(self) -> Mapping[str, Tally]:
+    def resolvers(self) -> Mapping[str, ResolverTally]:
         """The resolvers in force by their text, and what they were like."""
         return self._resolvers.tallies
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from flatproxy.flatten.chain import Found, Scope
     from flatproxy.flatten.reply_memo import Memo
     from flatproxy.flatten.resolvers.datagrams import Reply
-    from flatproxy.flatten.resolvers.servers import Server
+    from flatproxy.flatten.resolvers.servers import AnyServer
     from flatproxy.table.target import Target
 
 _COUNTS = b"\0\1\0\0\0\0\0\1"
@@ -68,7 +68,7 @@ class TargetWalk:
     """Whether a reply came that was cut: the question is to be asked over TCP."""
     _servers: Servers = field(init=False)
     _question: bytes = b""
-    _order: Sequence[Server] = ()
+    _order: Sequence[AnyServer] = ()
     _number: int = 0
     """Which of them is asked."""
     _other: dns.message.Message | None = None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from flatproxy.counts import BucketTable, Traffic, Verdicts
-    from flatproxy.observe.sources import NameStatus, Resolver, Server, Sources
+    from flatproxy.observe.sources import NameStatus, ResolverCounts, Server, Sources
 
 DETAIL_LIMIT: Final = 1000
 """Up to this many flagged names (counted per type) each has its own series; above it only those that are not fresh.
@@ -149,7 +149,7 @@ def _servers(servers: Sequence[Server]) -> Iterator[Metric]:
     yield each(f.UPSTREAM_MISMATCHED, lambda server: server.mismatched)
 
 
-def _resolvers(resolvers: Mapping[str, Resolver]) -> Iterator[Metric]:
+def _resolvers(resolvers: Mapping[str, ResolverCounts]) -> Iterator[Metric]:
     seconds = f.RESOLVER_SECONDS.empty()
     for text, resolver in resolvers.items():
         seconds.samples += _buckets(f.RESOLVER_SECONDS, resolver.latency, {"resolver": text})

@@ -47,7 +47,7 @@ class Server(Protocol):
         """Messages from its address thrown away: wrong ID, wrong question, or not a response."""
 
 
-class Resolver(Protocol):
+class ResolverCounts(Protocol):
     """What one of the resolvers was like."""
 
     @property
@@ -140,7 +140,7 @@ class Sources:
     certificate_expires_at: Callable[[], float | None]
     """Unix time; None without DNS over TLS."""
     servers: Callable[[], Iterable[Server]]
-    resolvers: Callable[[], Mapping[str, Resolver]]
+    resolvers: Callable[[], Mapping[str, ResolverCounts]]
     """The resolvers of the configuration in force, by their text."""
     names_by_rung: Callable[[], Mapping[str, int]]
     statuses: Callable[[float], Iterable[NameStatus]]

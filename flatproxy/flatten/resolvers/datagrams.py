@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from flatproxy.flatten.resolvers.encrypted import EncryptedResolver
-    from flatproxy.flatten.resolvers.servers import Server
+    from flatproxy.flatten.resolvers.servers import AnyServer
 
 Reply = bytes | dns.message.Message
 """A reply as it came over UDP, or parsed where a library has read it."""
@@ -71,7 +71,7 @@ class Inquiry:
 
     asker: Any
     """Whoever takes the reply from `arrived` knows what this is."""
-    endpoint: Server
+    endpoint: AnyServer
     header: bytes
     message: bytes
     question: bytes

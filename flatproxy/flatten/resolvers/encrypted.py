@@ -35,7 +35,7 @@ class ConnectionLost(Exception):
     """The connection has ended."""
 
 
-class Connection(Protocol):
+class ResolverConnection(Protocol):
     """A connection to a server; it opens with the first question, and never again."""
 
     async def ask(self, query: dns.message.Message) -> dns.message.Message:
@@ -80,8 +80,8 @@ class EncryptedResolver:
 
     server: EncryptedServer
     trust: Trust
-    _connect: Callable[[], Connection]
-    _connection: Connection | None = None
+    _connect: Callable[[], ResolverConnection]
+    _connection: ResolverConnection | None = None
     _answered_at: float = float("-inf")
     """When the connection last had an answer."""
     _closing: set[asyncio.Task[None]] = field(factory=set)
@@ -144,12 +144,12 @@ class EncryptedResolver:
                 raise
         return await self._ask_on(self._open() if self._connection in (None, kept) else self._connection, query)
 
-    def _open(self) -> Connection:
+    def _open(self) -> ResolverConnection:
         self._let_go()
         self._connection = self._connect()
         return self._connection
 
-    async def _ask_on(self, connection: Connection | None, query: dns.message.Message) -> dns.message.Message:
+    async def _ask_on(self, connection: ResolverConnection | None, query: dns.message.Message) -> dns.message.Message:
         assert connection is not None
         try:
             response = await connection.ask(copy.copy(query))

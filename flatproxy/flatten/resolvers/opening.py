@@ -12,18 +12,18 @@ from flatproxy.config.settings import EncryptedServer, Endpoint
 from flatproxy.errors import FlatproxyError
 from flatproxy.flatten.resolvers.encrypted import EncryptedResolver, Trust
 from flatproxy.flatten.resolvers.plain import expand
-from flatproxy.flatten.resolvers.tallies import Tally
+from flatproxy.flatten.resolvers.tallies import ResolverTally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from flatproxy.config.settings import Resolver
-    from flatproxy.flatten.resolvers.servers import Server
+    from flatproxy.flatten.resolvers.servers import AnyServer
 
 
 def open_servers(
-    servers: Iterable[Endpoint | EncryptedServer], trust: Trust, known: Iterable[Server] = ()
-) -> list[Server]:
+    servers: Iterable[Endpoint | EncryptedServer], trust: Trust, known: Iterable[AnyServer] = ()
+) -> list[AnyServer]:
     """Return those to ask, taken from the `known` ones where they are there; `FlatproxyError` as `opened`."""
     kept = {(each.server, each.trust): each for each in known if isinstance(each, EncryptedResolver)}
     return [
@@ -33,14 +33,14 @@ def open_servers(
 
 
 @define(eq=False)
-class Resolvers:
+class OpenResolvers:
     """The resolvers of one configuration, in order, each with a tally."""
 
-    servers: list[Server] = field(factory=list)
-    tallies: dict[str, Tally] = field(factory=dict)
+    servers: list[AnyServer] = field(factory=list)
+    tallies: dict[str, ResolverTally] = field(factory=dict)
     _closing: list[asyncio.Task[None]] = field(factory=list)
 
-    def opened(self, resolver: Resolver) -> Resolvers:
+    def opened(self, resolver: Resolver) -> OpenResolvers:
         """Return those of other settings; what stays is shared. `FlatproxyError` where one cannot be asked."""
         expanded = expand(resolver.servers)
         if resolver.require_ad:
@@ -49,14 +49,13 @@ class Resolvers:
                     reason = "believes resolvers on loopback or with a certificate only"
                     raise FlatproxyError(f"resolver.require_ad {reason}, and {each} is neither")
         servers = open_servers(expanded, Trust.read(resolver.ca_file), self.servers)
-        return Resolvers(servers, {str(each): self.tallies.get(str(each), Tally()) for each in servers})
+        return OpenResolvers(servers, {str(each): self.tallies.get(str(each), ResolverTally()) for each in servers})
 
-    def close_others(self, new: Resolvers) -> None:
+    def close_others(self, new: OpenResolvers) -> None:
         """Close the connections that the `new` ones do not have; what is under way there is asked again elsewhere."""
-        loop = asyncio.get_running_loop()
         for each in self.servers:
             if isinstance(each, EncryptedResolver) and each not in new.servers:
-                new._closing.append(loop.create_task(each.close()))
+                new._closing.append(asyncio.get_running_loop().create_task(each.close()))
 
     async def close(self) -> None:
         """Close every connection."""

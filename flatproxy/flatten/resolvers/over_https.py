@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import dns.message
 
     from flatproxy.config.settings import EncryptedServer
-    from flatproxy.flatten.resolvers.encrypted import Connection, Trust
+    from flatproxy.flatten.resolvers.encrypted import ResolverConnection, Trust
 
 
-def connector(server: EncryptedServer, trust: Trust) -> Callable[[], Connection]:
+def connector(server: EncryptedServer, trust: Trust) -> Callable[[], ResolverConnection]:
     """Return what makes a connection that is not open yet."""
     context = trust.context()
     return lambda: HttpsConnection(server, context)

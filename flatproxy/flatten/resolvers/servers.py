@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     import dns.name
 
-    from flatproxy.flatten.resolvers.tallies import Tally
+    from flatproxy.flatten.resolvers.tallies import ResolverTally
 
-Server = Endpoint | EncryptedResolver
+AnyServer = Endpoint | EncryptedResolver
 
 FINAL = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
 """What a server says that knows; of others, the next one is asked."""
@@ -43,41 +43,41 @@ def _no_rest() -> None:
 class Servers:
     """Servers in order of preference, all asked within `timeout_s` for one question."""
 
-    endpoints: Sequence[Server]
+    endpoints: Sequence[AnyServer]
     timeout_s: float
     recursion: bool
-    asked: Server | None = None
+    asked: AnyServer | None = None
     """Who answered last."""
     header: bytes = b""
     """Octets that come before each query, such as a PROXY header."""
     rest: Callable[[], None] = _no_rest
     require_ad: bool = False
     """Take only what a server has validated (AD=1)."""
-    tallies: Mapping[str, Tally] = field(factory=dict)
+    tallies: Mapping[str, ResolverTally] = field(factory=dict)
     """Where replies and failures are counted, by the server's text; those that are not there are not counted."""
-    _preferred: tuple[Sequence[Server], float] | None = None
+    _preferred: tuple[Sequence[AnyServer], float] | None = None
     """The order of the moment, and when it ends."""
 
-    def order(self, now: float) -> Sequence[Server]:
+    def order(self, now: float) -> Sequence[AnyServer]:
         """Return whom to ask at `now` (monotonic seconds), one after the other."""
         if self._preferred is not None and now < self._preferred[1]:
             return self._preferred[0]
         return self.endpoints
 
-    def answered(self, place: int, order: Sequence[Server], now: float) -> None:
+    def answered(self, place: int, order: Sequence[AnyServer], now: float) -> None:
         """Take note of who gave an answer: asked first for a while, where it was not the first that was asked."""
         self.asked = order[place]
         if place:
             better = order[place]
             self._preferred = (better, *(each for each in self.endpoints if each is not better)), now + PREFERRED_S
 
-    def note(self, server: Server, outcome: bytes | dns.message.Message | FlatproxyError, took_s: float) -> None:
+    def note(self, server: AnyServer, outcome: bytes | dns.message.Message | FlatproxyError, took_s: float) -> None:
         """Count what came of asking one server."""
         tally = self.tallies.get(str(server))
         if tally is not None:
             tally.note(outcome, took_s)
 
-    def not_validated(self, server: Server) -> ChainBroken:
+    def not_validated(self, server: AnyServer) -> ChainBroken:
         """Count an answer that must not be taken; return what is said of it."""
         tally = self.tallies.get(str(server))
         if tally is not None:
@@ -117,7 +117,7 @@ class Servers:
             other = response
         return self.last_resort(name, rdtype, other, failures)
 
-    async def _ask_one(self, server: Server, query: dns.message.Message) -> dns.message.Message:
+    async def _ask_one(self, server: AnyServer, query: dns.message.Message) -> dns.message.Message:
         began = monotonic()
         try:
             if isinstance(server, Endpoint):

@@ -24,7 +24,7 @@ _BY_RCODE: Final[Mapping[int, str]] = {
 
 
 @define
-class Tally:
+class ResolverTally:
     """One resolver's: `latency` of all its replies, `failures` by reason; then the next one was asked."""
 
     latency: BucketTable = field(factory=BucketTable)

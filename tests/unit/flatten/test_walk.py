@@ -68,7 +68,8 @@ class Client:
 
 
 def quick(memo: Memo | None = None, scope: Scope = SCOPE) -> TargetWalk:
-    return TargetWalk(target_of(), 0.0, memo, RESOLVERS, UPSTREAM, scope, Client(), lambda: None)
+    resolvers = Servers(RESOLVERS.endpoints, RESOLVERS.timeout_s, recursion=True)  # nobody is preferred yet
+    return TargetWalk(target_of(), 0.0, memo, resolvers, UPSTREAM, scope, Client(), lambda: None)
 
 
 def walked(walk: TargetWalk, script: Callable[..., bytes | FlatproxyError]) -> Found | str | None:

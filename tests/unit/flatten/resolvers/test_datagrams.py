@@ -163,7 +163,7 @@ def test_no_port_takes_more_than_its_queries() -> None:
 
 def test_a_port_has_a_short_life() -> None:
     with world() as made:
-        _query, message, client = made.asked(0.0)
+        _query, message, client = made.asked(0.0, timeout_s=3 * PORT_LIFE_S)
         made.client.expire(PORT_LIFE_S)
         assert len(made.sockets.readables) == 1, "something is under way on it"
         made.server.sendto(reply_to(message), client)
