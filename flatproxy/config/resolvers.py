@@ -70,10 +70,9 @@ def _https(rest: str) -> EncryptedServer:
     place = _endpoint(address if at_sign else found["host"], _HTTPS_PORT, example)
     if at_sign and not _is_address(address.strip("[]")):
         raise Refusal("the port stands in the URL, not behind the address", quoted(f"https://{url}@{place.host}"))
-    port = _endpoint(f"{_in_brackets(place.host)}:{found['port']}", 0, example).port if found["port"] else _HTTPS_PORT
-    if port == 0:
-        raise Refusal("a server has no port 0", quoted(example))
-    return EncryptedServer(scheme="https", endpoint=Endpoint(place.host, port), name=_name(host, example), path=path)
+    at = _in_brackets(place.host)
+    endpoint = _endpoint(f"{at}:{found['port']}", _HTTPS_PORT, example) if found["port"] else place
+    return EncryptedServer(scheme="https", endpoint=endpoint, name=_name(host, example), path=path)
 
 
 def _endpoint(place: str, port: int, example: str) -> Endpoint:

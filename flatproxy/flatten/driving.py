@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from flatproxy.errors import ChainBroken, ChainLoop, ChainTooLong, FlatproxyError, UpstreamTimeout
+from flatproxy.flatten.guards import in_words, sift
 from flatproxy.table.ladder import Resolution
 
 if TYPE_CHECKING:
@@ -43,8 +44,19 @@ def unexpected(target: Target) -> FlatproxyError:
     return FlatproxyError("unexpected")
 
 
-def resolution_of(found: Found, now: float) -> Resolution:
-    """Return what a walk found, as of `now` (monotonic seconds)."""
-    return Resolution(
-        rdatas=found.rdatas, ttl_s=found.ttl_s, names=found.names, resolved_at=now, left_out=found.left_out
+def take(target: Target, found: Found, now: float, wall: float) -> None:
+    """Put down what a walk found, as far as the guards let it through; `now` is monotonic, `wall` Unix time."""
+    rdatas, refused = sift(target.guarding, target.rdtype, found.rdatas)
+    if refused:
+        target.refuse(refused)
+    if refused and not rdatas:
+        target.fail("refused", f"every address is refused: {in_words(target.rdtype, refused)}", now)
+        return
+    resolution = Resolution(
+        rdatas=target.believe(rdatas, now),
+        ttl_s=found.ttl_s,
+        names=found.names,
+        resolved_at=now,
+        left_out=found.left_out,
     )
+    target.settle(resolution, found.outcome, wall)

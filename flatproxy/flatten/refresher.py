@@ -24,7 +24,7 @@ from attrs import define, field
 from flatproxy.counts import BucketTable
 from flatproxy.errors import FlatproxyError
 from flatproxy.flatten.chain import Chain
-from flatproxy.flatten.driving import drive, outcome_of, resolution_of, unexpected
+from flatproxy.flatten.driving import drive, outcome_of, take, unexpected
 from flatproxy.flatten.resolvers.servers import Servers
 from flatproxy.flatten.schedule import Schedule
 from flatproxy.flatten.timing import resolve_again_at
@@ -278,7 +278,11 @@ class Refresher:
         if found is None:
             target.fail(outcome_of(error), str(error), now)
         else:
-            target.settle(resolution_of(found, now), found.outcome, self.wall())
+            take(target, found, now, self.wall())
+            if target.history.absent_since == now:
+                # Did the other families go as well? Until that is known, it is not clear what to answer.
+                for other in target.living_families:
+                    self._due.hasten(other, now)
         asked = target.was_asked()
         self._due.set(target, resolve_again_at(target, now, random.random(), asked=asked), asked=asked)
 

@@ -39,6 +39,12 @@ class Schedule:
         self._places[target] = agenda
         agenda.set(target, due)
 
+    def hasten(self, target: Target, due: float) -> None:
+        """Have a target that is in it due at this time."""
+        agenda = self._places.get(target)
+        if agenda is not None:
+            agenda.set(target, due)
+
     def drop(self, target: Target) -> None:
         """Take a target out."""
         agenda = self._places.pop(target, None)

@@ -134,6 +134,7 @@ class Forwarder:
             zones=None if names.ROOT in access.zones else frozenset(access.zones),
             table=self._table,
             signing=self._table.zones,
+            views=prepared.settings.view_prefixes() if prepared.settings.views else None,
             **prepared.access,
         )
         self._connections.limit = prepared.shares.connections

@@ -33,6 +33,7 @@ from flatproxy.wire.types import TYPE_AXFR, TYPE_IXFR, TYPE_TKEY
 if TYPE_CHECKING:
     from flatproxy.forward.access import Networks
     from flatproxy.wire.landing import Landing
+    from flatproxy.wire.prefixes import Prefixes
 
 # Verdicts are plain integers: they are compared for every packet.
 DROP: Final = 0
@@ -52,8 +53,8 @@ _GUARDED = frozenset(rdtype.to_bytes(2, "big") for rdtype in (*_TRANSFERS, TYPE_
 class Questions(Protocol):
     """The answers by flagged question (lower-cased qname, qtype, qclass in wire form): the table."""
 
-    def get(self, key: bytes, /) -> Answer | None:
-        """Return the answer to a question, None where there is none."""
+    def get(self, key: bytes, view: str | None = None, /) -> Answer | None:
+        """Return the answer to a question of a client in a view, None where there is none."""
 
 
 Judgement = tuple[int, int, Answer | None, bytes]
@@ -75,6 +76,12 @@ class Policy:
     notify: Networks
     table: Questions = field(factory=Table)
     signing: Zones = field(factory=lambda: Zones(Feed()))
+    views: Prefixes[str] | None = None
+    """Which view a client is in; None where there are no views."""
+
+    def view_of(self, host: bytes) -> str | None:
+        """Return the view that a client is in, None for none."""
+        return None if self.views is None else self.views.get(host)
 
     def judge(self, message: bytes, host: bytes) -> Judgement:
         """Return what becomes of a message from a client at `host` (its octets)."""
@@ -89,7 +96,7 @@ class Policy:
         if message[2] & OPCODE or message[4:6] != b"\0\1" or not (end := question_end(message)):
             return self._judge_odd(message, host), 0, None
         question = question_of(message, end)
-        answer = self.table.get(question)
+        answer = self.table.get(question, self.view_of(host))
         if answer is not None:
             if edns.is_whole(message, end) and not (
                 edns.wants_dnssec(message, end) and self._passes_unsigned(question)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from flatproxy.counts import BucketTable, Traffic
 
-RUNGS = ("fresh", "stale", "fallback", "upstream")
-"""The rungs of the failure ladder, best first; the value of the `rung` metric is the place in this row."""
+RUNGS = {"pinned": -1.0, "fresh": 0.0, "held": 0.5, "stale": 1.0, "fallback": 2.0, "upstream": 3.0}
+"""The rungs of the failure ladder, best first, and each one's value of the `rung` metric, which grows downwards."""
 
 
 class Server(Protocol):
@@ -151,4 +151,6 @@ class Sources:
     signed_zones: Callable[[], Iterable[str]]
     keys_by_state: Callable[[], Mapping[tuple[str, str], int]]
     placeholders_missing: Callable[[], Iterable[tuple[str, str]]]
+    controllers: Callable[[], Iterable[tuple[str, int]]]
+    """The flagged names that are Active Directory domains, and how many controllers clients inside do not find."""
     reload: Callable[[], Reload]

@@ -41,6 +41,7 @@ def _defined_twice() -> dict[str, list[str]]:
 OF_PARTS = {
     "NameStatus": "what a part needs of a status, as a Protocol",
     "Server": "likewise",
+    "connector": "each kind of encrypted resolver has one",
 }
 """A Protocol has the name of what fits it."""
 

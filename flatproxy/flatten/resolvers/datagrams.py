@@ -172,7 +172,9 @@ class DatagramClient:
         """Ask; what comes of it arrives later, within the query's `timeout_s`. After half of it, it is sent again."""
         query.deadline = now + query.timeout_s
         if not isinstance(query.endpoint, Endpoint):
-            self._begin(query, query.endpoint)
+            task = asyncio.get_running_loop().create_task(self._ask(query, query.endpoint))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
             return
         slots = self._slots.get(query.endpoint)
         if slots is None:
@@ -194,11 +196,6 @@ class DatagramClient:
             self._end(query, _broken(query, error))
         else:
             heappush(self._deadlines, (now + query.timeout_s / 2, next(self._numbers), query))
-
-    def _begin(self, query: Inquiry, resolver: EncryptedResolver) -> None:
-        task = asyncio.get_running_loop().create_task(self._ask(query, resolver))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _ask(self, query: Inquiry, resolver: EncryptedResolver) -> None:
         result: Reply | FlatproxyError

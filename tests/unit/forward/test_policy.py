@@ -16,6 +16,7 @@ from flatproxy.signing import keys
 from flatproxy.signing.zone import ZoneSigning
 from flatproxy.table.changes import Feed
 from flatproxy.table.zones import Zones
+from flatproxy.wire.prefixes import Prefixes
 from tests.unit.forward.surroundings import ZONE, Fixed, policy
 from tests.unit.wire.messages import query
 
@@ -184,6 +185,22 @@ class TestFlagged:
         assert judge.judge(asked, CLIENT)[0] == FLATTEN
         zones.gone(shop)
         assert judge.judge(asked, CLIENT)[0] == FORWARD
+
+
+class _Viewed:
+    """A table in which `inside` passes and everybody else has an answer."""
+
+    def get(self, key: bytes, view: str | None = None, /) -> Fixed | None:
+        return None if view == "inside" else TABLE.get(key)
+
+
+def test_a_view_is_judged_by_its_own_answers() -> None:
+    views = Prefixes({ip_network("10.0.0.0/8"): "inside", ip_network("10.7.0.0/16"): "branch"})
+    judge = policy(table=_Viewed(), views=views)
+    wanted = {"10.1.0.1": FORWARD, "10.7.0.1": FLATTEN, "192.0.2.7": FLATTEN, "2001:db8::1": FLATTEN}
+    for _ in range(2):
+        assert {host: judge.judge(query(), octets_of(host))[0] for host in wanted} == wanted
+    assert [judge.view_of(octets_of(host)) for host in wanted] == ["inside", "branch", None, None]
 
 
 @given(st.binary(max_size=200))

@@ -109,6 +109,7 @@ def sources() -> Sources:
         signed_zones=lambda: ["example.org"],
         keys_by_state=lambda: {("example.org", "active"): 1, ("example.org", "waiting"): 0},
         placeholders_missing=lambda: [("example.org", "AAAA")],
+        controllers=lambda: [("corp.example.org", 2)],
         reload=FakeReload,
     )
 
