@@ -315,5 +315,6 @@ def test_testssl_finds_nothing(nsd: Nsd, files: tuple[Path, Path], start: Start,
     assert by_id["TLS1"] == by_id["TLS1_1"] == by_id["SSLv3"] == "not offered"
     assert by_id["TLS1_2"].startswith("offered")
     assert by_id["TLS1_3"].startswith("offered")
-    bad = [report for report in reports if report["severity"] in ("LOW", "MEDIUM", "HIGH", "CRITICAL", "WARN")]
+    told = [report for report in reports if report["id"] != "engine_problem"]  # of the client itself
+    bad = [report for report in told if report["severity"] in ("LOW", "MEDIUM", "HIGH", "CRITICAL", "WARN")]
     assert not bad
