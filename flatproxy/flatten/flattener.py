@@ -6,13 +6,15 @@ No packet of a client passes here.
 from __future__ import annotations
 
 from time import monotonic, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
 from flatproxy.flatten import signings
 from flatproxy.flatten.controllers import hidden_from
 from flatproxy.flatten.guards import sift
+from flatproxy.flatten.health.preparing import prober_for
+from flatproxy.flatten.health.watching import Watching
 from flatproxy.flatten.key_probes import KeyProbes
 from flatproxy.flatten.refresher import Refresher
 from flatproxy.flatten.resolvers.datagrams import DatagramClient
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from flatproxy.config.settings import Settings
     from flatproxy.counts import BucketTable
+    from flatproxy.flatten.health.probes import Prober
     from flatproxy.flatten.resolvers.datagrams import PortReaders
     from flatproxy.flatten.resolvers.tallies import ResolverTally
     from flatproxy.flatten.stores.store import Store
@@ -50,6 +53,7 @@ class _Prepared:
     upstream: Servers
     store: Store | None
     keys: signings.Keys
+    prober: Prober | None
 
 
 class Flattener:
@@ -59,7 +63,13 @@ class Flattener:
     without them, each resolution is a task with sockets of its own.
     """
 
-    def __init__(self, table: Table, serve_packets: Callable[[], None], readers: PortReaders | None = None) -> None:
+    def __init__(
+        self,
+        table: Table,
+        serve_packets: Callable[[], None],
+        readers: PortReaders | None = None,
+        reactor: Any = None,  # noqa: ANN401 - many interfaces
+    ) -> None:
         self._table = table
         self._serve_packets = serve_packets
         self._settings: Settings | None = None
@@ -67,6 +77,9 @@ class Flattener:
         self._store: Store | None = None
         self._saving: Saving | None = None
         self._resolvers = OpenResolvers()
+        self._reactor = reactor
+        self.health = Watching(table, monotonic)
+        table.feed.subscribe(self.health)
         nobody = Servers((), 0.0, recursion=False)
         self._zone_probes = ZoneProbes(nobody, table.zones, rest=serve_packets)
         self._key_probes = KeyProbes(nobody, table, wall=table.wall, keep=self._keep_keys)
@@ -106,6 +119,7 @@ class Flattener:
             ),
             store=SqliteStore(settings.state.path) if first and settings.state else self._store,
             keys=signings.keys_of(settings.dnssec),
+            prober=prober_for(settings.flatten, self._reactor),
         )
 
     def abort(self) -> None:
@@ -124,8 +138,10 @@ class Flattener:
         self._refresher.upstream = self._zone_probes.upstream = self._key_probes.upstream = prepared.upstream
         self._refresher.scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
         now = monotonic()
+        self.health.probe_by(prepared.prober)
         adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s, self._serve_packets)
         self._keep(adopted, now)
+        self.health.follow()
         self._refresher.follow(adopted, now)
         if self._saving is not None:
             self._saving.forget(adopted.gone)
@@ -174,6 +190,7 @@ class Flattener:
     def parts(self, now: float) -> Iterator[Callable[[], None]]:
         """Yield what is to be done now."""
         yield lambda: self._refresher.tick(now)
+        yield lambda: self.health.tick(now)
         yield lambda: self._zone_probes.tick(now)
         yield lambda: self._key_probes.tick(now)
         store = self._store
@@ -199,6 +216,7 @@ class Flattener:
         """End what is under way, and write what is left to write."""
         await self._refresher.stop()
         await self._resolvers.close()
+        await self.health.stop()
         await self._zone_probes.stop()
         await self._key_probes.stop()
         if self._store is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import dns.message
 import pytest
 
-from tests.support.certificates import Certificates
+from tests.support.authority import Certificates
 from tests.support.child import Child, program, run
 from tests.support.configuration import configuration
 from tests.support.encrypted import EncryptedFront

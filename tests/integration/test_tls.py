@@ -19,7 +19,7 @@ import pytest
 
 from flatproxy.forward.native.choice import VARIABLE
 from tests.support import dnsio, packets
-from tests.support.certificates import Certificates
+from tests.support.authority import Certificates
 from tests.support.child import run
 from tests.support.configuration import configuration
 from tests.support.ports import parse

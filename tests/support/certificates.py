@@ -1,44 +1,69 @@
-"""Certificates of an authority of the test's own, as files, and who trusts it."""
+"""Certificates for the servers of tests, by an authority of their own."""
 
 from __future__ import annotations
 
 import ssl
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import trustme
-from attrs import define, field
+from attrs import frozen
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from pathlib import Path
 
 
-@define(eq=False)
-class Certificates:
-    """An authority that writes what it issues into a folder."""
+@frozen
+class Issuer:
+    """A certificate authority."""
 
-    folder: Path
-    authority: trustme.CA = field(factory=trustme.CA, init=False)
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
 
-    def __attrs_post_init__(self) -> None:
-        self.authority.cert_pem.write_to_path(str(self.ca_file))
+    @classmethod
+    def new(cls) -> Issuer:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Test")])
+        builder = _builder(name, name, key, timedelta(days=1))
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        return cls(key, builder.sign(key, hashes.SHA256()))
 
-    @property
-    def ca_file(self) -> Path:
-        return self.folder / "ca.pem"
+    def save(self, path: Path) -> Path:
+        path.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
+        return path
 
-    def issue(self, *names: str, stem: str = "server", until: datetime | None = None) -> tuple[Path, Path]:
-        """Write a chain and its key for these names or addresses, over those of the same stem; return their paths."""
-        issued = self.authority.issue_cert(*names, not_after=until)
-        chain, key = self.folder / f"{stem}.pem", self.folder / f"{stem}.key"
-        chain.write_bytes(b"".join(each.bytes() for each in issued.cert_chain_pems))
-        key.touch(mode=0o600)
-        key.chmod(0o600)
-        key.write_bytes(issued.private_key_pem.bytes())
-        return chain, key
-
-    def client(self) -> ssl.SSLContext:
-        """Return what a client needs that trusts this authority alone."""
-        context = ssl.create_default_context(cafile=str(self.ca_file))
-        context.set_alpn_protocols(["dot"])
+    def server(self, folder: Path, *names: str, valid: timedelta = timedelta(days=1)) -> ssl.SSLContext:
+        """Return a server's context with a certificate for these names."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])])
+        builder = _builder(subject, self.certificate.subject, key, valid)
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), False)
+        made = builder.sign(self.key, hashes.SHA256())
+        file = folder / "server.pem"
+        file.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+            + made.public_bytes(serialization.Encoding.PEM)
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file)
         return context
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, valid: timedelta
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    begin = min(now, now + valid) - timedelta(days=2)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(now + valid)
+    )

@@ -45,7 +45,7 @@ server:
     qname-minimisation: yes
     qname-minimisation-strict: yes
     local-zone: "test." nodefault
-    cache-max-ttl: 5
+    cache-max-ttl: {longest_s}
     root-hints: "{folder}/root.hints"
 remote-control:
     control-enable: no
@@ -77,6 +77,9 @@ class Unbound(Startable):
     tls_name: str = ""
     """Where given, it forwards the stub zones over TLS, to whoever has this name by an authority of `tls_ca`."""
     tls_ca: Path | str = ""
+
+    longest_s: int = 5
+    """For how long anything is kept."""
 
     host: str = "127.0.0.1"
     port: int = field(default=0, init=False)
@@ -112,6 +115,7 @@ class Unbound(Startable):
                 modules="validator iterator" if self.anchors else "iterator",
                 anchors="".join(f'    trust-anchor: "{anchor}"\n' for anchor in self.anchors),
                 tls_ca=self.tls_ca,
+                longest_s=self.longest_s,
                 aggressive="yes" if self.aggressive else "no",
             )
             + "".join(

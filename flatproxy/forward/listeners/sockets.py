@@ -14,7 +14,7 @@ from flatproxy.errors import FlatproxyError
 from flatproxy.forward.bounds import RECEIVE_BUFFER
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 Transport = Literal["udp", "tcp", "tls"]
 
@@ -47,14 +47,29 @@ def bind(endpoint: Endpoint, threads: int = 1, *, tls: bool = False) -> tuple[Li
         sock = _bound(endpoint.host, endpoint.port, socket.SOCK_STREAM, str(endpoint), shared=False)
         sock.listen(BACKLOG)
         return (ListenSocket("tls", sock),)
-    first = _bind_pair(endpoint)
-    if threads == 1:
-        return first
-    # The first pair has found that nobody else has the port; shared ones would stand beside another process's.
-    host, port = first[0].socket.getsockname()[:2]
-    for each in first:
+    for attempts_left in reversed(range(_PORT_ATTEMPTS)):
+        first = _bind_pair(endpoint)
+        if threads == 1:
+            return first
+        # The first pair has found that nobody else has the port; shared ones would stand beside another process's.
+        host, port = first[0].socket.getsockname()[:2]
+        _close(first)
+        bound: list[ListenSocket] = []
+        try:
+            for _ in range(threads):
+                bound += _bind_pair(Endpoint(host, port), shared=True)
+        except FlatproxyError:
+            _close(bound)
+            if endpoint.port or not attempts_left:
+                raise  # else somebody was quicker, and another port is as good
+        else:
+            return tuple(bound)
+    raise AssertionError("the last attempt raises")
+
+
+def _close(bound: Iterable[ListenSocket]) -> None:
+    for each in bound:
         each.socket.close()
-    return tuple(each for _ in range(threads) for each in _bind_pair(Endpoint(host, port), shared=True))
 
 
 def _bind_pair(endpoint: Endpoint, *, shared: bool = False) -> tuple[ListenSocket, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flatproxy.table.ladder import fresh_until, lifetime_s, stale_until
+from flatproxy.table.ladder import Rung, fresh_until, lifetime_s, stale_until
 from flatproxy.wire import edns, records, types
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from flatproxy.forward.native._core import Layout, Stage
     from flatproxy.table.answers import TargetAnswer
+    from flatproxy.table.selection import Selection
 
 SECOND: Final = 10**9
 FOR_EVER: Final = 2**62
@@ -31,8 +32,20 @@ def layout(rdtype: int, rdatas: Sequence[bytes]) -> Layout:
     return b"".join(made), len(made), 0, rotating, len(made[0]) if rotating else 0
 
 
-def stages_of(answer: TargetAnswer) -> tuple[Stage, ...]:
-    """Return fresh, stale and fallback as far as there are any, or the pin; whatever is over by now does no harm."""
+def signed_layout(rdtype: int, rdatas: Sequence[bytes], rrsigs: Sequence[bytes]) -> Layout | None:
+    """Return the records of an RRset with its signatures behind them, None without any."""
+    if not rrsigs:
+        return None
+    octets, answers, authorities, rotating, step = layout(rdtype, rdatas)
+    signatures = b"".join(records.record(records.QNAME, types.TYPE_RRSIG, 0, rrsig) for rrsig in rrsigs)
+    return octets + signatures, answers + len(rrsigs), authorities, rotating, step
+
+
+def stages_of(answer: TargetAnswer, rrsigs: Sequence[bytes] = ()) -> tuple[Stage, ...]:
+    """Return fresh, stale and fallback as far as there are any, or the pin; whatever is over by now does no harm.
+
+    `rrsigs` are over the fresh records; what comes after these Python signs, in its time.
+    """
     resolution, rule, rdtype = answer.target.resolution, answer.rule, answer.target.rdtype
     if rule.pin:
         return (_for_ever(rdtype, types.address_rdatas(rdtype, rule.pin), rule.stale_ttl_s),)
@@ -42,13 +55,30 @@ def stages_of(answer: TargetAnswer) -> tuple[Stage, ...]:
         lifetime = lifetime_s(resolution.ttl_s, rule)
         runs_out = int((resolution.resolved_at + lifetime) * SECOND)
         fresh = int(fresh_until(resolution, rule) * SECOND)
+        signed = signed_layout(rdtype, resolution.rdatas, rrsigs)
         # A set that may be cached at all is not sent with TTL 0 in its last second.
-        found.append((fresh, runs_out, min(lifetime, 1), NO_ERROR, denies, said, None))
+        found.append((fresh, runs_out, min(lifetime, 1), NO_ERROR, denies, said, signed))
         if rule.stale_for_s:
             gone = int(stale_until(resolution, rule) * SECOND)
             found.append((gone, 0, rule.stale_ttl_s, edns.EDE_STALE, denies, said, None))
     if rule.fallback:
         found.append(_for_ever(rdtype, types.address_rdatas(rdtype, rule.fallback), rule.stale_ttl_s))
+    return tuple(found)
+
+
+def stages_of_choice(selection: Selection, rdtype: int, now: float) -> tuple[Stage, ...]:
+    """Return what is chosen now where that is fresh, nothing where it is not; it ends when a rung may change."""
+    chosen = selection.current(now)
+    made = chosen.steps[rdtype]
+    if made.rung is not Rung.FRESH or rdtype in chosen.cold:
+        return ()
+    said, denies = layout(rdtype, made.rdatas), not made.rdatas
+    runs_out, end = int(chosen.runs_out[rdtype] * SECOND), int(chosen.look_at * SECOND)
+    found: list[Stage] = []
+    if chosen.choice is not None and chosen.choice.left_out:
+        longest_s = selection.longest_s
+        found.append((min(runs_out - longest_s * SECOND, end), 0, longest_s, NO_ERROR, denies, said, None))
+    found.append((end, runs_out, min(made.ttl_s, 1), NO_ERROR, denies, said, None))
     return tuple(found)
 
 

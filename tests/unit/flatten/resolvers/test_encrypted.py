@@ -14,7 +14,7 @@ from flatproxy.config.resolvers import resolver
 from flatproxy.config.settings import EncryptedServer, Endpoint
 from flatproxy.errors import ChainBroken, FlatproxyError, UpstreamTimeout
 from flatproxy.flatten.resolvers.encrypted import EncryptedResolver, Trust
-from tests.support.certificates import Certificates
+from tests.support.authority import Certificates
 from tests.support.encrypted import EncryptedFront
 from tests.support.internet import FakeInternet, Mood
 from tests.support.ports import free_port

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 
 from flatproxy.errors import FlatproxyError
 from flatproxy.forward.listeners.tls import read_certificate
-from tests.support.certificates import Certificates
+from tests.support.authority import Certificates
 
 
 @pytest.fixture(scope="module")
