@@ -10,7 +10,7 @@ import dns.message
 from attrs import define, field
 
 from flatproxy.config.settings import Endpoint
-from flatproxy.flatten.resolvers.encrypted import EncryptedResolver, Trust
+from flatproxy.flatten.resolvers.encrypted import Authorities, EncryptedResolver
 from flatproxy.flatten.resolvers.opening import open_servers
 from flatproxy.flatten.resolvers.plain import exchange
 from flatproxy.flatten.resolvers.servers import Servers
@@ -74,7 +74,7 @@ class Asking:
     def opened(self, server: Endpoint | EncryptedServer) -> AnyServer:
         """Return a resolver, with one connection to it for all questions; `FlatproxyError` where it cannot be asked."""
         if server not in self._open:
-            (self._open[server],) = open_servers((server,), Trust.read(self.settings.resolver.ca_file))
+            (self._open[server],) = open_servers((server,), Authorities.read(self.settings.resolver.ca_file))
         return self._open[server]
 
     async def nameserver(

@@ -49,13 +49,13 @@ class ResolverConnection(Protocol):
 
 
 @frozen(kw_only=True)
-class Trust:
+class Authorities:
     """Whose certificates are good: PEM text of the authorities, None for the system's."""
 
     authorities: str | None = None
 
     @classmethod
-    def read(cls, ca_file: Path | None) -> Trust:
+    def read(cls, ca_file: Path | None) -> Authorities:
         """Return what a file has; `FlatproxyError` where that is none."""
         if ca_file is None:
             return cls()
@@ -79,7 +79,7 @@ class EncryptedResolver:
     """A server and the connection to it: opened when there is something to ask, used by all questions, kept."""
 
     server: EncryptedServer
-    trust: Trust
+    trust: Authorities
     _connect: Callable[[], ResolverConnection]
     _connection: ResolverConnection | None = None
     _answered_at: float = float("-inf")
@@ -87,7 +87,7 @@ class EncryptedResolver:
     _closing: set[asyncio.Task[None]] = field(factory=set)
 
     @classmethod
-    def opened(cls, server: EncryptedServer, trust: Trust) -> EncryptedResolver:
+    def opened(cls, server: EncryptedServer, trust: Authorities) -> EncryptedResolver:
         """Return it, without a connection yet; `FlatproxyError` where the library for it is missing."""
         try:
             module: Any = import_module(_MODULES[server.scheme])

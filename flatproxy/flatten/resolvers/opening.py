@@ -10,7 +10,7 @@ from attrs import define, field
 
 from flatproxy.config.settings import EncryptedServer, Endpoint
 from flatproxy.errors import FlatproxyError
-from flatproxy.flatten.resolvers.encrypted import EncryptedResolver, Trust
+from flatproxy.flatten.resolvers.encrypted import Authorities, EncryptedResolver
 from flatproxy.flatten.resolvers.plain import expand
 from flatproxy.flatten.resolvers.tallies import ResolverTally
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def open_servers(
-    servers: Iterable[Endpoint | EncryptedServer], trust: Trust, known: Iterable[AnyServer] = ()
+    servers: Iterable[Endpoint | EncryptedServer], trust: Authorities, known: Iterable[AnyServer] = ()
 ) -> list[AnyServer]:
     """Return those to ask, taken from the `known` ones where they are there; `FlatproxyError` as `opened`."""
     kept = {(each.server, each.trust): each for each in known if isinstance(each, EncryptedResolver)}
@@ -48,7 +48,7 @@ class OpenResolvers:
                 if isinstance(each, Endpoint) and not ip_address(each.host).is_loopback:
                     reason = "believes resolvers on loopback or with a certificate only"
                     raise FlatproxyError(f"resolver.require_ad {reason}, and {each} is neither")
-        servers = open_servers(expanded, Trust.read(resolver.ca_file), self.servers)
+        servers = open_servers(expanded, Authorities.read(resolver.ca_file), self.servers)
         return OpenResolvers(servers, {str(each): self.tallies.get(str(each), ResolverTally()) for each in servers})
 
     def close_others(self, new: OpenResolvers) -> None:

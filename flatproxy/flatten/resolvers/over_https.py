@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import dns.message
 
     from flatproxy.config.settings import EncryptedServer
-    from flatproxy.flatten.resolvers.encrypted import ResolverConnection, Trust
+    from flatproxy.flatten.resolvers.encrypted import Authorities, ResolverConnection
 
 
-def connector(server: EncryptedServer, trust: Trust) -> Callable[[], ResolverConnection]:
+def connector(server: EncryptedServer, trust: Authorities) -> Callable[[], ResolverConnection]:
     """Return what makes a connection that is not open yet."""
     context = trust.context()
     return lambda: HttpsConnection(server, context)

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import dns.message
 
     from flatproxy.config.settings import EncryptedServer
-    from flatproxy.flatten.resolvers.encrypted import ResolverConnection, Trust
+    from flatproxy.flatten.resolvers.encrypted import Authorities, ResolverConnection
 
 
-def connector(server: EncryptedServer, trust: Trust) -> Callable[[], ResolverConnection]:
+def connector(server: EncryptedServer, trust: Authorities) -> Callable[[], ResolverConnection]:
     """Return what makes a connection that is not open yet; all of them resume the sessions of those before."""
     configuration = QuicConfiguration(alpn_protocols=["doq"], verify_mode=ssl.CERT_REQUIRED, server_name=server.name)
     if trust.authorities is not None:

@@ -13,7 +13,7 @@ import pytest
 from flatproxy.config.resolvers import resolver
 from flatproxy.config.settings import EncryptedServer, Endpoint
 from flatproxy.errors import ChainBroken, FlatproxyError, UpstreamTimeout
-from flatproxy.flatten.resolvers.encrypted import EncryptedResolver, Trust
+from flatproxy.flatten.resolvers.encrypted import Authorities, EncryptedResolver
 from tests.support.authority import Certificates
 from tests.support.encrypted import EncryptedFront
 from tests.support.internet import FakeInternet, Mood
@@ -54,7 +54,7 @@ def server_of(front: EncryptedFront, name: str = NAME, path: str = "/dns-query")
 
 @asynccontextmanager
 async def opened(server: EncryptedServer, ca_file: Path | None) -> AsyncIterator[EncryptedResolver]:
-    made = EncryptedResolver.opened(server, Trust.read(ca_file))
+    made = EncryptedResolver.opened(server, Authorities.read(ca_file))
     try:
         yield made
     finally:
@@ -202,10 +202,10 @@ def test_nobody_there(scheme: str, authority: Certificates) -> None:
 def test_a_file_without_certificates(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     with pytest.raises(FlatproxyError, match=r"resolver\.ca_file: .*no such file"):
-        Trust.read(file)
+        Authorities.read(file)
     file.write_text("nothing")
     with pytest.raises(FlatproxyError, match=r"resolver\.ca_file: .*no certificates in PEM form"):
-        Trust.read(file)
+        Authorities.read(file)
 
 
 def test_what_is_written_is_what_is_asked() -> None:
