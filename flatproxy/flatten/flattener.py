@@ -17,6 +17,7 @@ from flatproxy.flatten.health.preparing import prober_for
 from flatproxy.flatten.health.watching import Watching
 from flatproxy.flatten.key_probes import KeyProbes
 from flatproxy.flatten.refresher import Refresher
+from flatproxy.flatten.resolvers.asked import AskedResolver
 from flatproxy.flatten.resolvers.datagrams import DatagramClient
 from flatproxy.flatten.resolvers.opening import OpenResolvers
 from flatproxy.flatten.resolvers.servers import Servers
@@ -28,13 +29,12 @@ from flatproxy.table.held import NO_HISTORY
 from flatproxy.wire import proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from flatproxy.config.settings import Settings
     from flatproxy.counts import BucketTable
     from flatproxy.flatten.health.probes import Prober
     from flatproxy.flatten.resolvers.datagrams import PortReaders
-    from flatproxy.flatten.resolvers.tallies import ResolverTally
     from flatproxy.flatten.stores.store import Store
     from flatproxy.signing.zone import ZoneSigning
     from flatproxy.table.held import History
@@ -108,7 +108,7 @@ class Flattener:
                 recursion=True,
                 rest=rest,
                 require_ad=resolver.require_ad,
-                tallies=opened.tallies,
+                counts=opened.counts,
             ),
             upstream=Servers(
                 upstream.servers,
@@ -203,9 +203,18 @@ class Flattener:
         return self._refresher.latency
 
     @property
-    def resolvers(self) -> Mapping[str, ResolverTally]:
-        """The resolvers in force by their text, and what they were like."""
-        return self._resolvers.tallies
+    def resolvers(self) -> list[AskedResolver]:
+        """The resolvers of the settings in force, in order of preference."""
+        return [AskedResolver(each, counts) for each, counts in self._resolvers.counted()]
+
+    def next_resolution(self, target: Target) -> float | None:
+        """Return when a target is resolved next (monotonic seconds), None where that is under way or never."""
+        return self._refresher.due_at(target)
+
+    @property
+    def state_fails(self) -> bool:
+        """Whether the state file could not be read or written the last time."""
+        return self._store is not None and self._store.failing
 
     @property
     def state_errors(self) -> int:

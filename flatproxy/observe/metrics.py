@@ -23,13 +23,13 @@ from flatproxy.observe.sources import RUNGS
 from flatproxy.wire import names, types
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
     from flatproxy.counts import BucketTable, Traffic, Verdicts
-    from flatproxy.observe.sources import AddressHealth, NameStatus, ResolverCounts, Server, Sources
+    from flatproxy.observe.sources import AddressHealth, MeasuredResolver, NameStatus, Server, Sources
 
 DETAIL_LIMIT: Final = 1000
 """Up to this many flagged names (counted per type) each has its own series; above it only those that are not fresh.
@@ -75,7 +75,7 @@ class Collector:
         yield _histogram(f.HEALTH_SECONDS, self.sources.probe_latency)
         yield from _health(self.sources)
         yield from _servers(list(self.sources.servers()))
-        yield from _resolvers(self.sources.resolvers())
+        yield from _resolvers(list(self.sources.resolvers()))
         yield from _names(self.sources, self.now())
         yield from self._condition()
 
@@ -167,13 +167,14 @@ def _servers(servers: Sequence[Server]) -> Iterator[Metric]:
     yield each(f.UPSTREAM_MISMATCHED, lambda server: server.mismatched)
 
 
-def _resolvers(resolvers: Mapping[str, ResolverCounts]) -> Iterator[Metric]:
+def _resolvers(resolvers: Sequence[MeasuredResolver]) -> Iterator[Metric]:
     seconds = f.RESOLVER_SECONDS.empty()
-    for text, resolver in resolvers.items():
-        seconds.samples += _buckets(f.RESOLVER_SECONDS, resolver.latency, {"resolver": text})
+    for each in resolvers:
+        seconds.samples += _buckets(f.RESOLVER_SECONDS, each.replies.latency, {"resolver": str(each.endpoint)})
     yield seconds
-    each = ((text, reason, count) for text, one in resolvers.items() for reason, count in one.failures.items())
-    yield f.RESOLVER_FAILURES.of(*(((text, reason), count) for text, reason, count in each))
+    yield f.RESOLVER_FAILURES.of(
+        *(((str(each.endpoint), reason), count) for each in resolvers for reason, count in each.failures.items())
+    )
 
 
 def _names(sources: Sources, now: float) -> Iterator[Metric]:

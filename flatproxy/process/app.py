@@ -18,7 +18,9 @@ from flatproxy.forward.readers import Readers
 from flatproxy.observe import metrics
 from flatproxy.observe.change_log import ChangeLog
 from flatproxy.observe.http import HttpSide
+from flatproxy.observe.running import Explanation, Running
 from flatproxy.observe.sources import Sources
+from flatproxy.observe.watch import Watch
 from flatproxy.process import phases
 from flatproxy.table import status
 from flatproxy.table.table import Table
@@ -57,9 +59,8 @@ class App:
         self._flattener = Flattener(self._table, self._readers.serve, self._readers, reactor)
         registry = CollectorRegistry()
         metrics.register(registry, self._sources(), monotonic)
-        self._http = HttpSide(
-            reactor=reactor, registry=registry, missing=self.missing, alive=lambda: bool(self.listening)
-        )
+        self._watch = Watch(self._running())
+        self._http = HttpSide(reactor=reactor, registry=registry, watch=self._watch)
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = reactor
         self._ready = False
@@ -131,6 +132,29 @@ class App:
             reload=lambda: self._record,
         )
 
+    def _running(self) -> Running:
+        forwarder, flattener = self._forwarder, self._flattener
+        return Running(
+            table=self._table,
+            settings=lambda: self.settings,
+            listening=lambda: bool(forwarder.listening),
+            servers=lambda: forwarder.servers,
+            resolvers=lambda: flattener.resolvers,
+            reload=lambda: self._record,
+            state_fails=lambda: flattener.state_fails,
+            next_resolution=flattener.next_resolution,
+            packet_path=lambda: forwarder.packet_path.text,
+            explain=self._explain,
+            now=monotonic,
+            wall=time,
+            started=time(),
+        )
+
+    async def _explain(self, name: bytes) -> Explanation:
+        from flatproxy.diagnose.live import explain_live  # noqa: PLC0415 - only whoever asks needs it
+
+        return await explain_live(self.settings, name, self._table)
+
     @property
     def settings(self) -> Settings:
         """What is in force, from the start on."""
@@ -153,11 +177,7 @@ class App:
 
     def missing(self) -> list[str]:
         """Say what is not ready yet; nothing when all is."""
-        return list(self._missing())
-
-    def _missing(self) -> Iterator[str]:
-        yield from self._forwarder.missing()
-        yield from status.missing(self._table)
+        return list(self._watch.missing())
 
     def _tick(self) -> None:
         now = monotonic()
@@ -167,7 +187,8 @@ class App:
                     part()
                 except Exception:  # noqa: BLE001 - one part's fault must not stop the others
                     log.failure("a periodic task went wrong", event="tick_failed")
-        if not self._ready and next(self._missing(), None) is None:
+        self._watch.tick(now)
+        if not self._ready and next(iter(self._watch.missing()), None) is None:
             self._ready = True
             log.info("ready", event="ready")
         self.ticked_at = now

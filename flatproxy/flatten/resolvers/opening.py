@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from flatproxy.config.settings import EncryptedServer, Endpoint
+from flatproxy.counts import ResolverCounts
 from flatproxy.errors import FlatproxyError
 from flatproxy.flatten.resolvers.encrypted import Authorities, EncryptedResolver
 from flatproxy.flatten.resolvers.plain import expand
-from flatproxy.flatten.resolvers.tallies import ResolverTally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,10 +34,10 @@ def open_servers(
 
 @define(eq=False)
 class OpenResolvers:
-    """The resolvers of one configuration, in order, each with a tally."""
+    """The resolvers of one configuration, in order, each with its counts."""
 
     servers: list[AnyServer] = field(factory=list)
-    tallies: dict[str, ResolverTally] = field(factory=dict)
+    counts: dict[str, ResolverCounts] = field(factory=dict)
     _closing: list[asyncio.Task[None]] = field(factory=list)
 
     def opened(self, resolver: Resolver) -> OpenResolvers:
@@ -49,13 +49,17 @@ class OpenResolvers:
                     reason = "believes resolvers on loopback or with a certificate only"
                     raise FlatproxyError(f"resolver.require_ad {reason}, and {each} is neither")
         servers = open_servers(expanded, Authorities.read(resolver.ca_file), self.servers)
-        return OpenResolvers(servers, {str(each): self.tallies.get(str(each), ResolverTally()) for each in servers})
+        return OpenResolvers(servers, {str(each): self.counts.get(str(each), ResolverCounts()) for each in servers})
 
     def close_others(self, new: OpenResolvers) -> None:
         """Close the connections that the `new` ones do not have; what is under way there is asked again elsewhere."""
         for each in self.servers:
             if isinstance(each, EncryptedResolver) and each not in new.servers:
                 new._closing.append(asyncio.get_running_loop().create_task(each.close()))
+
+    def counted(self) -> list[tuple[AnyServer, ResolverCounts]]:
+        """Return each server with its counts."""
+        return [(each, self.counts[str(each)]) for each in self.servers]
 
     async def close(self) -> None:
         """Close every connection."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import dns.name
 
-    from flatproxy.flatten.resolvers.tallies import ResolverTally
+    from flatproxy.counts import ResolverCounts
 
 AnyServer = Endpoint | EncryptedResolver
 
@@ -53,7 +53,7 @@ class Servers:
     rest: Callable[[], None] = _no_rest
     require_ad: bool = False
     """Take only what a server has validated (AD=1)."""
-    tallies: Mapping[str, ResolverTally] = field(factory=dict)
+    counts: Mapping[str, ResolverCounts] = field(factory=dict)
     """Where replies and failures are counted, by the server's text; those that are not there are not counted."""
     _preferred: tuple[Sequence[AnyServer], float] | None = None
     """The order of the moment, and when it ends."""
@@ -73,15 +73,19 @@ class Servers:
 
     def note(self, server: AnyServer, outcome: bytes | dns.message.Message | FlatproxyError, took_s: float) -> None:
         """Count what came of asking one server."""
-        tally = self.tallies.get(str(server))
-        if tally is not None:
-            tally.note(outcome, took_s)
+        counts = self.counts.get(str(server))
+        if counts is None:
+            return
+        if isinstance(outcome, FlatproxyError):
+            counts.silent("timeout" if isinstance(outcome, UpstreamTimeout) else "unreachable")
+        else:
+            counts.answered(outcome[3] & 0x0F if isinstance(outcome, bytes) else int(outcome.rcode()), took_s)
 
     def not_validated(self, server: AnyServer) -> ChainBroken:
         """Count an answer that must not be taken; return what is said of it."""
-        tally = self.tallies.get(str(server))
-        if tally is not None:
-            tally.failures["not_validated"] += 1
+        counts = self.counts.get(str(server))
+        if counts is not None:
+            counts.not_validated()
         return ChainBroken(f"{server}: not validated (AD=0), and require_ad is set")
 
     async def ask(

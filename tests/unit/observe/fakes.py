@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, TypedDict
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from flatproxy.config.settings import Endpoint
-from flatproxy.counts import BucketTable, Traffic, Verdicts
-from flatproxy.observe.http import exposition
+from flatproxy.counts import BucketTable, Replies, Traffic, Verdicts
 from flatproxy.observe.metrics import register
+from flatproxy.observe.scrapes import exposition
 from flatproxy.observe.sources import RUNGS, NameStatus, Sources
 
 if TYPE_CHECKING:
@@ -66,8 +66,22 @@ class FakeReload:
 
 @define
 class FakeResolver:
-    latency: BucketTable = field(factory=lambda: BucketTable(bounds=(0.01, 0.1), counts=[3, 2, 1], total=0.5))
+    endpoint: str = "192.0.2.7:53"
+    replies: Replies = field(
+        factory=lambda: Replies(latency=BucketTable(bounds=(0.01, 0.1), counts=[3, 2, 1], total=0.5))
+    )
     failures: Mapping[str, int] = field(factory=lambda: {"timeout": 4})
+
+
+@frozen
+class FakeCondition:
+    """Stands in for the whole `Watch` where no page is asked for that reads more of it."""
+
+    missing: Callable[[], Iterable[str]] = list
+    is_alive: Callable[[], bool] = lambda: True
+
+    def begin(self) -> None:
+        pass
 
 
 class Names(TypedDict):
@@ -109,7 +123,7 @@ def sources() -> Sources:
         ),
         packet_path=lambda: "C",
         certificate_expires_at=lambda: 1_800_000_000.0,
-        resolvers=lambda: {"192.0.2.7:53": FakeResolver()},
+        resolvers=lambda: [FakeResolver()],
         servers=lambda: [FakeServer(sent=84, pending=1, timeouts=2, mismatched=3)],
         **names_of(FakeStatus(), FakeStatus(rdtype="AAAA", rdatas=("2001:db8::7",))),
         resolve_latency=BucketTable(bounds=(0.1, 1.0), counts=[10, 2, 1], total=2.5),

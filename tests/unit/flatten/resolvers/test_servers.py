@@ -14,9 +14,9 @@ import dns.rdatatype
 import pytest
 
 from flatproxy.config.settings import Endpoint
+from flatproxy.counts import ResolverCounts
 from flatproxy.errors import FlatproxyError
 from flatproxy.flatten.resolvers.servers import PREFERRED_S, Servers
-from flatproxy.flatten.resolvers.tallies import ResolverTally
 from tests.support.scripted import Query, Scripted, plain, silent
 
 if TYPE_CHECKING:
@@ -90,15 +90,15 @@ def test_what_each_one_was_like_is_counted() -> None:
 
     with Scripted(refused) as first, Scripted(silent) as second, Scripted(plain) as third:
         endpoints = tuple(Endpoint(*each.address) for each in (first, second, third))
-        tallies = {str(each): ResolverTally() for each in endpoints}
-        servers = Servers(endpoints, 0.6, recursion=True, tallies=tallies)
+        counts = {str(each): ResolverCounts() for each in endpoints}
+        servers = Servers(endpoints, 0.6, recursion=True, counts=counts)
         assert _asked(servers) == "NOERROR"
         assert servers.asked == endpoints[2]
         assert _asked(servers) == "NOERROR"
         assert len(second.received) == 2, "sent again in half of the time, and not asked when the third is preferred"
         assert second.received[0].data == second.received[1].data
         assert len(first.received) == 1
-    one, two, three = tallies.values()
-    assert (one.failures["refused"], sum(one.failures.values()), sum(one.latency.counts)) == (1, 1, 1)
-    assert (two.failures["timeout"], sum(two.failures.values()), sum(two.latency.counts)) == (1, 1, 0)
-    assert (sum(three.failures.values()), sum(three.latency.counts)) == (0, 2)
+    one, two, three = counts.values()
+    assert (one.failures["refused"], sum(one.failures.values()), sum(one.replies.latency.counts)) == (1, 1, 1)
+    assert (two.failures["timeout"], sum(two.failures.values()), sum(two.replies.latency.counts)) == (1, 1, 0)
+    assert (sum(three.failures.values()), sum(three.replies.latency.counts)) == (0, 2)
