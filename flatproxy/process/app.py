@@ -22,6 +22,7 @@ from flatproxy.observe.running import Explanation, Running
 from flatproxy.observe.sources import Sources
 from flatproxy.observe.watch import Watch
 from flatproxy.process import phases
+from flatproxy.sync.updater import Updater
 from flatproxy.table import status
 from flatproxy.table.table import Table
 from flatproxy.wire import names
@@ -57,6 +58,7 @@ class App:
         self._readers = Readers(asyncio.get_running_loop())
         self._forwarder = Forwarder(reactor, self._table, self._readers, listen_at)
         self._flattener = Flattener(self._table, self._readers.serve, self._readers, reactor)
+        self._updater = Updater(self._table)
         registry = CollectorRegistry()
         metrics.register(registry, self._sources(), monotonic)
         self._watch = Watch(self._running())
@@ -71,7 +73,7 @@ class App:
 
         `bound` is called once all sockets are there, before anything is read or written.
         """
-        phases.change((self._flattener, self._forwarder, self._http), settings, bound)
+        phases.change((self._flattener, self._updater, self._forwarder, self._http), settings, bound)
         self._settings = settings
         self._flattener.start()
         self._ticker.start(TICK_S, now=False)
@@ -101,7 +103,7 @@ class App:
     def reload(self, settings: Settings) -> None:
         """Go over to new settings; a `FlatproxyError` has changed nothing."""
         before = self.settings
-        phases.change((self._flattener, self._forwarder), settings)
+        phases.change((self._flattener, self._updater, self._forwarder), settings)
         self._settings = settings
         # Certificate and key are read again; all else of [listen] stays as it was.
         same_files = evolve(settings.listen, certificate=before.listen.certificate, key=before.listen.key)
@@ -128,6 +130,9 @@ class App:
             signed_zones=lambda: map(names.to_text, self._table.zones.signed),
             keys_by_state=lambda: status.keys_by_state(self._table),
             placeholders_missing=lambda: status.placeholders_missing(self._table),
+            sync_states=self._updater.states,
+            sync_outcomes=lambda: self._updater.outcomes,
+            sync_conflicts=self._updater.conflicts,
             controllers=lambda: ((names.to_text(name), there) for name, there in flattener.hidden_controllers),
             reload=lambda: self._record,
         )
@@ -181,7 +186,7 @@ class App:
 
     def _tick(self) -> None:
         now = monotonic()
-        for parts in (self._forwarder.parts(now), self._flattener.parts(now)):
+        for parts in (self._forwarder.parts(now), self._flattener.parts(now), self._updater.parts(now)):
             for part in parts:
                 try:
                     part()
@@ -198,6 +203,7 @@ class App:
         await self._forwarder.stop()
         if self._ticker.running:
             self._ticker.stop()
+        await self._updater.stop()
         await self._flattener.stop()
         self._http.stop()
         self._readers.close()

@@ -135,6 +135,9 @@ def sources() -> Sources:
         signed_zones=lambda: ["example.org"],
         keys_by_state=lambda: {("example.org", "active"): 1, ("example.org", "waiting"): 0},
         placeholders_missing=lambda: [("example.org", "AAAA")],
+        sync_states=lambda: {"in_step": 3, "conflict": 1},
+        sync_outcomes=lambda: {"written": 4},
+        sync_conflicts=lambda: ["example.org"],
         controllers=lambda: [("corp.example.org", 2)],
         reload=FakeReload,
     )
