@@ -16,6 +16,7 @@ from attrs import evolve
 from flatproxy.diagnose import addresses, signatures
 from flatproxy.diagnose.asking import Asking
 from flatproxy.diagnose.explained import Contender, Flattened, Forwarded, TypeReport, judged, seen
+from flatproxy.diagnose.in_step import in_step_words
 from flatproxy.diagnose.prospects import OwnAnswer, answer_now, kept_in, limit_of
 from flatproxy.diagnose.traces import follow
 from flatproxy.diagnose.zones import Keys
@@ -80,6 +81,7 @@ async def _flattened(settings: Settings, name: bytes, rule: Rule, kept: Kept) ->
         signed=signed,
         health=await _health(settings, rule, contenders),
         keys=_keys(settings, name),
+        sync=await in_step_words(settings, name, rule),
     )
 
 
