@@ -149,6 +149,7 @@ class App:
             reload=lambda: self._record,
             state_fails=lambda: flattener.state_fails,
             next_resolution=flattener.next_resolution,
+            sync_state=self._updater.state_of,
             packet_path=lambda: forwarder.packet_path.text,
             explain=self._explain,
             now=monotonic,
