@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
@@ -67,7 +67,6 @@ class Flattener:
         table: Table,
         serve_packets: Callable[[], None],
         readers: PortReaders | None = None,
-        reactor: Any = None,  # noqa: ANN401 - many interfaces
     ) -> None:
         self._table = table
         self._serve_packets = serve_packets
@@ -75,7 +74,6 @@ class Flattener:
         self._prepared: _Prepared | None = None
         self._store: Store | None = None
         self._saving: Saving | None = None
-        self._reactor = reactor
         self.health = Watching(table, monotonic)
         table.feed.subscribe(self.health)
         nobody = Servers((), 0.0, recursion=False)
@@ -111,7 +109,7 @@ class Flattener:
             ),
             store=SqliteStore(settings.state.path) if first and settings.state else self._store,
             keys=signings.keys_of(settings.dnssec),
-            prober=prober_for(settings.flatten, self._reactor),
+            prober=prober_for(settings.flatten),
         )
 
     def abort(self) -> None:
