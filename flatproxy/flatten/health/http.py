@@ -1,7 +1,9 @@
 """HTTP requests over connections that are there, by Twisted's client: for a status, and nothing else of what comes.
 
 The client is the one that Twisted's `Agent` has inside. What the agent puts around it (pools, URLs, endpoints) takes as
-long again, which counts with thousands of probes a second. No redirect is followed, and at most `READ` octets are read. A server that goes on talking after that is as good as one
+long again, which counts with thousands of probes a second.
+
+No redirect is followed, and at most `READ` octets are read. A server that goes on talking after that is as good as one
 that came to an end.
 """
 
