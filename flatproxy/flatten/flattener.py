@@ -5,15 +5,11 @@ No packet of a client passes here.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from ipaddress import ip_address
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
-from flatproxy.counts import ResolverCounts
-from flatproxy.errors import FlatproxyError
 from flatproxy.flatten import signings
 from flatproxy.flatten.controllers import hidden_from
 from flatproxy.flatten.guards import sift
@@ -23,8 +19,10 @@ from flatproxy.flatten.key_probes import KeyProbes
 from flatproxy.flatten.refresher import Refresher
 from flatproxy.flatten.resolvers.asked import AskedResolver
 from flatproxy.flatten.resolvers.datagrams import DatagramClient
-from flatproxy.flatten.resolvers.plain import Servers, expand
+from flatproxy.flatten.resolvers.opening import OpenResolvers
+from flatproxy.flatten.resolvers.servers import Servers
 from flatproxy.flatten.scope import ConfiguredScope
+from flatproxy.flatten.shadowing import Shadowing
 from flatproxy.flatten.stores.saving import Saving
 from flatproxy.flatten.stores.sqlite import SqliteStore
 from flatproxy.flatten.zone_probes import ZoneProbes
@@ -34,7 +32,7 @@ from flatproxy.wire import proxy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from flatproxy.config.settings import Endpoint, Settings
+    from flatproxy.config.settings import Settings
     from flatproxy.counts import BucketTable
     from flatproxy.flatten.health.probes import Prober
     from flatproxy.flatten.resolvers.datagrams import PortReaders
@@ -51,6 +49,7 @@ class _Prepared:
     """What comes into force next."""
 
     settings: Settings
+    opened: OpenResolvers
     resolvers: Servers
     upstream: Servers
     store: Store | None
@@ -78,7 +77,8 @@ class Flattener:
         self._prepared: _Prepared | None = None
         self._store: Store | None = None
         self._saving: Saving | None = None
-        self._asked: dict[Endpoint, ResolverCounts] = defaultdict(ResolverCounts)
+        self._shadowing = Shadowing(table.shadows)
+        self._resolvers = OpenResolvers()
         self._reactor = reactor
         self.health = Watching(table, monotonic)
         table.feed.subscribe(self.health)
@@ -94,24 +94,23 @@ class Flattener:
             serve_packets=serve_packets,
         )
         if readers is not None:
-            self._refresher.client = DatagramClient(readers, self._refresher.wake, asked=self._asked)
+            self._refresher.client = DatagramClient(readers, self._refresher.wake)
 
     def prepare(self, settings: Settings) -> None:
         """Find out who resolves; `FlatproxyError` where that cannot be read. The first store stays."""
         resolver, upstream, rest = settings.resolver, settings.upstream, self._serve_packets
         first = self._settings is None
-        servers = expand(resolver.servers)
-        if resolver.require_ad and (others := [each for each in servers if not ip_address(each.host).is_loopback]):
-            raise FlatproxyError(f"resolver.require_ad believes resolvers on loopback only, and {others[0]} is not")
+        opened = self._resolvers.opened(resolver)
         self._prepared = _Prepared(
             settings=settings,
+            opened=opened,
             resolvers=Servers(
-                servers,
+                opened.servers,
                 resolver.timeout_s,
                 recursion=True,
                 rest=rest,
                 require_ad=resolver.require_ad,
-                counts=self._asked,
+                counts=opened.counts,
             ),
             upstream=Servers(
                 upstream.servers,
@@ -135,6 +134,8 @@ class Flattener:
         prepared, self._prepared = self._prepared, None
         self._settings = settings = prepared.settings
         self._store = prepared.store
+        self._resolvers.close_others(prepared.opened)
+        self._resolvers = prepared.opened
         self._refresher.resolvers = prepared.resolvers
         self._refresher.upstream = self._zone_probes.upstream = self._key_probes.upstream = prepared.upstream
         self._refresher.scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
@@ -150,6 +151,7 @@ class Flattener:
         self._zone_probes.hides = self._hides
         self._zone_probes.cover(settings.flatten, settings.flatten.added)
         zones = self._table.zones
+        self._table.shadows.keep_only(settings.flatten.items())
         zones.sign_with(signings.signings_of(prepared.keys, zones.signings))
         self._key_probes.cover(settings.flatten)
 
@@ -176,6 +178,7 @@ class Flattener:
         if self._store is not None:
             now, wall = monotonic(), time()
             signings.restore(self._table.zones.signings, self._store.load_keys())
+            self._shadowing.restore(self._store, self._table.rules)
             rows = {(row.target, row.rdtype): row for row in self._store.load()}
             for target in self._table.targets.values():
                 row = rows.get(target.key[:2])
@@ -196,6 +199,7 @@ class Flattener:
         yield lambda: self._key_probes.tick(now)
         store = self._store
         if store is not None:
+            yield lambda: self._shadowing.tick(store, now)
             yield lambda: store.tick(now)
 
     @property
@@ -206,9 +210,7 @@ class Flattener:
     @property
     def resolvers(self) -> list[AskedResolver]:
         """The resolvers of the settings in force, in order of preference."""
-        servers = self._refresher.resolvers
-        endpoints = servers.endpoints if isinstance(servers, Servers) else ()
-        return [AskedResolver(endpoint, self._asked[endpoint]) for endpoint in endpoints]
+        return [AskedResolver(each, counts) for each, counts in self._resolvers.counted()]
 
     def next_resolution(self, target: Target) -> float | None:
         """Return when a target is resolved next (monotonic seconds), None where that is under way or never."""
@@ -227,10 +229,12 @@ class Flattener:
     async def stop(self) -> None:
         """End what is under way, and write what is left to write."""
         await self._refresher.stop()
+        await self._resolvers.close()
         await self.health.stop()
         await self._zone_probes.stop()
         await self._key_probes.stop()
         if self._store is not None:
+            self._shadowing.keep(self._store)
             await self._store.stop()
 
 
