@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from attrs import NOTHING, AttrsInstance, field, fields, frozen
 
-from flatproxy.config import addresses, names, values
+from flatproxy.config import addresses, fleet, names, values
 from flatproxy.config.problems import Refusal, assignment, join, problems_of, toml_text
-from flatproxy.config.settings import Access, Dnssec, Limits, Listen, Resolver, Rule, State, Upstream
+from flatproxy.config.settings import Access, Dnssec, Fleet, Limits, Listen, Resolver, Rule, State, Upstream
 from flatproxy.errors import Problem
 from flatproxy.wire import types
 
@@ -34,6 +34,8 @@ _MISSING = {
     "zones": 'zones = ["example.com"], with the zones of the nameserver; or zones = ["."] for every name',
     "target": 'target = "lb.example.net", with the host name whose addresses are the answer',
     "key": 'key = "/etc/flatproxy/keys/Kexample.com.+013+34567"; flatproxy keygen makes such a pair',
+    "store": 'store = "rediss://user@redis-1.example.net:6379/0"; or leave [fleet] out where this is the only one',
+    "secret_file": 'secret_file = "/etc/flatproxy/fleet.secret", a file that all nodes have',
     "path": 'path = "/var/lib/flatproxy/answers.sqlite"; or leave [state] out to keep answers in memory only',
 }
 
@@ -163,6 +165,18 @@ TABLES: Final[dict[str, TableReader[Any]]] = {
         },
     ),
     "state": TableReader(State, {"path": values.file_path}),
+    "fleet": TableReader(
+        Fleet,
+        {
+            "store": fleet.store,
+            "secret_file": values.file_path,
+            "ca_file": values.file_path,
+            "password_file": values.file_path,
+            "prefix": fleet.prefix,
+            "node": fleet.node,
+            "timeout_s": values.timeout('"250ms"'),
+        },
+    ),
 }
 """The tables that become one object each, by name: an attribute of `Settings`."""
 
@@ -175,6 +189,7 @@ EXAMPLES: Final = {
     "flatten": '[flatten."example.com"]\ntarget = "lb.example.net"',
     "limits": "[limits]\nresponses_per_second = 50",
     "dnssec": '[dnssec."example.com"]\nkey = "/etc/flatproxy/keys/Kexample.com.+013+34567"',
+    "fleet": '[fleet]\nstore = "rediss://redis-1.example.net:6379/0"\nsecret_file = "/etc/flatproxy/fleet.secret"',
     "state": '[state]\npath = "/var/lib/flatproxy/answers.sqlite"',
 }
 """What each table may look like."""

@@ -13,6 +13,7 @@ from attrs import frozen
 
 from flatproxy.errors import FlatproxyError
 from flatproxy.flatten import signings
+from flatproxy.flatten.fleet.joining import Access, FleetNode
 from flatproxy.flatten.key_probes import KeyProbes
 from flatproxy.flatten.refresher import Refresher
 from flatproxy.flatten.resolvers.datagrams import DatagramClient
@@ -43,6 +44,7 @@ class _Prepared:
     upstream: Servers
     store: Store | None
     keys: signings.Keys
+    fleet: FleetNode | None
 
 
 class Flattener:
@@ -58,6 +60,7 @@ class Flattener:
         self._settings: Settings | None = None
         self._prepared: _Prepared | None = None
         self._store: Store | None = None
+        self._fleet: FleetNode | None = None
         self._saving: Saving | None = None
         nobody = Servers((), 0.0, recursion=False)
         self._zone_probes = ZoneProbes(nobody, table.zones, rest=serve_packets)
@@ -92,7 +95,14 @@ class Flattener:
             ),
             store=SqliteStore(settings.state.path) if first and settings.state else self._store,
             keys=signings.keys_of(settings.dnssec),
+            fleet=self._fleet_of(settings) if first else self._fleet,
         )
+
+    def _fleet_of(self, settings: Settings) -> FleetNode | None:
+        if settings.fleet is None:
+            return None
+        access = Access.of(settings.fleet)
+        return FleetNode.of(access, self._refresher, settings.resolver.timeout_s, self._serve_packets)
 
     def abort(self) -> None:
         """Forget what was prepared."""
@@ -104,12 +114,16 @@ class Flattener:
         prepared, self._prepared = self._prepared, None
         self._settings = settings = prepared.settings
         self._store = prepared.store
+        self._fleet = prepared.fleet
         self._refresher.resolvers = prepared.resolvers
         self._refresher.upstream = self._zone_probes.upstream = self._key_probes.upstream = prepared.upstream
         self._refresher.scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
         now = monotonic()
         adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s, self._serve_packets)
         self._refresher.follow(adopted, now)
+        if self._fleet is not None:
+            self._fleet.digest = settings.digest
+            self._fleet.follow(adopted)
         if self._saving is not None:
             self._saving.forget(adopted.gone)
         self._zone_probes.cover(settings.flatten, settings.flatten.added)
@@ -118,16 +132,24 @@ class Flattener:
         self._key_probes.cover(settings.flatten)
 
     def start(self) -> None:
-        """Take what the state file knows."""
+        """Take what the fleet's store and the state file know: of each target what is newer."""
+        known = self._fleet.warm() if self._fleet is not None else {}
+        now, wall = monotonic(), time()
         if self._store is not None:
-            now, wall = monotonic(), time()
             signings.restore(self._table.zones.signings, self._store.load_keys())
             for row in self._store.load():
                 target = self._table.targets.get((row.target, row.rdtype))
                 if target is not None:
-                    target.restore(row.resolution(now, wall), now)
+                    resolution = row.resolution(now, wall)
+                    if target not in known or known[target].resolved_at < resolution.resolved_at:
+                        known[target] = resolution
             self._saving = Saving(self._store, time)
             self._table.feed.subscribe(self._saving)
+        for target, resolution in known.items():
+            target.restore(resolution, now)
+        if self._fleet is not None:
+            self._refresher.sharing = self._fleet.sharing
+            self._fleet.start()
 
     def _keep_keys(self, signing: ZoneSigning) -> None:
         if self._store is not None:
@@ -141,6 +163,9 @@ class Flattener:
         store = self._store
         if store is not None:
             yield lambda: store.tick(now)
+        fleet = self._fleet
+        if fleet is not None:
+            yield lambda: fleet.tick(now)
 
     @property
     def latency(self) -> BucketTable:
@@ -157,5 +182,7 @@ class Flattener:
         await self._refresher.stop()
         await self._zone_probes.stop()
         await self._key_probes.stop()
+        if self._fleet is not None:
+            await self._fleet.stop()
         if self._store is not None:
             await self._store.stop()

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flatproxy.flatten.chain import Asker, Found, Scope
+    from flatproxy.flatten.fleet.entry import TargetEntry
+    from flatproxy.flatten.fleet.sharing import Sharing
     from flatproxy.flatten.reply_memo import Memo
     from flatproxy.flatten.resolvers.datagrams import DatagramClient
     from flatproxy.table.table import Adopted, Table
@@ -84,6 +86,8 @@ class Refresher:
     serve_packets: Callable[[], None] = _nothing
     latency: BucketTable = field(factory=BucketTable)
     client: DatagramClient | None = None
+    sharing: Sharing | None = None
+    """With whom resolutions are shared."""
     _due: Schedule = field(init=False)
     """When to resolve each target next; it is not there while it is being resolved."""
     _running: dict[Target, asyncio.Task[None]] = field(factory=dict)
@@ -185,7 +189,10 @@ class Refresher:
         target = self._due.next_due(now, new=self._may_begin_new)
         if target is None:
             return False
-        if self.client is not None:
+        later = self.sharing.defer(target, now) if self.sharing is not None else None
+        if later is not None:
+            self._due.set(target, later, asked=True)
+        elif self.client is not None:
             self._begin_walk(target, self.client)
         else:
             self._pace.take()
@@ -279,8 +286,22 @@ class Refresher:
             target.fail(outcome_of(error), str(error), now)
         else:
             target.settle(resolution_of(found, now), found.outcome, self.wall())
+        if self.sharing is not None:
+            self.sharing.resolved(target, success=not target.failures)
         asked = target.was_asked()
         self._due.set(target, resolve_again_at(target, now, random.random(), asked=asked), asked=asked)
+
+    def hurry(self, target: Target, due: float) -> None:
+        """Have a target due at another time, unless it is being resolved."""
+        self._due.move(target, due)
+        self.wake()
+
+    def take(self, target: Target, entry: TargetEntry, resolved_at: float) -> bool:
+        """Settle a target with what another node has found; False where the guards let nothing through."""
+        target.settle(entry.resolution(resolved_at), entry.outcome, self.wall())
+        target.look(self.clock())
+        self._due.move(target, resolve_again_at(target, resolved_at, random.random(), asked=target.was_asked()))
+        return True
 
     async def stop(self) -> None:
         """End what is under way."""

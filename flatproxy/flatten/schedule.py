@@ -45,6 +45,12 @@ class Schedule:
         if agenda is not None:
             agenda.drop(target)
 
+    def move(self, target: Target, due: float) -> None:
+        """Have a target due at another time; one that is being resolved is left alone."""
+        agenda = self._places.get(target)
+        if agenda is not None:
+            agenda.set(target, due)
+
     def next_due(self, now: float, *, new: bool = True) -> Target | None:
         """Take out and return the target to resolve next, None where none is due; `new` ones only where that is set."""
         while self.wanted:

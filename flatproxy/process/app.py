@@ -96,8 +96,9 @@ class App:
         before = self.settings
         phases.change((self._flattener, self._forwarder), settings)
         self._settings = settings
-        if (settings.listen, settings.state) != (before.listen, before.state):
-            log.warn("[listen] and [state] changed: these take effect after a restart", event="restart_needed")
+        fixed = (settings.listen, settings.state, settings.fleet)
+        if fixed != (before.listen, before.state, before.fleet):
+            log.warn("[listen], [state] or [fleet] changed: these take effect after a restart", event="restart_needed")
 
     def _sources(self) -> Sources:
         forwarder, flattener = self._forwarder, self._flattener
