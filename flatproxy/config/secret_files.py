@@ -12,7 +12,7 @@ from flatproxy.errors import ConfigError, Problem
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAX_OCTETS: Final = 1 << 16
+SECRET_LIMIT: Final = 1 << 16
 
 
 def is_shared(status: os.stat_result) -> bool:
@@ -40,7 +40,7 @@ def read_secret(path: Path, key: str, at_least: int) -> bytes:
             if is_shared(status) and sys.platform != "win32":
                 reason = f"other users can use this file (its mode is {stat.S_IMODE(status.st_mode):04o})"
                 raise wrong(reason, f"the same, after: chmod 600 {path}")
-            secret = file.read(MAX_OCTETS).strip()
+            secret = file.read(SECRET_LIMIT).strip()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise wrong(reason, "the path of a file that flatproxy can read") from None

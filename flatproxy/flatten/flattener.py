@@ -13,7 +13,7 @@ from attrs import frozen
 
 from flatproxy.errors import FlatproxyError
 from flatproxy.flatten import signings
-from flatproxy.flatten.fleet.joining import Access, FleetNode
+from flatproxy.flatten.fleet.joining import FleetNode, StoreAccess
 from flatproxy.flatten.key_probes import KeyProbes
 from flatproxy.flatten.refresher import Refresher
 from flatproxy.flatten.resolvers.datagrams import DatagramClient
@@ -101,7 +101,7 @@ class Flattener:
     def _fleet_of(self, settings: Settings) -> FleetNode | None:
         if settings.fleet is None:
             return None
-        access = Access.of(settings.fleet)
+        access = StoreAccess.of(settings.fleet)
         return FleetNode.of(access, self._refresher, settings.resolver.timeout_s, self._serve_packets)
 
     def abort(self) -> None:
@@ -148,6 +148,8 @@ class Flattener:
         for target, resolution in known.items():
             target.restore(resolution, now)
         if self._fleet is not None:
+            for target in known:
+                self._fleet.sharing.note(target)
             self._refresher.sharing = self._fleet.sharing
             self._fleet.start()
 
@@ -171,6 +173,11 @@ class Flattener:
     def latency(self) -> BucketTable:
         """How long resolutions took."""
         return self._refresher.latency
+
+    @property
+    def fleet(self) -> FleetNode | None:
+        """The node's part in a fleet, None where there is none."""
+        return self._fleet
 
     @property
     def state_errors(self) -> int:

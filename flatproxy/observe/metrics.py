@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from flatproxy.counts import BucketTable, Traffic, Verdicts
-    from flatproxy.observe.sources import NameStatus, Server, Sources
+    from flatproxy.observe.sources import FleetStatus, NameStatus, Server, Sources
 
 DETAIL_LIMIT: Final = 1000
 """Up to this many flagged names (counted per type) each has its own series; above it only those that are not fresh.
@@ -83,10 +83,28 @@ class Collector:
         yield f.PLACEHOLDER_MISSING.of(*((each, 1) for each in missing))
         yield f.ADDRESSES_CUT.of(((), self.sources.addresses_cut()))
         yield f.STATE_ERRORS.of(((), self.sources.state_errors()))
+        yield from _fleet(self.sources.fleet())
         yield f.RELOAD_SUCCESS.of(((), int(reload.success)))
         yield f.RELOAD_AT.of(((), reload.at))
         yield f.CONFIG.of(((reload.digest,), 1))
         yield f.BUILD.of(((*self._versions, self.sources.packet_path()), 1))
+
+
+def _fleet(fleet: FleetStatus | None) -> Iterator[Metric]:
+    """Give all families, without samples where there is no fleet."""
+    if fleet is None:
+        yield from map(f.Family.empty, _FLEET)
+        return
+    yield f.FLEET_STORE_UP.of(((), int(fleet.joined)))
+    yield _histogram(f.FLEET_STORE_SECONDS, fleet.latency)
+    yield f.FLEET_STORE_ERRORS.of(*(((reason,), count) for reason, count in fleet.errors.items()))
+    yield f.FLEET_RESOLUTIONS.of(*(((by,), count) for by, count in fleet.resolutions.items()))
+    yield f.FLEET_LEASES.of(((), fleet.leases))
+    yield f.FLEET_REFUSED.of(*(((reason,), count) for reason, count in fleet.refused.items()))
+    yield f.FLEET_NODES.of(((), fleet.nodes))
+
+
+_FLEET: Final = tuple(family for family in f.FAMILIES if family.name.startswith("fleet_"))
 
 
 def _histogram(family: f.Family, buckets: BucketTable) -> Metric:

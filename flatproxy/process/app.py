@@ -115,6 +115,7 @@ class App:
             signed_zones=lambda: map(names.to_text, self._table.zones.signed),
             keys_by_state=lambda: status.keys_by_state(self._table),
             placeholders_missing=lambda: status.placeholders_missing(self._table),
+            fleet=lambda: flattener.fleet,
             reload=lambda: self._record,
         )
 

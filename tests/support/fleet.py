@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, Self
 
 import dns.message
 from attrs import define, field
 
 from .configuration import configuration
+from .load import Asked, Load
 from .proxy import Proxy
 from .waiting import until
 
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from .ports import Address
 
 PREFIX = "flatproxy:test"
+MOVE_S = 3.0
 
 
 @define(eq=False)
@@ -42,7 +47,7 @@ class Fleet:
         return self.folder / "fleet.secret"
 
     def config(self, name: str, **more: object) -> str:
-        fleet = {"store": self.store, "secret_file": str(self.secret), "prefix": PREFIX, "node": name}
+        fleet = {"store": self.store, "secret_file": str(self.secret), "prefix": PREFIX, "node": name, "timeout": "1s"}
         return configuration(
             upstream=[self.upstream],
             resolver=[self.internet.address],
@@ -85,6 +90,76 @@ class Fleet:
         for node in self.nodes:
             if node.alive:
                 node.stop()
+
+
+@define(eq=False)
+class Watch:
+    """Asks every node without a pause, while the target moves every `MOVE_S` seconds; in a `with` block.
+
+    Afterwards `lost` and `longest_s` say how clients fared, and `oldest_s` for how long an address had been gone at the
+    resolver when it was answered last.
+    """
+
+    fleet: Fleet
+    name: str = "example.com"
+    target: str = "lb.test"
+    ttl_s: int = 2
+    loads: list[Load] = field(factory=list, init=False)
+    _moves: list[tuple[float, str]] = field(factory=list, init=False)
+    _over: threading.Event = field(factory=threading.Event, init=False)
+    _mover: threading.Thread | None = field(default=None, init=False)
+
+    def move(self) -> str:
+        """Let the target have another address, which it never had."""
+        address = f"203.0.{113 + len(self._moves) // 250}.{len(self._moves) % 250 + 1}"
+        self.fleet.internet.set(self.target, "A", [address], self.ttl_s)
+        self._moves.append((monotonic(), address))
+        return address
+
+    def _keep_moving(self) -> None:
+        while not self._over.wait(MOVE_S):
+            self.move()
+
+    def __enter__(self) -> Self:
+        self.fleet.all_answer(self.move())
+        self.loads = [Load(node.address, [(self.name, "A")]) for node in self.fleet.nodes if node.alive]
+        for load in self.loads:
+            load.__enter__()
+        self._mover = threading.Thread(target=self._keep_moving)
+        self._mover.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        assert self._mover is not None
+        self._mover.join()
+        for load in self.loads:
+            load.__exit__(None, None, None)
+
+    @property
+    def asked(self) -> list[Asked]:
+        """What was asked of the nodes that still run."""
+        living = {node.address for node in self.fleet.nodes if node.alive}
+        return [asked for load in self.loads if load.address in living for asked in load.asked]
+
+    @property
+    def lost(self) -> int:
+        return sum(asked.reply is None for asked in self.asked)
+
+    @property
+    def longest_s(self) -> float:
+        return max(asked.took_s for asked in self.asked)
+
+    @property
+    def oldest_s(self) -> float:
+        gone = {
+            address: until for (_, address), (until, _) in zip(self._moves, [*self._moves[1:], (inf, "")], strict=True)
+        }
+        oldest = 0.0
+        for asked in self.asked:
+            for rrset in asked.reply.answer if asked.reply is not None else ():
+                oldest = max(oldest, *(asked.at - gone[rdata.to_text()] for rdata in rrset))
+        return oldest
 
 
 def addresses(node: Proxy, name: str = "example.com", rdtype: str = "A") -> frozenset[str]:

@@ -87,7 +87,7 @@ class Redis(Startable):
 
     def entries(self, pattern: str = "*:entry:*") -> dict[bytes, bytes]:
         with self.client() as client:
-            return {key: client.get(key) for key in client.scan_iter(pattern)}  # type: ignore[misc]
+            return {key: client.get(key) for key in client.scan_iter(pattern)}
 
     def kill(self) -> None:
         assert self.child is not None

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = b"1"
 VERSION_DIGITS: Final = 16
-MAX_OCTETS: Final = 1 << 17
+MAX_ENTRY: Final = 1 << 17
 """Of an entry: 2000 records of a target fit in."""
 MAX_RECORDS: Final = 2_000
 MAX_NAMES: Final = 20
-MAX_NAME: Final = 1_024
+MAX_NAME_TEXT: Final = 1_024
 MAX_TTL_S: Final = 2**31 - 1
 SKEW_S: Final = 30.0
 """How far two clocks may be apart."""
@@ -69,7 +69,7 @@ class Seal:
 
     def open(self, place: str, raw: object) -> tuple[int, dict[str, Any]]:
         """Return version and content of what stands in a field; `EntryRefused` where it is not believed."""
-        if not isinstance(raw, bytes) or not HEAD < len(raw) <= MAX_OCTETS:
+        if not isinstance(raw, bytes) or not HEAD < len(raw) <= MAX_ENTRY:
             raise EntryRefused("size")
         head, mac, octets = raw[:_START], raw[_START:HEAD], raw[HEAD:]
         if head[:1] != SCHEMA:
@@ -146,7 +146,7 @@ class TargetEntry:
             len(self.rdatas) <= MAX_RECORDS
             and 0 <= self.ttl_s <= MAX_TTL_S
             and 0 < len(self.names) <= MAX_NAMES
-            and all(len(name) <= MAX_NAME for name in self.names)
+            and all(len(name) <= MAX_NAME_TEXT for name in self.names)
             and self.left_out >= 0
             and self.outcome in {"addresses", "nodata", "nxdomain"}
         )

@@ -16,10 +16,10 @@ from flatproxy.config.secret_files import read_secret
 from flatproxy.errors import ConfigError, Problem
 from flatproxy.flatten.fleet.entry import Seal
 from flatproxy.flatten.fleet.membership import Membership
-from flatproxy.flatten.fleet.operations import BUCKETS, Keys, Read, bucket_of
+from flatproxy.flatten.fleet.operations import BUCKETS, Read, StoreKeys, bucket_of
 from flatproxy.flatten.fleet.presence import NodeRecord
 from flatproxy.flatten.fleet.ranks import Ranks
-from flatproxy.flatten.fleet.reasons import FleetCounts, StoreLost
+from flatproxy.flatten.fleet.reasons import ENTRY_REASONS, STORE_REASONS, FleetCounts, StoreLost
 from flatproxy.flatten.fleet.sharing import Sharing
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flatproxy.config import settings
-    from flatproxy.flatten.fleet.link import Link
+    from flatproxy.counts import BucketTable
+    from flatproxy.flatten.fleet.link import StoreLink
     from flatproxy.flatten.fleet.sharing import Refreshing
     from flatproxy.table.ladder import Resolution
     from flatproxy.table.table import Adopted
@@ -38,10 +39,10 @@ log = Logger()
 SECRET_OCTETS: Final = 16
 WARM_S: Final = 5.0
 """The start waits for so long at most for what a store knows."""
-READ_AT_ONCE: Final = 500
+ENTRIES_AT_ONCE: Final = 500
 
 
-def require() -> None:
+def require_redis() -> None:
     """Return where redis-py is there, else raise a `ConfigError`."""
     try:
         import redis.asyncio  # noqa: PLC0415 - it may be missing
@@ -56,7 +57,7 @@ def require() -> None:
 
 
 @frozen(kw_only=True)
-class Access:
+class StoreAccess:
     """How a fleet's store is reached and believed: all that the settings say, secrets read."""
 
     config: settings.Fleet
@@ -65,9 +66,9 @@ class Access:
     password: str | None = field(repr=False)
 
     @classmethod
-    def of(cls, config: settings.Fleet) -> Access:
+    def of(cls, config: settings.Fleet) -> StoreAccess:
         """Return it from the settings; `ConfigError` where a file cannot be used, or redis-py is missing."""
-        require()
+        require_redis()
         secret = read_secret(config.secret_file, "fleet.secret_file", SECRET_OCTETS)
         password = None
         if config.password_file is not None:
@@ -78,17 +79,17 @@ class Access:
         return cls(config=config, node=node, seal=Seal(secret, config.prefix), password=password)
 
     @property
-    def keys(self) -> Keys:
+    def keys(self) -> StoreKeys:
         """The keys of the fleet."""
-        return Keys(self.config.prefix)
+        return StoreKeys(self.config.prefix)
 
-    def link(self, counts: FleetCounts) -> Link:
+    def link(self, counts: FleetCounts) -> StoreLink:
         """Return a way to the store, not opened yet."""
-        from flatproxy.flatten.fleet.link import Link  # noqa: PLC0415 - redis-py only where there is a fleet
+        from flatproxy.flatten.fleet.link import StoreLink  # noqa: PLC0415 - redis-py only where there is a fleet
 
         ca_file = str(self.config.ca_file) if self.config.ca_file is not None else None
         timeout_s = self.config.timeout_s
-        return Link(self.config.store, self.password, ca_file, timeout_s, self.keys, latency=counts.latency)
+        return StoreLink(self.config.store, self.password, ca_file, timeout_s, self.keys, latency=counts.latency)
 
 
 def _see_readable(path: Path) -> None:
@@ -105,7 +106,7 @@ def _see_readable(path: Path) -> None:
 class FleetNode:
     """A node of the fleet, from `start` to `stop`. `digest` is that of the configuration in force."""
 
-    access: Access
+    access: StoreAccess
     counts: FleetCounts
     ranks: Ranks
     membership: Membership
@@ -114,7 +115,7 @@ class FleetNode:
     _since: float = field(factory=time)
 
     @classmethod
-    def of(cls, access: Access, refreshing: Refreshing, timeout_s: float, rest: Callable[[], None]) -> FleetNode:
+    def of(cls, access: StoreAccess, refreshing: Refreshing, timeout_s: float, rest: Callable[[], None]) -> FleetNode:
         """Return a node that has not begun; `timeout_s` is that of resolvers, `rest` is called between two pieces."""
         counts, ranks = FleetCounts(), Ranks(access.node)
         ranks.see(())
@@ -157,6 +158,36 @@ class FleetNode:
     def leases(self) -> int:
         """How many leases this node holds."""
         return self.sharing.leases(monotonic())
+
+    @property
+    def joined(self) -> bool:
+        """Whether the store can be used."""
+        return self.membership.joined
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes are here, this one included; 1 while it is alone."""
+        return self.membership.count
+
+    @property
+    def resolutions(self) -> dict[str, int]:
+        """Resolutions by who made them."""
+        return {"own": self.counts.own, "fleet": self.counts.fleet}
+
+    @property
+    def errors(self) -> dict[str, int]:
+        """How often the store was lost, by reason."""
+        return {reason: self.counts.errors[reason] for reason in STORE_REASONS}
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Entries that were not believed, by reason."""
+        return {reason: self.counts.refused[reason] for reason in ENTRY_REASONS}
+
+    @property
+    def latency(self) -> BucketTable:
+        """How long the store took."""
+        return self.counts.latency
 
     def follow(self, adopted: Adopted) -> None:
         """Share other targets from now on."""
@@ -213,7 +244,7 @@ def _parts(places: Iterable[str]) -> list[tuple[str, ...]]:
     for place in places:
         buckets.setdefault(bucket_of(place), []).append(place)
     return [
-        tuple(bucket[start : start + READ_AT_ONCE])
+        tuple(bucket[start : start + ENTRIES_AT_ONCE])
         for bucket in buckets.values()
-        for start in range(0, len(bucket), READ_AT_ONCE)
+        for start in range(0, len(bucket), ENTRIES_AT_ONCE)
     ]

@@ -35,16 +35,16 @@ from redis.exceptions import (
 )
 
 from flatproxy.counts import BucketTable
-from flatproxy.flatten.fleet.operations import Claim, Here, Publish, Release
+from flatproxy.flatten.fleet.operations import Claim, Clock, Here, Inquire, Publish, Release
 from flatproxy.flatten.fleet.reasons import StoreLost
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from flatproxy.config.settings import StoreAddress
-    from flatproxy.flatten.fleet.operations import Keys, Operation
+    from flatproxy.flatten.fleet.operations import Operation, StoreKeys
 
-SCRIPTED: Final = (Claim, Publish, Release, Here)
+SCRIPTED: Final = (Claim, Publish, Release, Here, Inquire, Clock)
 OPEN_TIMES: Final = 8
 """To open it may take so many times as long as a command: names, TLS, Sentinels."""
 _WORDS: Final = {
@@ -86,14 +86,14 @@ def lost(error: BaseException) -> StoreLost:
 
 
 @define(eq=False)
-class Link:
+class StoreLink:
     """One client of the store at `address`. `timeout_s` is for each command."""
 
     address: StoreAddress
     password: str | None = field(repr=False)
     ca_file: str | None
     timeout_s: float
-    keys: Keys
+    keys: StoreKeys
     latency: BucketTable = field(factory=BucketTable)
     _client: Any = None
     _listener: Any = None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections import deque
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -18,28 +17,35 @@ from attrs import define, evolve, field
 from twisted.logger import Logger
 
 from flatproxy.flatten.fleet.entry import SKEW_S
-from flatproxy.flatten.fleet.operations import BUCKETS, CHANGES_AT_ONCE, Changes, Gone, Here, Nodes, Read, bucket_of
+from flatproxy.flatten.fleet.operations import (
+    BUCKETS,
+    CHANGES_AT_ONCE,
+    Gone,
+    Here,
+    Nodes,
+    ReadChanges,
+    Tell,
+)
 from flatproxy.flatten.fleet.presence import BEAT_S, NodeRecord, read_nodes
+from flatproxy.flatten.fleet.queue import OperationQueue
 from flatproxy.flatten.fleet.reasons import StoreLost
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from flatproxy.flatten.fleet.entry import Seal
     from flatproxy.flatten.fleet.operations import Operation
+    from flatproxy.flatten.fleet.queue import Then
     from flatproxy.flatten.fleet.ranks import Ranks
     from flatproxy.flatten.fleet.reasons import FleetCounts
 
-    Then = Callable[[Any], None]
-
 log = Logger()
 
-BATCH: Final = 64
-"""Operations sent at once: what comes back is a few milliseconds of work."""
 SYNC_BEATS: Final = 3
 """Every so many beats what was missed is looked for."""
 MAX_PAUSE_S: Final = 4.0
 MIN_PAUSE_S: Final = 0.25
+TELL_S: Final = 0.5
 STEADY_S: Final = 10.0
 """Joined for so long, the next pause is the shortest again."""
 
@@ -72,6 +78,12 @@ class Member(Protocol):
     def go_alone(self, now: float) -> None:
         """Go on without the store."""
 
+    def digests(self) -> str:
+        """Return digests of what this node answers."""
+
+    def details(self, parts: Iterable[int]) -> dict[str, Any]:
+        """Return what this node answers for some parts."""
+
 
 @define(eq=False)
 class Membership:
@@ -92,12 +104,12 @@ class Membership:
     """Up to which time of the store's clock the changes of each bucket are known."""
     instance: str = field(factory=lambda: secrets.token_hex(4))
     nodes: dict[str, NodeRecord] = field(factory=dict)
-    _queue: deque[tuple[Operation, Then]] = field(factory=deque)
-    _filled: asyncio.Event = field(factory=asyncio.Event)
+    _queue: OperationQueue = field(factory=OperationQueue)
     _task: asyncio.Task[None] | None = None
     _way: Way | None = None
     _was_here: bool = False
     _said_twice: bool = False
+    _told_at: float = float("-inf")
 
     def start(self) -> None:
         """Begin to join."""
@@ -106,8 +118,7 @@ class Membership:
     def ask(self, operation: Operation, then: Then) -> None:
         """Carry an operation to the store; without one, it is dropped."""
         if self.joined:
-            self._queue.append((operation, then))
-            self._filled.set()
+            self._queue.put(operation, then)
 
     async def _live(self) -> None:
         """Join, and join again; ends only when it is cancelled."""
@@ -134,7 +145,7 @@ class Membership:
         await self.beat(way)
         await self._see_nodes(way)
         self._join()
-        jobs = (self._carry(way), self._listen(way), self._beat_on(way))
+        jobs = (self._queue.carry(way.run, self.rest), self._listen(way), self._beat_on(way))
         tasks = [asyncio.get_running_loop().create_task(job) for job in jobs]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -175,26 +186,29 @@ class Membership:
         """How many nodes are here, this one included; 1 while it is alone."""
         return len(self.ranks.nodes) if self.joined else 1
 
-    async def _carry(self, way: Way) -> None:
-        """Carry out what is asked, in batches."""
-        while True:
-            await self._filled.wait()
-            self._filled.clear()
-            while self._queue:
-                batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH))]
-                operations, thens = _merge(batch)
-                results = await way.run(operations)
-                for operation, result, each in zip(operations, results, thens, strict=True):
-                    for then, part in zip(each, result if isinstance(operation, Read) else [result], strict=True):
-                        then(part)
-                        self.rest()
-
     async def _listen(self, way: Way) -> None:
         async for hint in way.hints():
-            version, _, place = hint.decode(errors="replace").partition(" ")
-            if self.member is not None and version.isdecimal():
-                self.member.hear_of(place, int(version))
+            word, _, more = hint.decode(errors="replace").partition(" ")
+            if self.member is not None and word.isdecimal():
+                self.member.hear_of(more, int(word))
                 self.rest()
+            elif word == "?":
+                self._tell(more)
+
+    def _tell(self, asked: str) -> None:
+        """Say what targets are, as `flatproxy fleet` asks; not more often than once in a while."""
+        request, _, parts = asked.partition(" ")
+        now = monotonic()
+        if self.member is None or now - self._told_at < TELL_S or not request.isalnum():
+            return
+        self._told_at = now
+        content = self.member.details(int(part) for part in parts.split(",") if part.isdecimal())
+        raw = self.seal.seal(f"detail {request} {self.node}", int((now + self.offset) * 1000), content)
+        self.ask(Tell(request, self.node, raw), _nothing)
+
+    def _digests(self) -> bytes:
+        text = self.member.digests() if self.member is not None else ""
+        return self.seal.seal(f"answers {self.node}", 0, {"digests": text})
 
     async def _beat_on(self, way: Way) -> None:
         """Say that this node is there, and look for what was missed, for ever."""
@@ -212,7 +226,7 @@ class Membership:
     async def beat(self, way: Way) -> bool:
         """Say that this node is there; tell whether the store had forgotten it."""
         now = monotonic()
-        [[new, seconds, micros]] = await way.run([Here(self.node, self._record(now))])
+        [[new, seconds, micros]] = await way.run([Here(self.node, self._record(now), self._digests())])
         store_now = int(seconds) + int(micros) / 1_000_000
         if abs(store_now - time()) > SKEW_S:
             raise StoreLost("skew", f"its clock is {store_now - time():+.0f} s from the one here")
@@ -254,7 +268,7 @@ class Membership:
             if len(result) >= 2 * CHANGES_AT_ONCE:
                 self._look_for_changes(bucket)
 
-        self.ask(Changes(bucket, self.since_ms[bucket]), then)
+        self.ask(ReadChanges(bucket, self.since_ms[bucket]), then)
 
     async def stop(self) -> None:
         """Say goodbye, where there is a store, and end."""
@@ -267,7 +281,7 @@ class Membership:
             last = self.make_way()
             try:
                 await last.open()
-                await last.run([Here(self.node, self._farewell())])
+                await last.run([Here(self.node, self._farewell(), self._digests())])
             except StoreLost:
                 pass  # the others find out by themselves
             finally:
@@ -278,20 +292,5 @@ class Membership:
         return evolve(record, is_gone=True).sealed(self.seal)
 
 
-def _merge(batch: Sequence[tuple[Operation, Then]]) -> tuple[list[Operation], list[list[Then]]]:
-    """Return the operations with those that read from one bucket as one, and who gets which results."""
-    operations: list[Operation] = []
-    thens: list[list[Then]] = []
-    reads: dict[int, tuple[list[str], list[Then]]] = {}
-    for operation, then in batch:
-        if isinstance(operation, Read):
-            places, waiting = reads.setdefault(bucket_of(operation.places[0]), ([], []))
-            places.extend(operation.places)
-            waiting.append(then)
-        else:
-            operations.append(operation)
-            thens.append([then])
-    for places, waiting in reads.values():
-        operations.append(Read(tuple(places)))
-        thens.append(waiting)
-    return operations, thens
+def _nothing(_result: object) -> None:
+    """Nothing depends on it."""

@@ -10,57 +10,17 @@ from zlib import crc32
 
 from attrs import frozen
 
-from flatproxy.flatten.fleet.entry import HEAD, SCHEMA, VERSION_DIGITS
+from flatproxy.flatten.fleet.entry import SCHEMA
+from flatproxy.flatten.fleet.scripts import CLAIM, HERE, PUBLISH, RELEASE
 
 BUCKETS: Final = 16
 """Parts of all entries, each with a list of its changes and a hash tag."""
 CHANGES_AT_ONCE: Final = 1_000
-
-_VERSION: Final = f"""
-local function version(entry)
-  if not entry or string.sub(entry, 1, 1) ~= '{SCHEMA.decode()}' then return 0 end
-  return tonumber(string.sub(entry, 2, {VERSION_DIGITS + 1})) or 0
-end
-"""
-# KEYS: entry, lease. ARGV: the known version, token, milliseconds, the head of an entry that is none.
-CLAIM: Final = f"""{_VERSION}
-local entry = redis.call('GET', KEYS[1])
-if entry and ARGV[4] ~= '' and string.sub(entry, 1, {HEAD}) == ARGV[4] then entry = false end
-if version(entry) > tonumber(ARGV[1]) then return {{'entry', entry}} end
-if redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[3]) then return {{'granted'}} end
-return {{'held', redis.call('PTTL', KEYS[2])}}
-"""
-# KEYS: entry, lease, changes. ARGV: the entry, milliseconds to keep it, token, field, what changed (0, 1, 2: only the
-# store), channel, the head of an entry that is none.
-PUBLISH: Final = f"""{_VERSION}
-local entry = redis.call('GET', KEYS[1])
-if entry and ARGV[7] ~= '' and string.sub(entry, 1, {HEAD}) == ARGV[7] then entry = false end
-if version(entry) >= version(ARGV[1]) then return {{'entry', entry}} end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-if ARGV[3] ~= '' and redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('DEL', KEYS[2]) end
-if ARGV[5] ~= '0' then
-  local time = redis.call('TIME')
-  local at = time[1] * 1000 + math.floor(time[2] / 1000)
-  local last = redis.call('ZRANGE', KEYS[3], -1, -1, 'WITHSCORES')
-  if last[2] and tonumber(last[2]) >= at then at = tonumber(last[2]) + 1 end
-  redis.call('ZADD', KEYS[3], string.format('%.0f', at), ARGV[4])
-  local hint = string.sub(ARGV[1], 2, {VERSION_DIGITS + 1}) .. ' ' .. ARGV[4]
-  if ARGV[5] == '1' then redis.call('PUBLISH', ARGV[6], hint) end
-end
-return {{'published'}}
-"""
-# KEYS: lease. ARGV: token.
-RELEASE: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end return {'released'}"
-# KEYS: nodes. ARGV: node, its record.
-HERE: Final = """
-local new = redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-local time = redis.call('TIME')
-return {new, time[1], time[2]}
-"""
+TOLD_MS: Final = 10_000
 
 
 @frozen
-class Keys:
+class StoreKeys:
     """The keys of a fleet, by its prefix. No key of another schema is looked at."""
 
     prefix: str
@@ -71,6 +31,11 @@ class Keys:
     def entry(self, place: str) -> str:
         """Return the key of an entry."""
         return self._of(bucket_of(place), f"entry:{place}")
+
+    @property
+    def leases(self) -> str:
+        """What matches the keys of all leases."""
+        return f"{self.prefix}:{SCHEMA.decode()}:{{*}}:lease:*"
 
     def lease(self, place: str) -> str:
         """Return the key of a lease."""
@@ -84,6 +49,15 @@ class Keys:
     def nodes(self) -> str:
         """The key of the nodes."""
         return self._of("nodes", "nodes")
+
+    @property
+    def answers(self) -> str:
+        """The key of the nodes' digests."""
+        return self._of("nodes", "answers")
+
+    def detail(self, request: str, node: str) -> str:
+        """Return the key of what a node says on request."""
+        return self._of("nodes", f"detail:{request}:{node}")
 
     @property
     def channel(self) -> str:
@@ -114,7 +88,7 @@ class Claim:
     lease_ms: int
     ignored: bytes = b""
 
-    def script(self, keys: Keys) -> Script:
+    def script(self, keys: StoreKeys) -> Script:
         """Return script, keys and arguments."""
         return (
             CLAIM,
@@ -138,7 +112,7 @@ class Publish:
     changed: int
     ignored: bytes = b""
 
-    def script(self, keys: Keys) -> Script:
+    def script(self, keys: StoreKeys) -> Script:
         """Return script, keys and arguments."""
         places = (keys.entry(self.place), keys.lease(self.place), keys.changes(bucket_of(self.place)))
         arguments = (self.raw, self.keep_ms, self.token, self.place, self.changed, keys.channel, self.ignored)
@@ -152,7 +126,7 @@ class Release:
     place: str
     token: bytes
 
-    def script(self, keys: Keys) -> Script:
+    def script(self, keys: StoreKeys) -> Script:
         """Return script, keys and arguments."""
         return RELEASE, (keys.lease(self.place),), (self.token,)
 
@@ -163,10 +137,11 @@ class Here:
 
     node: str
     record: bytes
+    digests: bytes
 
-    def script(self, keys: Keys) -> Script:
+    def script(self, keys: StoreKeys) -> Script:
         """Return script, keys and arguments."""
-        return HERE, (keys.nodes,), (self.node, self.record)
+        return HERE, (keys.nodes, keys.answers), (self.node, self.record, self.digests)
 
 
 @frozen
@@ -175,19 +150,19 @@ class Read:
 
     places: tuple[str, ...]
 
-    def command(self, keys: Keys) -> Command:
+    def command(self, keys: StoreKeys) -> Command:
         """Return the command."""
         return ("MGET", *map(keys.entry, self.places))
 
 
 @frozen
-class Changes:
+class ReadChanges:
     """Read which fields of a bucket changed after a time (milliseconds): `[field, time, field, time …]`."""
 
     bucket: int
     since_ms: int
 
-    def command(self, keys: Keys) -> Command:
+    def command(self, keys: StoreKeys) -> Command:
         """Return the command."""
         key = keys.changes(self.bucket)
         return ("ZRANGEBYSCORE", key, f"({self.since_ms}", "+inf", "WITHSCORES", "LIMIT", 0, CHANGES_AT_ONCE)
@@ -197,7 +172,7 @@ class Changes:
 class Nodes:
     """Read all nodes: `{name: record}`."""
 
-    def command(self, keys: Keys) -> Command:
+    def command(self, keys: StoreKeys) -> Command:
         """Return the command."""
         return ("HGETALL", keys.nodes)
 
@@ -208,11 +183,78 @@ class Gone:
 
     names: tuple[str, ...]
 
-    def command(self, keys: Keys) -> Command:
+    def command(self, keys: StoreKeys) -> Command:
         """Return the command."""
         return ("HDEL", keys.nodes, *self.names)
 
 
-Scripted = Claim | Publish | Release | Here
-Plain = Read | Changes | Nodes | Gone
+@frozen
+class Digested:
+    """Read all nodes' digests: `{name: octets}`."""
+
+    def command(self, keys: StoreKeys) -> Command:
+        """Return the command."""
+        return ("HGETALL", keys.answers)
+
+
+@frozen
+class Inquire:
+    """Ask all nodes what the targets of some parts are."""
+
+    request: str
+    parts: tuple[int, ...]
+
+    def script(self, keys: StoreKeys) -> Script:
+        """Return script, keys and arguments."""
+        asked = f"? {self.request} {','.join(map(str, self.parts))}"
+        return "return redis.call('PUBLISH', ARGV[1], ARGV[2])", (keys.nodes,), (keys.channel, asked)
+
+
+@frozen
+class Tell:
+    """Say what was asked for."""
+
+    request: str
+    node: str
+    raw: bytes
+
+    def command(self, keys: StoreKeys) -> Command:
+        """Return the command."""
+        return ("SET", keys.detail(self.request, self.node), self.raw, "PX", TOLD_MS)
+
+
+@frozen
+class Told:
+    """Read what nodes have said: octets or None for each."""
+
+    request: str
+    nodes: tuple[str, ...]
+
+    def command(self, keys: StoreKeys) -> Command:
+        """Return the command."""
+        return ("MGET", *(keys.detail(self.request, node) for node in self.nodes))
+
+
+@frozen
+class Clock:
+    """Read the store's clock: `[seconds, microseconds]`."""
+
+    def script(self, keys: StoreKeys) -> Script:
+        """Return script, keys and arguments."""
+        return "return redis.call('TIME')", (keys.nodes,), ()
+
+
+@frozen
+class Holders:
+    """Read the tokens of leases, by keys of one bucket."""
+
+    keys: tuple[str, ...]
+
+    def command(self, keys: StoreKeys) -> Command:  # noqa: ARG002 - as the others
+        """Return the command."""
+        return ("MGET", *self.keys)
+
+
+Scripted = Claim | Publish | Release | Here | Inquire | Clock
+Plain = Read | ReadChanges | Nodes | Gone | Digested | Tell | Told | Holders
 Operation = Scripted | Plain

@@ -26,7 +26,7 @@ FORGOTTEN_S: Final = 86_400.0
 class NodeRecord:
     """A node as it says it is: times are the store's, `digest` is that of its configuration.
 
-    `instance` tells two processes of one name apart. `answers` has a digest of what it answers for each bucket.
+    `instance` tells two processes of one name apart.
     """
 
     name: str
@@ -36,7 +36,6 @@ class NodeRecord:
     seen: float
     digest: str
     leases: int = 0
-    answers: tuple[str, ...] = ()
     is_gone: bool = False
 
     def sealed(self, seal: Seal) -> bytes:
@@ -80,7 +79,6 @@ def _record(name: str, content: Mapping[str, Any]) -> NodeRecord:
             seen=float(content["seen"]),
             digest=str(content["digest"]),
             leases=int(content.get("leases", 0)),
-            answers=tuple(map(str, content.get("answers", ()))),
             is_gone=bool(content.get("is_gone")),
         )
     except (KeyError, TypeError, ValueError):

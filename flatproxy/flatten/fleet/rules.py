@@ -27,7 +27,7 @@ SETTLE_S: Final = 0.3
 """Others than the first one wait for at most so long for its result before they read."""
 
 
-class Step(Enum):
+class NextStep(Enum):
     """What to do about a target that is due."""
 
     RESOLVE = "resolve"
@@ -36,7 +36,7 @@ class Step(Enum):
     WAIT = "wait"
 
 
-class Judgement(Enum):
+class EntryJudgement(Enum):
     """What to do about an entry that was read."""
 
     TAKE = "take"
@@ -80,31 +80,31 @@ class Shared:
 
 def next_step(
     shared: Shared, *, now: float, first: bool, fresh_until: float | None, chance: float
-) -> tuple[Step, float]:
+) -> tuple[NextStep, float]:
     """Return what to do about a target that is due, and when to ask again if nothing has come of it.
 
     `fresh_until` is None where nothing is known or it is stale; `chance` in [0, 1) scatters nodes.
     """
     if now < shared.granted_until:
-        return Step.RESOLVE, now
+        return NextStep.RESOLVE, now
     if fresh_until is None or fresh_until <= now:
         if shared.stage:
-            return Step.RESOLVE, now
+            return NextStep.RESOLVE, now
         shared.stage, shared.left_s = 3, 0.0
-        return Step.CLAIM, now + COLD_S
+        return NextStep.CLAIM, now + COLD_S
     if shared.stage == 0:
         shared.left_s = fresh_until - now
     alone_at = fresh_until - shared.left_s / 4
     if shared.stage and now >= alone_at:
-        return Step.RESOLVE, now
+        return NextStep.RESOLVE, now
     shared.stage += 1
     if first or shared.stage > 2:
         shared.stage = 3
-        return Step.CLAIM, alone_at
+        return NextStep.CLAIM, alone_at
     pause_s = min(shared.left_s * (0.1 + 0.1 * chance), SETTLE_S * (1 + chance))
     if shared.stage == 1:
-        return Step.WAIT, now + pause_s
-    return Step.READ, now + 2 * pause_s
+        return NextStep.WAIT, now + pause_s
+    return NextStep.READ, now + 2 * pause_s
 
 
 def claim_again_at(now: float, lease_left_s: float, alone_at: float, chance: float) -> float:
@@ -123,13 +123,13 @@ def judge(
     resolved_at: float,
     content: frozenset[bytes],
     own: tuple[float, frozenset[bytes]] | None,
-) -> Judgement:
+) -> EntryJudgement:
     """Return what to do about an entry. `own`: when what is known was resolved (store's clock), and its records."""
     if version < shared.version:
-        return Judgement.OLD
+        return EntryJudgement.OLD
     if version == shared.version:
-        return Judgement.KNOWN
+        return EntryJudgement.KNOWN
     shared.version, shared.content = version, content
     if own is None or own[0] <= resolved_at:
-        return Judgement.TAKE
-    return Judgement.KEEP if own[1] == content else Judgement.PUBLISH
+        return EntryJudgement.TAKE
+    return EntryJudgement.KEEP if own[1] == content else EntryJudgement.PUBLISH

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import random
 import secrets
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
 
+from flatproxy.flatten.fleet.digests import Digests, details
 from flatproxy.flatten.fleet.entry import HEAD, EntryRefused, Seal, TargetEntry, field_of
-from flatproxy.flatten.fleet.operations import Claim, Publish, Read, Release
-from flatproxy.flatten.fleet.rules import Judgement, Shared, Step, claim_again_at, judge, lease_s, next_step
+from flatproxy.flatten.fleet.operations import Claim, Read, Release
+from flatproxy.flatten.fleet.publishing import Publishing, fresh_until_of
+from flatproxy.flatten.fleet.rules import EntryJudgement, NextStep, Shared, claim_again_at, judge, lease_s, next_step
 from flatproxy.flatten.timing import resolve_again_at
-from flatproxy.table.agenda import Agenda
-from flatproxy.table.ladder import fresh_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -28,17 +28,8 @@ if TYPE_CHECKING:
     from flatproxy.table.ladder import Resolution
     from flatproxy.table.target import Target
 
-FIRST_S: Final = 0.2
-"""After a reconnect the first node of a target publishes within so long,"""
-OTHERS_S: Final = 0.8
-"""and others, where they know something else and newer, within so long after that."""
-KEPT_S: Final = 3_600
-"""An entry is kept for so long after it could last be answered stale."""
-PIECE: Final = 20
-"""Publications begun in one tick."""
 
-
-class Asking(Protocol):
+class Carrier(Protocol):
     """Who carries operations to the store."""
 
     joined: bool
@@ -70,29 +61,30 @@ class Sharing:
     node: str
     ranks: Ranks
     counts: FleetCounts
-    asking: Asking
+    asking: Carrier
     refreshing: Refreshing
     clock: Callable[[], float]
     timeout_s: float
     _places: dict[str, Target] = field(factory=dict)
     _shared: dict[Target, Shared] = field(factory=dict)
-    _refused: dict[Target, bytes] = field(factory=dict)
-    """The heads of entries that are not believed: they may be overwritten."""
     _pending: dict[Target, None] = field(factory=dict)
     """Targets that are due and wait for others."""
-    _unpublished: dict[Target, None] = field(factory=dict)
     _granted: dict[Target, Shared] = field(factory=dict)
-    _later: Agenda[Target] = field(factory=Agenda)
-    """When to publish what others may not know."""
+    _digests: Digests = field(factory=Digests)
+    _publishing: Publishing = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._publishing = Publishing(self.seal, self.ranks, self.asking, self.clock, self._hear)
 
     def follow(self, new: Iterable[Target], gone: Iterable[Target]) -> None:
         """Share new targets from now on, and others no more."""
         for target in gone:
             if (shared := self._shared.pop(target, None)) is not None:
                 self._places.pop(shared.place, None)
-            for mapping in (self._granted, self._refused, self._pending, self._unpublished):
-                mapping.pop(target, None)
-            self._later.drop(target)
+                self._digests.forget(shared.place)
+            self._granted.pop(target, None)
+            self._pending.pop(target, None)
+            self._publishing.forget(target)
         for target in new:
             place = field_of(target.name, target.rdtype)
             self._places[place] = target
@@ -124,6 +116,19 @@ class Sharing:
             known[target] = entry.resolution(min(entry.resolved_at - self.asking.offset, now))
         return known
 
+    def note(self, target: Target) -> None:
+        """Take note of what a target was found to be, wherever."""
+        if (shared := self._shared.get(target)) is not None:
+            self._digests.note(shared.place, target)
+
+    def digests(self) -> str:
+        """Return digests of what this node answers."""
+        return self._digests.texts()
+
+    def details(self, parts: Iterable[int]) -> dict[str, Any]:
+        """Return what this node answers for the targets of some parts."""
+        return details(self._places, parts)
+
     def defer(self, target: Target, now: float) -> float | None:
         """Return None where a target that is due is to be resolved here and now, else when to ask again."""
         shared = self._shared.get(target)
@@ -142,15 +147,15 @@ class Sharing:
                 return due
         first = self.ranks.rank(shared.place) == 0
         step, again = next_step(
-            shared, now=now, first=first, fresh_until=self._fresh_until(target), chance=random.random()
+            shared, now=now, first=first, fresh_until=fresh_until_of(target), chance=random.random()
         )
-        if step is Step.RESOLVE:
+        if step is NextStep.RESOLVE:
             self._pending.pop(target, None)
             return None
         self._pending[target] = None
-        if step is Step.CLAIM:
+        if step is NextStep.CLAIM:
             self._claim(target, shared, again)
-        elif step is Step.READ:
+        elif step is NextStep.READ:
             self._read(target)
         return again
 
@@ -158,11 +163,6 @@ class Sharing:
     def _usual(target: Target) -> float:
         assert target.resolution is not None, "a warm target was resolved"
         return resolve_again_at(target, target.resolution.resolved_at, random.random(), asked=False)
-
-    @staticmethod
-    def _fresh_until(target: Target) -> float | None:
-        known = target.resolution
-        return min((fresh_until(known, each.rule) for each in target.answers), default=None) if known else None
 
     def _claim(self, target: Target, shared: Shared, alone_at: float) -> None:
         token = f"{self.node}/{secrets.token_hex(8)}".encode()
@@ -186,7 +186,7 @@ class Sharing:
             else:
                 self._hear(target, result[1])
 
-        claim = Claim(shared.place, shared.version, token, int(lease * 1000), self._refused.get(target, b""))
+        claim = Claim(shared.place, shared.version, token, int(lease * 1000), self._publishing.refused.get(target, b""))
         self.asking.ask(claim, then)
 
     def _read(self, target: Target) -> None:
@@ -215,7 +215,7 @@ class Sharing:
     def _refuse(self, target: Target, raw: object, reason: str) -> None:
         self.counts.refuse(reason, self._shared[target].place)
         if isinstance(raw, bytes):
-            self._refused[target] = raw[:HEAD]
+            self._publishing.refused[target] = raw[:HEAD]
         if target in self._pending:
             self.refreshing.hurry(target, self.clock())
 
@@ -227,13 +227,13 @@ class Sharing:
             return
         version, entry = opened
         judgement = judge(shared, version, entry.resolved_at, frozenset(entry.rdatas), self._own(target))
-        if judgement is Judgement.TAKE:
+        if judgement is EntryJudgement.TAKE:
             self._take(target, shared, entry, raw)
-        elif judgement is Judgement.OLD:
+        elif judgement is EntryJudgement.OLD:
             self.counts.refuse("old", shared.place)
-        elif judgement is Judgement.PUBLISH:
-            self._unpublished[target] = None
-            self._later.set(target, self.clock() + self._turn(target))
+        elif judgement is EntryJudgement.PUBLISH:
+            self._publishing.unpublished[target] = None
+            self._publishing.later.set(target, self.clock() + self._publishing.turn(shared))
 
     def _own(self, target: Target) -> tuple[float, frozenset[bytes]] | None:
         known = target.resolution
@@ -247,9 +247,10 @@ class Sharing:
                 self._pending[target] = None
             self._refuse(target, raw, "guard")
             return
-        self._refused.pop(target, None)
-        self._unpublished.pop(target, None)
+        self._publishing.refused.pop(target, None)
+        self._publishing.unpublished.pop(target, None)
         self.counts.fleet += 1
+        self.note(target)
         shared.settle()
 
     def resolved(self, target: Target, *, success: bool) -> None:
@@ -261,85 +262,22 @@ class Sharing:
         token = shared.token
         shared.settle()
         self.counts.own += success
+        self.note(target)
         if success:
-            self._unpublished[target] = None
+            self._publishing.unpublished[target] = None
             if self.asking.joined:
-                self._publish(target, shared, token)
+                self._publishing.publish(target, shared, token)
         elif token and self.asking.joined:
             self.asking.ask(Release(shared.place, token), _nothing)
 
-    def _publish(self, target: Target, shared: Shared, token: bytes = b"", *, again: bool = False) -> None:
-        """Publish what a target is; `again`: the version that was published is put where it is missing."""
-        known = target.resolution
-        if known is None:
-            return
-        now, offset = self.clock(), self.asking.offset
-        version = shared.version if again else shared.next_version(now + offset)
-        content = frozenset(known.rdatas)
-        outcome = "addresses" if known.rdatas else "nodata"
-        entry = TargetEntry(
-            rdatas=known.rdatas,
-            ttl_s=known.ttl_s,
-            names=known.names,
-            outcome=outcome,
-            resolved_at=known.resolved_at + offset,
-            left_out=known.left_out,
-        )
-        place = shared.place
-        raw = self.seal.seal(place, version, entry.content())
-        changed = 2 if again else int(content != shared.content)
-
-        def then(result: Any) -> None:  # noqa: ANN401 - whatever a store says
-            if result[0] == b"published":
-                shared.version, shared.content = max(shared.version, version), content
-                self._unpublished.pop(target, None)
-                self._refused.pop(target, None)
-            else:
-                self._hear(target, result[1])
-
-        keep_ms = int((self._useful_s(target) + KEPT_S) * 1000)
-        self.asking.ask(Publish(place, raw, keep_ms, token, changed, self._refused.get(target, b"")), then)
-
-    @staticmethod
-    def _useful_s(target: Target) -> float:
-        ttl_s = target.resolution.ttl_s if target.resolution is not None else 0
-        return ttl_s + max((each.rule.stale_for_s for each in target.answers), default=0)
-
-    def _turn(self, target: Target) -> float:
-        """Return after how long it is this node's turn to publish what others may not know."""
-        if self.ranks.rank(self._shared[target].place) == 0:
-            return random.random() * FIRST_S
-        return FIRST_S + random.random() * OTHERS_S
-
     def rejoin(self, now: float) -> None:
-        """Publish what the store may not have: what was resolved alone, and what this node is the first for."""
-        for target, shared in self._shared.items():
-            is_first = self.ranks.rank(shared.place) == 0
-            if target in self._unpublished or (is_first and shared.version):
-                self._later.set(target, now + self._turn(target))
+        """Publish what the store may not have."""
+        self._publishing.rejoin(self._shared, now)
 
     def tick(self, now: float) -> None:
         """Publish what is due to be."""
-        if not self.asking.joined:
-            return
-        for _ in range(PIECE):
-            target = self._later.next_due(now)
-            if target is None:
-                return
-            self._publish_late(target, now)
-
-    def _publish_late(self, target: Target, now: float) -> None:
-        shared, known = self._shared[target], target.resolution
-        is_first = self.ranks.rank(shared.place) == 0
-        fresh = self._fresh_until(target)
-        if known is None or fresh is None or fresh <= now:
-            self._unpublished.pop(target, None)
-        elif target not in self._unpublished:
-            self._publish(target, shared, again=True)
-        elif is_first or frozenset(known.rdatas) != shared.content:
-            self._publish(target, shared)
-        else:
-            self._unpublished.pop(target, None)
+        if self.asking.joined:
+            self._publishing.tick(self._shared, now)
 
     def go_alone(self, now: float) -> None:
         """Resolve at once what waited for others: the store is lost."""

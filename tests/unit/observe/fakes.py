@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, TypedDict
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -63,6 +63,17 @@ class Names(TypedDict):
     not_fresh: Callable[[float], Iterable[NameStatus]]
 
 
+@frozen
+class FakeFleet:
+    joined: bool = True
+    nodes: int = 3
+    leases: int = 2
+    resolutions: Mapping[str, int] = {"own": 11, "fleet": 22}
+    errors: Mapping[str, int] = {"timeout": 1, "full": 0}
+    refused: Mapping[str, int] = {"hmac": 4, "old": 0}
+    latency: BucketTable = field(factory=lambda: BucketTable(bounds=(0.001, 0.01), counts=[30, 3, 1], total=0.125))
+
+
 def names_of(*statuses: NameStatus) -> Names:
     counted = Counter(status.rung for status in statuses)
     return {
@@ -99,6 +110,7 @@ def sources() -> Sources:
         signed_zones=lambda: ["example.org"],
         keys_by_state=lambda: {("example.org", "active"): 1, ("example.org", "waiting"): 0},
         placeholders_missing=lambda: [("example.org", "AAAA")],
+        fleet=FakeFleet,
         reload=FakeReload,
     )
 
