@@ -34,7 +34,7 @@ APART_S: Final = 1.5
 PARTS_AT_ONCE: Final = 4
 LEASES_AT_ONCE: Final = 200
 
-Answers = dict[str, dict[str, tuple[str, ...]]]
+AnswersByNode = dict[str, dict[str, tuple[str, ...]]]
 """By field and node, the records in hex."""
 
 
@@ -116,12 +116,12 @@ class _Inspection:
     def _here(self) -> list[str]:
         return sorted(name for name, node in self.nodes.items() if node.state(self.now) == "here")
 
-    async def _differing(self) -> Answers:
+    async def _differing(self) -> AnswersByNode:
         """Return the targets that nodes answer differently now, as far as their digests show where to look."""
         [raw] = await self.link.run([Digested()])
         digests = {name: text for name, text in self._digests(_pairs(raw)) if name in self._here}
         parts = [part for part in range(PARTS) if len({text[8 * part : 8 * part + 8] for text in digests.values()}) > 1]
-        found: Answers = {}
+        found: AnswersByNode = {}
         for start in range(0, len(parts), PARTS_AT_ONCE):
             found |= await self._details(tuple(parts[start : start + PARTS_AT_ONCE]))
         return {place: answers for place, answers in found.items() if len(set(answers.values())) > 1}
@@ -134,7 +134,7 @@ class _Inspection:
             except EntryRefused:
                 continue
 
-    async def _details(self, parts: tuple[int, ...]) -> Answers:
+    async def _details(self, parts: tuple[int, ...]) -> AnswersByNode:
         """Return what each node answers for the targets of some parts."""
         request, names = secrets.token_hex(8), tuple(self._here)
         await self.link.run([Inquire(request, parts)])
@@ -145,7 +145,7 @@ class _Inspection:
                 break
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.5)  # a node says something once in half a second
-        found: Answers = {}
+        found: AnswersByNode = {}
         for name, raw in zip(names, raws, strict=True):
             try:
                 content = self.access.seal.open(f"detail {request} {name}", raw)[1]

@@ -45,7 +45,7 @@ SYNC_BEATS: Final = 3
 """Every so many beats what was missed is looked for."""
 MAX_PAUSE_S: Final = 4.0
 MIN_PAUSE_S: Final = 0.25
-TELL_S: Final = 0.5
+TOLD_EVERY_S: Final = 0.5
 STEADY_S: Final = 10.0
 """Joined for so long, the next pause is the shortest again."""
 
@@ -199,7 +199,7 @@ class Membership:
         """Say what targets are, as `flatproxy fleet` asks; not more often than once in a while."""
         request, _, parts = asked.partition(" ")
         now = monotonic()
-        if self.member is None or now - self._told_at < TELL_S or not request.isalnum():
+        if self.member is None or now - self._told_at < TOLD_EVERY_S or not request.isalnum():
             return
         self._told_at = now
         content = self.member.details(int(part) for part in parts.split(",") if part.isdecimal())
