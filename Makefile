@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-native lint types imports check conformance conformance-native fuzz soak pins dist-check bench \
+.PHONY: demo test test-native lint types imports check conformance conformance-native fuzz soak pins dist-check bench deb deb-check manifests \
 	bench-before bench-quick faults native sanitize fuzz-native clean
 
 $(VENV)/.installed: pyproject.toml setup.py
@@ -23,7 +23,8 @@ test: $(VENV)/.installed
 test-native: native
 	FLATPROXY_NATIVE=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope --no-loadscope-reorder \
 		$(addprefix tests/integration/test_, exchange.py flattening.py ladder.py landing.py reload.py rates.py end.py \
-		limits_of_connections.py limits_of_datagrams.py several_nameservers.py transports.py privileges.py)
+		limits_of_connections.py limits_of_datagrams.py several_nameservers.py transports.py privileges.py \
+		guards.py views.py)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -84,6 +85,18 @@ dist-check: $(VENV)/.installed
 	$(PYTHON) -m venv build/fresh
 	build/fresh/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
 	build/fresh/bin/flatproxy demo --once
+
+# A Debian package, dist/flatproxy_VERSION_ARCHITECTURE.deb, with an environment of its own.
+deb: $(VENV)/.installed
+	packaging/build_deb
+
+# As root: installs it on a bare Debian 12 in a folder, runs it and removes it again.
+deb-check: deb
+	packaging/check_deb
+
+# The manifests against Kubernetes' own schema.
+manifests: $(VENV)/.installed
+	for file in config/kubernetes/*.yaml; do $(BIN)/kubernetes-validate --strict -k 1.31 $$file || exit 1; done
 
 # Side by side with dnsdist and PowerDNS: half an hour; three minutes for the quick one, which keeps no committed results.
 $(VENV)/.bench: $(VENV)/.installed

@@ -41,14 +41,15 @@ def _version() -> str:
     return f"flatproxy {version('flatproxy')} (packets are taken in {choice.text}{why})"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line; the manual page and the completions are made from it, too."""
+    whole = argparse.ArgumentParser(
         prog="flatproxy",
         description="A DNS proxy in front of an existing nameserver: it forwards what is asked, and answers flagged "
         "names with the addresses that another name resolves to.",
     )
-    parser.add_argument("--version", action="version", version=_version())
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    whole.add_argument("--version", action="version", version=_version())
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     config = argparse.ArgumentParser(add_help=False)
     config.add_argument("--config", required=True, type=Path, metavar="FILE", help="the configuration file (TOML)")
     as_json = argparse.ArgumentParser(add_help=False)
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("check", parents=[config, as_json], help="check the file, then what it names")
     explain = commands.add_parser("explain", parents=[config, as_json], help="show one flagged name's chain")
     explain.add_argument("name", metavar="NAME")
+    explain.add_argument("--client", metavar="ADDRESS", help="as asked by a client there, who may be in a view")
     commands.add_parser("fleet", parents=[config, as_json], help="show the nodes of the fleet, and where they differ")
     keygen = commands.add_parser("keygen", help="make a key that signs the flattened answers of a zone")
     keygen.add_argument("zone", metavar="ZONE", help="the zone's apex")
@@ -68,12 +70,12 @@ def _parser() -> argparse.ArgumentParser:
     keygen.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to (default: this directory)")
     demo = commands.add_parser("demo", help="run the proxy between embedded stand-ins")
     demo.add_argument("--once", action="store_true", help="a scripted tour that ends by itself")
-    return parser
+    return whole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.command == "demo":
         from flatproxy.demo.run import demonstrate
 
@@ -95,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _check(settings, options.config, as_json=options.json)
         if options.command == "fleet":
             return _fleet(settings, as_json=options.json)
-        return _explain(settings, options.name, as_json=options.json)
+        return _explain(settings, options.name, options.client, as_json=options.json)
     except KeyboardInterrupt:
         return FAILED
 
@@ -178,19 +180,22 @@ def _fleet(settings: Settings, *, as_json: bool) -> int:
     return FINE if report.ok else FAILED
 
 
-def _explain(settings: Settings, written: str, *, as_json: bool) -> int:
+def _explain(settings: Settings, written: str, client: str | None, *, as_json: bool) -> int:
     """Say what becomes of one name."""
+    from flatproxy.config.addresses import address
     from flatproxy.config.names import flagged_name
     from flatproxy.config.problems import Refusal
     from flatproxy.diagnose.explain import explain
     from flatproxy.diagnose.explain_text import render
 
+    wrong = written
     try:
-        name = flagged_name(written)
+        name, wrong = flagged_name(written), client or ""
+        asks = address(client) if client is not None else None
     except Refusal as refusal:
-        print(f"flatproxy explain: {written!r}: {refusal.reason}; write {refusal.write}", file=sys.stderr)
+        print(f"flatproxy explain: {wrong!r}: {refusal.reason}; write {refusal.write}", file=sys.stderr)
         return WRONG
-    report = asyncio.run(explain(settings, name))
+    report = asyncio.run(explain(settings, name, asks))
     if as_json:
         _print_json(report.as_json())
     else:

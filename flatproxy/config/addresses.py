@@ -10,11 +10,12 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Literal
 
 from flatproxy.config.problems import Refusal, quoted
-from flatproxy.config.settings import Address, Endpoint, Network
+from flatproxy.config.settings import Address, Endpoint
 from flatproxy.config.values import text
 
 if TYPE_CHECKING:
     from flatproxy.config.values import Reader
+    from flatproxy.wire.prefixes import Network
 
 DNS_PORT = 53
 

@@ -44,17 +44,21 @@ def ttl_clashes(rule: Rule, table: Mapping[str, object], path: str) -> Iterator[
         yield problem(f"{path}.max_ttl", table["max_ttl"], refusal)
 
 
-def fallback_clashes(rule: Rule, table: Mapping[str, object], path: str) -> Iterator[Problem]:
-    """Yield the fallback addresses of a family that the name is not flattened for."""
-    items = table.get("fallback")
-    if not isinstance(items, list):
-        return
-    for index, item in enumerate(items):
-        try:
-            version = address(item).version
-        except Refusal:
-            continue
-        if (text := types.text_of_address(version)) not in rule.types:
-            reason = f"an IPv{version} address, but types has no {quoted(text)}"
-            refusal = Refusal(reason, 'types = ["A", "AAAA"], or leave the address out')
-            yield problem(f"{path}.fallback[{index}]", item, refusal)
+def address_clashes(rule: Rule, table: Mapping[str, object], path: str) -> Iterator[Problem]:
+    """Yield the addresses of fallback and pin that would never be answered, and those of fallback outside allow."""
+    for key in ("fallback", "pin"):
+        items = table.get(key)
+        for index, item in enumerate(items if isinstance(items, list) else ()):
+            try:
+                own = address(item)
+            except Refusal:
+                continue
+            refusal = None
+            if (text := types.text_of_address(own.version)) not in rule.types:
+                reason = f"an IPv{own.version} address, but types has no {quoted(text)}"
+                refusal = Refusal(reason, 'types = ["A", "AAAA"], or leave the address out')
+            elif key == "fallback" and rule.allow and not any(own in network for network in rule.allow):
+                write = f"an address inside, or {quoted(str(own))} in allow as well"
+                refusal = Refusal("outside the networks of allow", write)
+            if refusal is not None:
+                yield problem(f"{path}.{key}[{index}]", item, refusal)

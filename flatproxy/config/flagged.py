@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from attrs import define, evolve, field
 
 from flatproxy.config import names
-from flatproxy.config.clashes import ANY_TARGET, fallback_clashes, ttl_clashes, without_wrong
+from flatproxy.config.clashes import ANY_TARGET, address_clashes, ttl_clashes, without_wrong
 from flatproxy.config.problems import Refusal, join, kind_of, problem, quoted, toml_text
 from flatproxy.config.settings import Rule, Rules
 from flatproxy.config.tables import INCLUDE, RULE, TABLE_KEYS, unknown_key
 from flatproxy.config.toml import content_of
+from flatproxy.config.unquoted import VIEWS, divided_names, is_key
+from flatproxy.config.views import Views
 from flatproxy.errors import Problem
 from flatproxy.wire.names import enclosing
 
@@ -28,7 +30,6 @@ _EXAMPLE_LINE = "example.com lb.example.net"
 _MOST_WRONG_LINES = 100
 _OWN_TARGET = Refusal("the name is its own target", "another name, whose addresses are the answer")
 RESTS = 200
-_MOST_LABELS = 127  # 255 octets hold no more
 
 
 @define
@@ -54,6 +55,8 @@ class Flagged:
 
     _targets: dict[str, Rule] = field(factory=dict)
     """The rule of each target in a file of two columns."""
+
+    views: Views = field(factory=Views)
 
     _seen: dict[Hashable, Rule] = field(factory=dict)
     """The rule of each table content that was right, so that equal tables are read once."""
@@ -181,13 +184,27 @@ class Flagged:
             self.problems.append(problem(path, table, Refusal(what, write)))
             return None
         known = len(self.problems)
-        rule = RULE.read({**self._defaults, **table}, path, self.problems)
+        views, table = table.get(VIEWS), {key: value for key, value in table.items() if key != VIEWS}
+        rule = self._rule_of(table, {}, path)
+        if views is not None:
+            rule = evolve(rule, views=tuple(self._views_of(views, table, f"{path}.{VIEWS}")))
+        return None if len(self.problems) > known else self._interned.setdefault(rule, rule)
+
+    def _views_of(self, raw: object, inherited: Mapping[str, object], path: str) -> Iterator[tuple[str, Rule | None]]:
+        """Yield what each view of a name is answered by; a view's table has the name's keys below it."""
+        for view, table in self.views.tables(raw, path, self.problems):
+            yield view, None if table is None else self._rule_of(table, inherited, join(path, view))
+
+    def _rule_of(self, table: dict[str, object], inherited: Mapping[str, object], path: str) -> Rule:
+        """Return the rule of a table over what it inherits and the defaults; what is wrong is added to the problems."""
+        below = {**self._defaults, **(without_wrong(inherited) if inherited else {})}
+        rule = RULE.read({**below, **table}, path, self.problems)
         if rule is None:
             # What is right is looked at all the same, so that nothing is found only the next time.
-            rule = self._read_right(without_wrong(table))
+            rule = self._read_right({**below, **without_wrong(table)})
         self.problems += ttl_clashes(rule, table, path)
-        self.problems += fallback_clashes(rule, table, path)
-        return None if len(self.problems) > known else self._interned.setdefault(rule, rule)
+        self.problems += address_clashes(rule, table, path)
+        return rule
 
     def _place(
         self, name: str, table: object, rule: Rule | None, zones: frozenset[bytes], raw: Mapping[str, object]
@@ -211,6 +228,10 @@ class Flagged:
         if (rule.target if rule else _target(table)) == wire:
             key = f"{join('flatten', name)}.target"
             self.problems.append(problem(key, name, _OWN_TARGET))
+        for view, other in rule.views if rule else ():
+            if other is not None and other.target == wire:
+                key = f"{join(join('flatten', name), VIEWS)}.{view}.target"
+                self.problems.append(problem(key, name, _OWN_TARGET))
         if rule is not None:
             self.rules[wire] = rule
 
@@ -239,10 +260,10 @@ class Flagged:
         """Return the table without the tables that unquoted dots in a name have made; None where nothing is left."""
         if not isinstance(table, dict):
             return table
-        rest = {key: value for key, value in table.items() if key in RULE.keys or not isinstance(value, dict)}
+        rest = {key: value for key, value in table.items() if is_key(key) or not isinstance(value, dict)}
         if len(rest) == len(table):
             return table
-        for whole in _divided_names(name, {key: value for key, value in table.items() if key not in rest}):
+        for whole in divided_names(name, {key: value for key, value in table.items() if key not in rest}):
             reason = "a name with dots needs quotes, or TOML reads a table in a table"
             self._refuse(name, reason, f"[flatten.{quoted(whole)}]")
         return rest or None
@@ -266,16 +287,3 @@ def _target(table: object) -> bytes | None:
         return names.target(table.get("target")) if isinstance(table, dict) else None
     except Refusal:
         return None
-
-
-def _divided_names(name: str, tables: Mapping[str, object]) -> Iterator[str]:
-    """Yield the dotted names that were meant by tables in tables."""
-    waiting = [(f"{name}.{key}", value, 2) for key, value in reversed(list(tables.items()))]
-    while waiting:
-        name, value, labels = waiting.pop()
-        inner = value.items() if isinstance(value, dict) else ()
-        deeper = [(key, item) for key, item in inner if key not in RULE.keys and isinstance(item, dict)]
-        if labels == _MOST_LABELS or len(deeper) < len(inner) or not deeper:
-            yield name
-        if labels < _MOST_LABELS:
-            waiting.extend((f"{name}.{key}", item, labels + 1) for key, item in reversed(deeper))

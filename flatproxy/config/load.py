@@ -117,17 +117,20 @@ def to_settings(
         flagged = Flagged.after(Rules(), _no_rest)
     flagged.read_defaults(tables.get("defaults", {}))
     zones = _zones(tables)
+    flagged.views.read(tables.get("views", {}))
     flagged.read_names(tables.get("flatten", {}), zones)
     for other in others:
         flagged.read_included(other, zones)
     problems += flagged.problems
+    problems += flagged.views.problems
+    problems += flagged.views.unused()
     dnssec = read_dnssec(tables.get("dnssec", {}), zones, problems)
     problems += _own_nameserver(tables)
     problems += _unprotected(parts.get("resolver"))
     problems += _http_on_dns(tables)
     if problems:
         raise ConfigError(problems=tuple(problems), file=file)
-    return Settings(**parts, flatten=flagged.rules, dnssec=dnssec, digest=digest)
+    return Settings(**parts, flatten=flagged.rules, views=flagged.views.networks, dnssec=dnssec, digest=digest)
 
 
 def _tables(raw: Mapping[str, object], problems: list[Problem]) -> dict[str, dict[str, object]]:

@@ -6,18 +6,22 @@ Names are in wire form and lower case (`bytes`, RFC 1035 section 3.1), durations
 from __future__ import annotations
 
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from attrs import field, frozen
+
+from flatproxy.wire.prefixes import Network, Prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 
-Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
+
+
+EVERYONE = ip_network("0.0.0.0/0"), ip_network("::/0")
 
 
 @frozen(order=True)
@@ -62,7 +66,7 @@ class Access:
     r"""`[access]`: which names are served, and to whom. A zone of `b"\0"` (the root) means every name."""
 
     zones: tuple[bytes, ...]
-    query: tuple[Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+    query: tuple[Network, ...] = EVERYONE
     transfer: tuple[Network, ...] = ()
     update: tuple[Network, ...] = ()
     notify: tuple[Network, ...] = ()
@@ -80,6 +84,17 @@ class Resolver:
     require_ad: bool = False
 
 
+class Guarding(NamedTuple):
+    """The guards of a target: whether special addresses pass, where all must be, how long a new set must last."""
+
+    special: bool = False
+    allow: tuple[Network, ...] = ()
+    hold_change_s: int = 0
+
+
+NO_GUARDING = Guarding(special=True)
+
+
 @frozen(kw_only=True)
 class Rule:
     """One `[flatten."NAME"]` with `[defaults]` merged in. Equal rules are one object, whatever their number."""
@@ -91,7 +106,19 @@ class Rule:
     stale_for_s: int = 86400
     stale_ttl_s: int = 30
     any: Literal["hinfo", "forward"] = "hinfo"
+    hold_absent_s: int = 3600
+    hold_change_s: int = 0
+    special: Literal["refuse", "allow"] = "refuse"
+    allow: tuple[Network, ...] = ()
     fallback: tuple[Address, ...] = ()
+    pin: tuple[Address, ...] = ()
+    views: tuple[tuple[str, Rule | None], ...] = ()
+    """What clients of a view are answered by, None where by the nameserver; of the others this rule is the one."""
+
+    @property
+    def guarding(self) -> Guarding:
+        """What is let through of the target's resolutions."""
+        return Guarding(special=self.special == "allow", allow=self.allow, hold_change_s=self.hold_change_s)
 
 
 NAMES_KEPT = 999
@@ -196,8 +223,10 @@ class Fleet:
 
 @frozen(kw_only=True)
 class Settings:
-    """A whole configuration. `flatten` maps each flagged name to its rule, `dnssec` each zone's apex to its keys.
+    """A whole configuration.
 
+    `flatten` maps each flagged name to its rule, `views` each view to its clients' networks, `dnssec` each zone's apex
+    to its keys.
     `digest` is the SHA-256, in hex, of the file and those that it includes, one after the other.
     """
 
@@ -206,8 +235,13 @@ class Settings:
     access: Access
     resolver: Resolver = Resolver()
     flatten: Rules = field(factory=Rules, converter=_as_rules)
+    views: Mapping[str, tuple[Network, ...]] = field(factory=dict)
     limits: Limits = Limits()
     state: State | None = None
     dnssec: Mapping[bytes, Dnssec] = field(factory=dict)
     fleet: Fleet | None = None
     digest: str = ""
+
+    def view_prefixes(self) -> Prefixes[str]:
+        """Return which view an address is in; made anew by each call."""
+        return Prefixes({network: view for view, networks in self.views.items() for network in networks})

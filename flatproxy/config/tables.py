@@ -25,7 +25,7 @@ T = TypeVar("T", bound=AttrsInstance)
 
 INCLUDE = "include"
 """The one key that stands above all tables."""
-_FLAGGED_ONLY = ("target", "fallback")
+_FLAGGED_ONLY = ("target", "fallback", "pin")
 
 # What to write for a key that must be there and is not.
 _MISSING = {
@@ -44,7 +44,8 @@ _MISSING = {
 class TableReader(Generic[T]):
     """A table that becomes an object of `kind`; `readers` has the reader of each of its attributes.
 
-    An attribute `timeout_s` is written `timeout`. A key must be there where its attribute has no default.
+    An attribute `timeout_s` is written `timeout`; one without a reader has no key. A key must be there where its
+    attribute has no default.
     """
 
     kind: type[T]
@@ -55,6 +56,7 @@ class TableReader(Generic[T]):
 
     def __attrs_post_init__(self) -> None:
         attributes = {attribute.name.removesuffix("_s"): attribute for attribute in fields(self.kind)}
+        attributes = {key: each for key, each in attributes.items() if each.name in self.readers}
         object.__setattr__(self, "keys", {key: attribute.name for key, attribute in attributes.items()})
         required = frozenset(key for key, attribute in attributes.items() if attribute.default is NOTHING)
         object.__setattr__(self, "required", required)
@@ -76,6 +78,7 @@ class TableReader(Generic[T]):
 
 
 _NETWORKS = values.array(addresses.network, example='["192.0.2.0/24", "2001:db8::/32"]')
+_ADDRESSES = values.array(addresses.address, example='["192.0.2.10", "2001:db8::10"]')
 _DEFAULT_TYPES = Rule(target=b"").types
 _types = values.array(
     values.choice(types.TEXTS, f"only {', '.join(types.TEXTS[:-1])} and {types.TEXTS[-1]} can be flattened"),
@@ -106,7 +109,19 @@ RULE: Final = TableReader(
         "stale_for_s": values.whole_seconds(0, "365d", '"1d"'),
         "stale_ttl_s": values.whole_seconds(0, "7d", '"30s"'),
         "any": values.choice(("hinfo", "forward"), "ANY is answered with HINFO or forwarded"),
-        "fallback": values.array(addresses.address, example='["192.0.2.10", "2001:db8::10"]'),
+        "hold_absent_s": values.whole_seconds(0, "30d", '"1h"'),
+        "hold_change_s": values.whole_seconds(0, "1d", '"0s"'),
+        "special": values.choice(
+            ("refuse", "allow"),
+            "special addresses (private, documentation and the like) are refused or allowed",
+        ),
+        "allow": _NETWORKS,
+        "fallback": _ADDRESSES,
+        "pin": values.array(
+            addresses.address,
+            example='["192.0.2.10"], or no such line',
+            empty="without an address there is nothing to pin",
+        ),
     },
 )
 """`[flatten."NAME"]`; `[defaults]` has the same keys but for those of one name only."""
@@ -187,6 +202,7 @@ EXAMPLES: Final = {
     "resolver": '[resolver]\nservers = ["system"]',
     "defaults": '[defaults]\nmax_ttl = "300s"',
     "flatten": '[flatten."example.com"]\ntarget = "lb.example.net"',
+    "views": '[views.inside]\nclients = ["10.0.0.0/8"]',
     "limits": "[limits]\nresponses_per_second = 50",
     "dnssec": '[dnssec."example.com"]\nkey = "/etc/flatproxy/keys/Kexample.com.+013+34567"',
     "fleet": '[fleet]\nstore = "rediss://redis-1.example.net:6379/0"\nsecret_file = "/etc/flatproxy/fleet.secret"',

@@ -26,7 +26,15 @@ class NameStatus(sources.NameStatus, Protocol):
         """The first name of the chain."""
 
 
-COLOURS: Final = {"fresh": "\x1b[32m", "stale": "\x1b[33m", "fallback": "\x1b[31m", "upstream": "\x1b[31m"}
+_GREEN, _YELLOW, _RED = "\x1b[32m", "\x1b[33m", "\x1b[31m"
+COLOURS: Final = {
+    "pinned": _YELLOW,
+    "fresh": _GREEN,
+    "held": _YELLOW,
+    "stale": _YELLOW,
+    "fallback": _RED,
+    "upstream": _RED,
+}
 BOLD: Final = "\x1b[1m"
 PLAIN: Final = "\x1b[0m"
 MIN_WIDTH: Final = 40

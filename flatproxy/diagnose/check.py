@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from flatproxy.diagnose import findings
 from flatproxy.diagnose.asking import Asking
+from flatproxy.diagnose.directories import Directories
 from flatproxy.diagnose.findings import Report
 from flatproxy.diagnose.flagged import FlaggedNames
 from flatproxy.diagnose.nameservers import Nameservers
@@ -39,10 +40,11 @@ async def check(settings: Settings, file: str) -> Report:
     await asyncio.gather(flagged.probe(), targets.probe())
     pointers = Pointers(settings, flagged.apexes, lambda: asking.upstream(nameservers.usable))
     signatures = SigningZones(settings, lambda: asking.upstream(nameservers.usable))
+    directories = Directories(settings, lambda: asking.upstream(nameservers.usable))
+    found = [*nameservers.found, *resolvers.found, *targets.found, *flagged.found]
     if nameservers.usable:
-        await pointers.probe()
-        await signatures.probe()
-    found = [*nameservers.found, *resolvers.found, *targets.found, *flagged.found, *pointers.found, *signatures.found]
+        await asyncio.gather(pointers.probe(), signatures.probe(), directories.probe())
+        found += [*pointers.found, *signatures.found, *directories.found]
     if settings.state is not None:
         found += about_state(settings.state)
     return Report(file=file, findings=tuple(sorted(found, key=_order)), targets=tuple(targets.reports()))

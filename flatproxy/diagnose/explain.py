@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import difflib
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dns.name
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
-from attrs import evolve, frozen
+from attrs import evolve
 
 from flatproxy.diagnose import signatures
 from flatproxy.diagnose.asking import Asking
-from flatproxy.diagnose.prospects import OwnAnswer, Prospect, answer_now, kept_in, limit_of
+from flatproxy.diagnose.explained import Flattened, Forwarded, TypeReport, seen
+from flatproxy.diagnose.prospects import OwnAnswer, answer_now, kept_in, limit_of
 from flatproxy.diagnose.traces import follow
 from flatproxy.diagnose.zones import Keys
 from flatproxy.errors import ChainError, FlatproxyError
+from flatproxy.flatten.guards import sift
 from flatproxy.flatten.resolvers.plain import expand
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.zone_probes import zone_of
@@ -29,126 +31,55 @@ if TYPE_CHECKING:
 
     import dns.message
 
-    from flatproxy.config.settings import Endpoint, Rule, Settings
-    from flatproxy.diagnose.prospects import Kept, Limit
+    from flatproxy.config.settings import Address, Endpoint, Rule, Settings
+    from flatproxy.diagnose.prospects import Earlier, Kept
     from flatproxy.diagnose.traces import Walk
     from flatproxy.flatten.chain import Found
+    from flatproxy.table.held import History
 
 _NEAR = 3
 
 
-@frozen(kw_only=True)
-class TypeReport:
-    """One type of a flagged name: the walk, the TTL that comes of it (None where it found nothing), the answer now."""
-
-    walk: Walk
-    limit: Limit | None
-    answer: Prospect
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
-        limit = self.limit
-        return {
-            "type": self.walk.rdtype,
-            **self.walk.as_json(),
-            "chain_ttl": self.walk.found.ttl_s if self.walk.found is not None else None,
-            "ttl": limit.ttl_s if limit is not None else None,
-            "ttl_limited_by": limit.by if limit is not None else None,
-            "answer": self.answer.as_json(),
-        }
-
-
-@frozen(kw_only=True)
-class Flattened:
-    """A flagged name. `signed` names its zone where that is signed."""
-
-    name: str
-    rule: Rule
-    types: tuple[TypeReport, ...]
-    signed: str | None
-    keys: tuple[str, ...] = ()
-    """What is known of our keys of that zone, in words."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether the target resolves to an address, and no type of it fails."""
-        walks = [report.walk for report in self.types]
-        return all(walk.found is not None for walk in walks) and any(walk.addresses for walk in walks)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
-        return {
-            "name": self.name,
-            "verdict": "flattened",
-            "ok": self.ok,
-            "target": names.to_text(self.rule.target),
-            "types": [report.as_json() for report in self.types],
-            "fallback": [str(address) for address in self.rule.fallback],
-            "any": self.rule.any,
-            "signed_zone": self.signed,
-            "keys": list(self.keys),
-        }
-
-
-@frozen(kw_only=True)
-class Forwarded:
-    """A name that is not flagged. `zone` is the one of access.zones that it is in, None where it is in none.
-
-    `answers` are the nameserver's own, `landing` the flagged name that their CNAME reaches; `near` flagged names.
-    """
-
-    name: str
-    zone: str | None
-    answers: tuple[OwnAnswer, ...] = ()
-    landing: str | None = None
-    near: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether a nameserver answered, where one is asked."""
-        return all(answer.error is None for answer in self.answers)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
-        return {
-            "name": self.name,
-            "verdict": "refused" if self.zone is None else "forwarded",
-            "ok": self.ok,
-            "zone": self.zone,
-            "answers": [answer.as_json() for answer in self.answers],
-            "lands_on": self.landing,
-            "near": list(self.near),
-        }
-
-
-async def explain(settings: Settings, name: bytes) -> Flattened | Forwarded:
-    """Return what becomes of a name (wire form, lower case)."""
+async def explain(settings: Settings, name: bytes, client: Address | None = None) -> Flattened | Forwarded:
+    """Return what becomes of a name (wire form, lower case), asked by a client somewhere or by one without a view."""
     rule = settings.flatten.get(name)
-    return await _flattened(settings, name, rule) if rule is not None else await _forwarded(settings, name)
+    if rule is None:
+        return await _forwarded(settings, name)
+    if client is None:
+        return await _flattened(settings, name, rule)
+    by = seen(settings, rule, client)
+    instead = dict(rule.views).get(by.view, rule) if by.view is not None else rule
+    if instead is None:
+        return evolve(await _forwarded(settings, name), seen=by)
+    return evolve(await _flattened(settings, name, instead), seen=by)
 
 
 async def _flattened(settings: Settings, name: bytes, rule: Rule) -> Flattened:
     asking = Asking(settings)
     kept = kept_in(settings.state)
     reports, signed = await asyncio.gather(
-        asyncio.gather(*(_type_report(asking, name, rule, rdtype, kept) for rdtype in sorted(rule.types))),
+        _type_reports(asking, name, rule, kept),
         _signed_zone(asking, name),
     )
     return Flattened(
-        name=names.to_text(name), rule=rule, types=tuple(_rewritten(reports)), signed=signed, keys=_keys(settings, name)
+        name=names.to_text(name),
+        rule=rule,
+        types=tuple(_rewritten(reports, rule)),
+        signed=signed,
+        keys=_keys(settings, name),
     )
 
 
-def _rewritten(reports: Sequence[TypeReport]) -> Iterator[TypeReport]:
+def _rewritten(reports: Sequence[TypeReport], rule: Rule) -> Iterator[TypeReport]:
     """Yield the reports, with SVCB and HTTPS records as they hold at the flagged name now."""
     found = [each.walk.found for each in reports if types.has_addresses(types.number_of(each.walk.rdtype))]
     known = [each for each in found if each is not None and each.rdatas]
     ends = {_end(each) for each in known}
     at = ends.pop() if len(ends) == 1 else names.ROOT
-    addresses = frozenset(rdata for each in known for rdata in each.rdatas)
+    addresses = frozenset(rdata for each in known for rdata in sift(rule.guarding, types.TYPE_A, each.rdatas)[0])
     for report in reports:
         number, own = types.number_of(report.walk.rdtype), report.walk.found
-        if not types.is_service(number) or own is None:
+        if not types.is_service(number) or own is None or not report.answer.addresses:
             yield report
             continue
         rdatas = svcb.rewritten(own.rdatas, _end(own), at, addresses)
@@ -160,17 +91,34 @@ def _end(found: Found) -> bytes:
     return names.to_wire(dns.name.from_text(found.names[-1]))
 
 
-async def _type_report(asking: Asking, name: bytes, rule: Rule, rdtype: str, kept: Kept) -> TypeReport:
+async def _type_reports(asking: Asking, name: bytes, rule: Rule, kept: Kept) -> list[TypeReport]:
     settings = asking.settings
-    number = dns.rdatatype.from_text(rdtype)
-    walk = await follow(
-        rule.target,
-        number,
-        ConfiguredScope(settings.flatten, frozenset(settings.access.zones)),
-        asking.resolvers(_resolvers(settings)),
-        asking.upstream(),
+    scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
+    resolvers = _resolvers(settings)
+    numbers = [dns.rdatatype.from_text(text) for text in sorted(rule.types)]
+    walks = await asyncio.gather(
+        *(follow(rule.target, each, scope, asking.resolvers(resolvers), asking.upstream()) for each in numbers)
     )
-    answer = answer_now(walk, kept.of(rule.target, number, monotonic(), time()), rule, number, monotonic())
+    now, wall = monotonic(), time()
+    earlier = {number: kept.of(rule.target, number, now, wall) for number in numbers}
+    families = {number: earlier[number].history for number in numbers if types.has_addresses(number)}
+    for number, walk in zip(numbers, walks, strict=True):
+        if walk.found is not None and number in families:
+            # Living ones are seen last of all, so that a family that is gone beside them was withdrawn.
+            families[number] = families[number].after(walk.found.rdatas, now + 1 if walk.found.rdatas else now)
+    return [
+        await _type_report(
+            asking, name, rule, walk, earlier[number], [each for other, each in families.items() if other != number]
+        )
+        for number, walk in zip(numbers, walks, strict=True)
+    ]
+
+
+async def _type_report(
+    asking: Asking, name: bytes, rule: Rule, walk: Walk, earlier: Earlier, others: Sequence[History]
+) -> TypeReport:
+    number = dns.rdatatype.from_text(walk.rdtype)
+    answer = answer_now(walk, earlier, rule, number, monotonic(), others)
     if answer.rung == "upstream":
         answer = answer.with_own(await _own_answer(asking, name, number))
     return TypeReport(walk=walk, limit=limit_of(walk, rule), answer=answer)

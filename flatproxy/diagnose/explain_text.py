@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flatproxy.config.problems import join
-from flatproxy.diagnose.explain import Flattened
+from flatproxy.diagnose.explained import Flattened
 from flatproxy.diagnose.prospects import NO_RUNG, span_text
 from flatproxy.diagnose.text import labelled, some, table, wrapped
 from flatproxy.diagnose.zones import SIGNED
@@ -14,14 +14,16 @@ from flatproxy.wire import names, types
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flatproxy.diagnose.explain import Forwarded, TypeReport
+    from flatproxy.diagnose.explained import Forwarded, Seen, TypeReport
     from flatproxy.diagnose.prospects import OwnAnswer, Prospect
     from flatproxy.diagnose.traces import TraceHop, Walk
 
 _ADDRESSES = 12
 _AT = 13
 _RUNGS = {
+    "pinned": "pinned",
     "fresh": "fresh",
+    "held": "held",
     "stale": "stale",
     "fallback": "fallback",
     "upstream": "the nameserver's own answer",
@@ -36,6 +38,8 @@ def render(report: Flattened | Forwarded) -> Iterator[str]:
 
 def _flattened(report: Flattened) -> Iterator[str]:
     yield from wrapped(f"{report.name} is flattened: its target is {names.to_text(report.rule.target)}", "", 0)
+    if report.seen is not None:
+        yield from wrapped(_seen(report.seen), "", 0)
     for one in report.types:
         yield ""
         yield one.walk.rdtype
@@ -110,7 +114,22 @@ def _least(walk: Walk) -> str:
     return min(hops, key=lambda hop: hop.ttl_s or 0).name if len(hops) > 1 else ""
 
 
+def _seen(seen: Seen) -> str:
+    if seen.view is None:
+        return f"{seen.client} is in no view: this is the name's own answer"
+    where = f"{seen.client} is in the view {seen.view}, by {seen.network}"
+    return f"{where}: this is its answer" if seen.own else f"{where}, for which the name has no table: this is its own"
+
+
 def _forwarded(report: Forwarded) -> Iterator[str]:
+    if report.seen is not None:
+        what = (
+            f"{report.name} is flagged, but {report.seen.client} is in the view {report.seen.view}, by "
+            f"{report.seen.network}, and passes: the nameserver answers"
+        )
+        yield from wrapped(what, "", 0)
+        yield from table([(own.rdtype, own.server, _own(own)) for own in report.answers])
+        return
     if report.zone is None:
         what = f"{report.name} is not flagged and in none of access.zones: every query for it is REFUSED"
         yield from wrapped(what, "", 0)

@@ -178,7 +178,7 @@ def _pairs(raw: Any) -> dict[bytes, bytes]:  # noqa: ANN401 - by the protocol's 
 
 def _in_words(place: str, answers: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """Return what each node answers, in text."""
-    rdtype = place.rpartition("/")[2]
+    rdtype = place.rpartition("/")[2].partition("+")[0]
     words = {}
     for name, records in answers.items():
         try:

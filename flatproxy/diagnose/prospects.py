@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
+from flatproxy.flatten.guards import in_words, sift
 from flatproxy.flatten.stores import sqlite as store
-from flatproxy.table.ladder import Resolution, Rung, lifetime_s, stale_until, step
+from flatproxy.table.held import NO_HISTORY, History, held_until
+from flatproxy.table.ladder import Held, Resolution, Rung, lifetime_s, stale_until, step
 from flatproxy.wire import types
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from flatproxy.config.settings import Rule, State
     from flatproxy.diagnose.traces import Walk
@@ -95,6 +97,7 @@ class Earlier:
     """What is kept of one target and type; without a resolution, `lack` says why there is none."""
 
     resolution: Resolution | None = None
+    history: History = NO_HISTORY
     lack: str = ""
 
 
@@ -110,7 +113,7 @@ class Kept:
         row = self.rows.get((target, rdtype))
         if row is None:
             return Earlier(lack=self.lack or "the state file has no answer for it")
-        return Earlier(resolution=row.resolution(now, wall))
+        return Earlier(resolution=row.resolution(now, wall), history=row.history(now, wall))
 
 
 def kept_in(state: State | None) -> Kept:
@@ -126,25 +129,49 @@ def kept_in(state: State | None) -> Kept:
     return Kept(rows={(row.target, row.rdtype): row for row in rows})
 
 
-def answer_now(walk: Walk, earlier: Earlier, rule: Rule, rdtype: int, now: float) -> Prospect:
-    """Return the answer at `now` (monotonic seconds), the nameserver's own not yet looked up."""
+def answer_now(
+    walk: Walk, earlier: Earlier, rule: Rule, rdtype: int, now: float, others: Sequence[History] = ()
+) -> Prospect:
+    """Return the answer at `now` (monotonic seconds), the nameserver's own not yet looked up.
+
+    `others` are the other flattened families of the name.
+    """
     resolution = earlier.resolution
-    if walk.found is not None:
-        found = walk.found
-        resolution = Resolution(rdatas=found.rdatas, ttl_s=found.ttl_s, names=found.names, resolved_at=now)
-    current = step(resolution, rule, rdtype, now)
+    found, history = walk.found, earlier.history
+    rdatas, refused = sift(rule.guarding, rdtype, found.rdatas if found is not None else ())
+    if found is not None and (rdatas or not refused):
+        resolution = Resolution(rdatas=rdatas, ttl_s=found.ttl_s, names=found.names, resolved_at=now)
+        history = history.after(rdatas, now) if types.has_addresses(rdtype) else history
+    until = held_until(history, others, rule.hold_absent_s)
+    current = step(resolution, rule, rdtype, now, Held(history.addresses, until) if until is not None else None)
     served = resolution if current.rung in (Rung.FRESH, Rung.STALE) else None
     return Prospect(
         rung=current.rung.name.lower(),
         addresses=tuple(types.rdata_texts(rdtype, current.rdatas)),
         ttl_s=current.ttl_s if current.rung is not Rung.UPSTREAM else None,
         age_s=now - served.resolved_at if served is not None else None,
-        why=_why(walk, earlier, rule, current, now),
+        why=_why_kept(current, now) or _why(walk, earlier, rule, current, now) + _why_not_all(rdtype, rdatas, refused),
     )
 
 
+def _why_kept(current: Step, now: float) -> str:
+    """Return why an answer has nothing to do with what the target resolves to now, nothing where it has."""
+    if current.rung is Rung.PINNED:
+        return "pin has these addresses, whatever the target resolves to"
+    if current.rung is Rung.HELD:
+        left = span_text(current.until - now)
+        return f"the target has no address now; its last ones, from the state file, are held for another {left}"
+    return ""
+
+
+def _why_not_all(rdtype: int, rdatas: tuple[bytes, ...], refused: Mapping[bytes, str]) -> str:
+    if not refused:
+        return ""
+    return f"; {'left out' if rdatas else 'every address is refused'}: {in_words(rdtype, refused)}"
+
+
 def _why(walk: Walk, earlier: Earlier, rule: Rule, current: Step, now: float) -> str:
-    if walk.found is not None:
+    if walk.found is not None and (current.rung is Rung.FRESH or not walk.addresses):
         return {
             "addresses": "the target resolves now",
             "nodata": "the target has no address of this type, which is an answer too",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import dns.rdatatype
 from attrs import define, field
 
+from flatproxy.config.problems import join
 from flatproxy.diagnose import findings
 from flatproxy.diagnose.asking import Patience, each
 from flatproxy.diagnose.findings import TargetReport
@@ -15,6 +16,7 @@ from flatproxy.diagnose.flagged import key_of
 from flatproxy.diagnose.text import count, some
 from flatproxy.diagnose.traces import follow
 from flatproxy.errors import ChainLoop
+from flatproxy.flatten.guards import sift
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.table.ladder import MIN_FRESH_S, lifetime_s
 from flatproxy.wire import names, types
@@ -35,11 +37,13 @@ class Use:
 
     rule: Rule
     names: list[bytes] = field(factory=list)
+    view: str = ""
+    """The view that it is for, nothing where it is the names' own."""
 
     @property
     def key(self) -> str:
         """The key path of the target under the first of the names."""
-        return f"{key_of(self.names[0])}.target"
+        return f"{join(f'{key_of(self.names[0])}.views', self.view) if self.view else key_of(self.names[0])}.target"
 
     @property
     def value(self) -> str:
@@ -53,6 +57,9 @@ def uses_of(settings: Settings) -> list[Use]:
     uses: dict[Rule, Use] = {}
     for name, rule in settings.flatten.items():
         uses.setdefault(rule, Use(rule)).names.append(name)
+        for view, instead in rule.views:
+            if instead is not None:
+                uses.setdefault(instead, Use(instead, view=view)).names.append(name)
     return list(uses.values())
 
 
@@ -92,11 +99,21 @@ def _nothing(use: Use, walks: Sequence[Walk], failed: Sequence[Walk]) -> tuple[s
 def _about_addresses(use: Use, walks: Sequence[Walk]) -> Iterator[Finding]:
     with_addresses = [walk for walk in walks if types.has_addresses(types.number_of(walk.rdtype))]
     addresses = [address for walk in with_addresses for address in walk.addresses]
-    private = [address for address in addresses if ip_address(address).is_private]
-    if private:
-        what = f"addresses that cannot be reached from everywhere: {some(private, _SHOWN)}"
-        do = "fine where all clients are inside; otherwise write a target with public addresses"
-        yield findings.warning(use.key, use.value, what, do)
+    refused: dict[bytes, str] = {}
+    for walk in with_addresses:
+        if walk.found is not None:
+            refused |= sift(use.rule.guarding, types.number_of(walk.rdtype), walk.found.rdatas)[1]
+    if refused:
+        shown = some([f"{ip_address(rdata)} is {why}" for rdata, why in refused.items()], _SHOWN)
+        do = (
+            'where inside use is meant, write special = "allow" under the name; otherwise a target with other addresses'
+        )
+        if any("outside" in why for why in refused.values()):
+            do = "write the target's networks in allow, or another target"
+        if len(refused) == len(addresses):
+            yield findings.error(use.key, use.value, f"every address is refused: {shown}", do)
+        else:
+            yield findings.warning(use.key, use.value, f"addresses that are left out: {shown}", do)
     unlasting = [
         walk.rdtype for walk in walks if walk.found and walk.addresses and not lifetime_s(walk.found.ttl_s, use.rule)
     ]

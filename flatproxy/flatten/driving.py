@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import evolve
 from twisted.logger import Logger
 
 from flatproxy.errors import ChainBroken, ChainLoop, ChainTooLong, FlatproxyError, UpstreamTimeout
+from flatproxy.flatten.guards import in_words, sift
 from flatproxy.table.ladder import Resolution
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flatproxy.flatten.chain import Asker, Chain, Found
+    from flatproxy.flatten.fleet.entry import TargetEntry
     from flatproxy.table.target import Target
 
 log = Logger()
@@ -43,8 +46,34 @@ def unexpected(target: Target) -> FlatproxyError:
     return FlatproxyError("unexpected")
 
 
-def resolution_of(found: Found, now: float) -> Resolution:
-    """Return what a walk found, as of `now` (monotonic seconds)."""
-    return Resolution(
-        rdatas=found.rdatas, ttl_s=found.ttl_s, names=found.names, resolved_at=now, left_out=found.left_out
+def adopt(target: Target, entry: TargetEntry, offset: float, wall: float) -> bool:
+    """Put down what another node has found, as far as the guards let it through; False where that is nothing.
+
+    The entry's clock is `offset` ahead of the monotonic one; `wall` is Unix time.
+    """
+    rdatas, refused = sift(target.guarding, target.rdtype, entry.rdatas)
+    if refused and not rdatas:
+        return False
+    held, _ = sift(target.guarding, target.rdtype, entry.held)
+    entry = evolve(entry, rdatas=rdatas, held=held)
+    target.follow(entry.history(offset), entry.belief(offset))
+    target.settle(entry.resolution(entry.resolved_at - offset), entry.outcome, wall)
+    return True
+
+
+def take(target: Target, found: Found, now: float, wall: float) -> None:
+    """Put down what a walk found, as far as the guards let it through; `now` is monotonic, `wall` Unix time."""
+    rdatas, refused = sift(target.guarding, target.rdtype, found.rdatas)
+    if refused:
+        target.refuse(refused)
+    if refused and not rdatas:
+        target.fail("refused", f"every address is refused: {in_words(target.rdtype, refused)}", now)
+        return
+    resolution = Resolution(
+        rdatas=target.believe(rdatas, now),
+        ttl_s=found.ttl_s,
+        names=found.names,
+        resolved_at=now,
+        left_out=found.left_out,
     )
+    target.settle(resolution, found.outcome, wall)

@@ -9,11 +9,13 @@ from ipaddress import ip_address
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from flatproxy.errors import FlatproxyError
 from flatproxy.flatten import signings
+from flatproxy.flatten.controllers import hidden_from
 from flatproxy.flatten.fleet.joining import FleetNode, StoreAccess
+from flatproxy.flatten.guards import sift
 from flatproxy.flatten.key_probes import KeyProbes
 from flatproxy.flatten.refresher import Refresher
 from flatproxy.flatten.resolvers.datagrams import DatagramClient
@@ -22,6 +24,7 @@ from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.stores.saving import Saving
 from flatproxy.flatten.stores.sqlite import SqliteStore
 from flatproxy.flatten.zone_probes import ZoneProbes
+from flatproxy.table.held import NO_HISTORY
 from flatproxy.wire import proxy
 
 if TYPE_CHECKING:
@@ -32,7 +35,10 @@ if TYPE_CHECKING:
     from flatproxy.flatten.resolvers.datagrams import PortReaders
     from flatproxy.flatten.stores.store import Store
     from flatproxy.signing.zone import ZoneSigning
-    from flatproxy.table.table import Table
+    from flatproxy.table.held import History
+    from flatproxy.table.ladder import Resolution
+    from flatproxy.table.table import Adopted, Table
+    from flatproxy.table.target import Target
 
 
 @frozen(kw_only=True)
@@ -120,16 +126,37 @@ class Flattener:
         self._refresher.scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
         now = monotonic()
         adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s, self._serve_packets)
+        self._keep(adopted, now)
         self._refresher.follow(adopted, now)
         if self._fleet is not None:
             self._fleet.digest = settings.digest
             self._fleet.follow(adopted)
         if self._saving is not None:
             self._saving.forget(adopted.gone)
+        self._views = settings.view_prefixes()
+        self._zone_probes.hides = self._hides
         self._zone_probes.cover(settings.flatten, settings.flatten.added)
         zones = self._table.zones
         zones.sign_with(signings.signings_of(prepared.keys, zones.signings))
         self._key_probes.cover(settings.flatten)
+
+    def _hides(self, name: bytes) -> bool:
+        settings = self._settings
+        rule = settings.flatten.get(name) if settings is not None else None
+        return rule is not None and bool(hidden_from(rule, self._views))
+
+    @property
+    def hidden_controllers(self) -> Iterator[tuple[bytes, int]]:
+        """The flagged names that are domains, with the number of controllers that clients inside do not find there."""
+        return ((name, there) for name, there in self._table.zones.controllers.items() if self._hides(name))
+
+    def _keep(self, adopted: Adopted, now: float) -> None:
+        """Where only the guards of a target have changed, what is known of it stays, as far as they let it through."""
+        gone = {target.key[:2]: target for target in adopted.gone}
+        for target in adopted.new:
+            before = gone.get(target.key[:2])
+            if before is not None and before.resolution is not None:
+                _restore(target, before.resolution, before.history, now)
 
     def start(self) -> None:
         """Take what the fleet's store and the state file know: of each target what is newer."""
@@ -137,16 +164,18 @@ class Flattener:
         now, wall = monotonic(), time()
         if self._store is not None:
             signings.restore(self._table.zones.signings, self._store.load_keys())
-            for row in self._store.load():
-                target = self._table.targets.get((row.target, row.rdtype))
-                if target is not None:
-                    resolution = row.resolution(now, wall)
-                    if target not in known or known[target].resolved_at < resolution.resolved_at:
-                        known[target] = resolution
+            rows = {(row.target, row.rdtype): row for row in self._store.load()}
+            for target in self._table.targets.values():
+                row = rows.get(target.key[:2])
+                if row is None:
+                    continue
+                resolution = row.resolution(now, wall)
+                if target not in known or known[target][0].resolved_at < resolution.resolved_at:
+                    known[target] = resolution, row.history(now, wall)
             self._saving = Saving(self._store, time)
             self._table.feed.subscribe(self._saving)
-        for target, resolution in known.items():
-            target.restore(resolution, now)
+        for target, (resolution, history) in known.items():
+            _restore(target, resolution, history, now)
         if self._fleet is not None:
             for target in known:
                 self._fleet.sharing.note(target)
@@ -193,3 +222,11 @@ class Flattener:
             await self._fleet.stop()
         if self._store is not None:
             await self._store.stop()
+
+
+def _restore(target: Target, resolution: Resolution, history: History, now: float) -> None:
+    rdatas, refused = sift(target.guarding, target.rdtype, resolution.rdatas)
+    if refused and not rdatas:
+        return
+    held, _ = sift(target.guarding, target.rdtype, history.addresses)
+    target.restore(evolve(resolution, rdatas=rdatas), now, evolve(history, addresses=held) if held else NO_HISTORY)

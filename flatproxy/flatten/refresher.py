@@ -24,7 +24,7 @@ from attrs import define, field
 from flatproxy.counts import BucketTable
 from flatproxy.errors import FlatproxyError
 from flatproxy.flatten.chain import Chain
-from flatproxy.flatten.driving import drive, outcome_of, resolution_of, unexpected
+from flatproxy.flatten.driving import adopt, drive, outcome_of, take, unexpected
 from flatproxy.flatten.resolvers.plain import Servers
 from flatproxy.flatten.schedule import Schedule
 from flatproxy.flatten.timing import resolve_again_at
@@ -285,7 +285,8 @@ class Refresher:
         if found is None:
             target.fail(outcome_of(error), str(error), now)
         else:
-            target.settle(resolution_of(found, now), found.outcome, self.wall())
+            take(target, found, now, self.wall())
+            self._ask_families(target, now)
         if self.sharing is not None:
             self.sharing.resolved(target, success=not target.failures)
         asked = target.was_asked()
@@ -293,15 +294,27 @@ class Refresher:
 
     def hurry(self, target: Target, due: float) -> None:
         """Have a target due at another time, unless it is being resolved."""
-        self._due.move(target, due)
+        self._due.hasten(target, due)
         self.wake()
 
-    def take(self, target: Target, entry: TargetEntry, resolved_at: float) -> bool:
-        """Settle a target with what another node has found; False where the guards let nothing through."""
-        target.settle(entry.resolution(resolved_at), entry.outcome, self.wall())
+    def take(self, target: Target, entry: TargetEntry, offset: float) -> bool:
+        """Settle a target with what another node has found; False where the guards let nothing through.
+
+        The entry's clock is so far ahead of the monotonic one.
+        """
+        if not adopt(target, entry, offset, self.wall()):
+            return False
+        resolved_at = entry.resolved_at - offset
         target.look(self.clock())
-        self._due.move(target, resolve_again_at(target, resolved_at, random.random(), asked=target.was_asked()))
+        self._ask_families(target, resolved_at)
+        self._due.hasten(target, resolve_again_at(target, resolved_at, random.random(), asked=target.was_asked()))
         return True
+
+    def _ask_families(self, target: Target, now: float) -> None:
+        """Where a target has just lost its addresses: did the other families go as well? Until then it is not clear."""
+        if target.history.absent_since == now:
+            for other in target.living_families:
+                self._due.hasten(other, now)
 
     async def stop(self) -> None:
         """End what is under way."""

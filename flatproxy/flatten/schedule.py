@@ -39,17 +39,17 @@ class Schedule:
         self._places[target] = agenda
         agenda.set(target, due)
 
+    def hasten(self, target: Target, due: float) -> None:
+        """Have a target that is in it due at this time."""
+        agenda = self._places.get(target)
+        if agenda is not None:
+            agenda.set(target, due)
+
     def drop(self, target: Target) -> None:
         """Take a target out."""
         agenda = self._places.pop(target, None)
         if agenda is not None:
             agenda.drop(target)
-
-    def move(self, target: Target, due: float) -> None:
-        """Have a target due at another time; one that is being resolved is left alone."""
-        agenda = self._places.get(target)
-        if agenda is not None:
-            agenda.set(target, due)
 
     def next_due(self, now: float, *, new: bool = True) -> Target | None:
         """Take out and return the target to resolve next, None where none is due; `new` ones only where that is set."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flatproxy.table.agenda import NEVER
+from flatproxy.table.held import retry_s
 from flatproxy.table.ladder import lifetime_s
 
 if TYPE_CHECKING:
@@ -39,5 +41,11 @@ def resolve_again_at(target: Target, now: float, chance: float, *, asked: bool) 
         longest_s = MAX_ASKED_FAILURE_S if asked else MAX_FAILURE_S
         return retry_at(now, max(target.failures, 1), chance, longest_s)
     ttl_s = target.resolution.ttl_s
+    if target.history.absent_since is not None:
+        ends = [answer.held.until for answer in target.answers if answer.held is not None and now < answer.held.until]
+        if ends:
+            # Once more before the end, so that what is said then is fresh.
+            return max(min(now + retry_s(ttl_s), min(ends) - MIN_INTERVAL_S), now + MIN_INTERVAL_S)
     lifetime = min((lifetime_s(ttl_s, answer.rule) for answer in target.answers), default=ttl_s)
-    return refresh_at(now, lifetime, chance)
+    believed_at = target.belief.due(target.guarding.hold_change_s)
+    return min(refresh_at(now, lifetime, chance), believed_at if believed_at is not None else NEVER)

@@ -26,6 +26,7 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from flatproxy.errors import FlatproxyError, UpstreamTimeout
+from flatproxy.flatten.controllers import controllers_of
 from flatproxy.flatten.probe_queue import NAMES_AT_ONCE, ProbeQueue
 from flatproxy.flatten.token_bucket import TokenBucket
 from flatproxy.wire import names, records
@@ -85,6 +86,8 @@ class ZoneProbes:
     rest: Callable[[], None] = lambda: None
     """Called between two pieces of work."""
     names: Mapping[bytes, object] = field(factory=dict)
+    hides: Callable[[bytes], bool] = lambda _name: False
+    """Tells whether a name is flagged and not passed to all clients inside."""
     _queue: ProbeQueue = field(factory=ProbeQueue)
     _keyless: deque[bytes] = field(factory=deque)
     """Zones just found, whose DNSKEY is to be asked for."""
@@ -158,7 +161,7 @@ class ZoneProbes:
             yield self._ask_name, name
         if self._queue.patient:
             return
-        room = int(RATE * INTERVAL_S) - 2 * len(zones) - len(unknown)
+        room = int(RATE * INTERVAL_S) - 3 * len(zones) - len(unknown)
         part = int(len(self.names) * INTERVAL_S / RECHECK_S) + 1
         part = max(1, min(room, part))
         start = self._asked_again if self._asked_again < len(self.names) else 0
@@ -221,6 +224,22 @@ class ZoneProbes:
     async def _ask_keys(self, apex: bytes) -> None:
         response = await self.upstream.ask(names.to_name(apex), dns.rdatatype.DNSKEY)
         self.zones.judged(apex, signed=any(rrset.rdtype == dns.rdatatype.DNSKEY for rrset in response.answer))
+        if self.hides(apex):
+            await self._ask_controllers(apex)
+
+    async def _ask_controllers(self, apex: bytes) -> None:
+        """See whether a flagged apex hides domain controllers from clients inside."""
+        there = await controllers_of(apex, self.upstream)
+        if there and apex not in self.zones.controllers:
+            log.warn(
+                "{name} is an Active Directory domain: clients inside need a view that passes, see flatproxy check",
+                event="controllers_hidden",
+                name=names.to_text(apex),
+            )
+        if there:
+            self.zones.controllers[apex] = there
+        else:
+            self.zones.controllers.pop(apex, None)
 
     def _note(self, zone: Zone) -> None:
         """Keep what is known of a zone."""

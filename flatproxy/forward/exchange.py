@@ -185,8 +185,8 @@ class Exchange:
 
     def fail(self, query: Query) -> None:
         """Say SERVFAIL: no nameserver answered, code 22 for a flagged name, else 23 (RFC 8914)."""
-        message = query.message
-        flagged = self.policy.table.get(question_of(message, question_end(message))) is not None
+        message, view = query.message, self.policy.view_of(query.host)
+        flagged = self.policy.table.get(question_of(message, question_end(message)), view) is not None
         code = edns.EDE_NO_REACHABLE_AUTHORITY if flagged else edns.EDE_NETWORK_ERROR
         self.reply(reply.error_reply(message, reply.SERVFAIL, code), query.listener, query.back)
 
@@ -203,11 +203,11 @@ class Exchange:
 
     def land(self, query: Query, came: bytes, now: float) -> None:
         """Send a reply whose CNAME chain may reach a flagged name, with that name's addresses put right."""
-        table = self.policy.table
+        table, view = self.policy.table, self.policy.view_of(query.host)
         end = question_end(came)
         type_and_class = came[end - 4 : end]
-        found = landing.find(came, lambda name: table.get(name + type_and_class) is not None)
-        answer = None if found is None else table.get(found.name + type_and_class)
+        found = landing.find(came, lambda name: table.get(name + type_and_class, view) is not None)
+        answer = None if found is None else table.get(found.name + type_and_class, view)
         if found is None or answer is None or self.policy.must_stay(found):
             self.reply(came, query.listener, query.back)
         elif answer.rrset(now) is None and answer.wait(now, partial(self._after_landing, query, answer, found, came)):

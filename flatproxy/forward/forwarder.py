@@ -22,7 +22,6 @@ from flatproxy.forward.listeners.sockets import bind
 from flatproxy.forward.nameservers.pool import Pool, Surroundings
 from flatproxy.forward.native.choice import Choice, choose
 from flatproxy.forward.native.packets import PacketPath
-from flatproxy.forward.packet_loop import packets
 from flatproxy.forward.policy import Policy
 from flatproxy.forward.rate_limits import RateLimits
 from flatproxy.wire import names
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from flatproxy.config.settings import Endpoint, Settings
     from flatproxy.forward.listeners.sockets import ListenSocket
     from flatproxy.forward.nameservers.pool import Nameserver
+    from flatproxy.forward.readers import Readers
     from flatproxy.table.table import Table
 
 TICK_S = 0.05
@@ -63,14 +63,16 @@ class Forwarder:
         self,
         reactor: Any,  # noqa: ANN401 - many interfaces
         table: Table,
+        readers: Readers,
         listen_at: Callable[[Endpoint, int], Sequence[ListenSocket]] = bind,
     ) -> None:
         self._traffic = Traffic()
         self._reactor = reactor
         self._table = table
+        self._readers = readers
         self._exchange = Exchange(self._traffic)
         self._connections = Connections(self._traffic)
-        self._listening = Listening(listen_at, self._exchange, self._connections)
+        self._listening = Listening(listen_at, self._exchange, self._connections, readers)
         self._listen_at = listen_at
         self._choice = Choice(None)
         self._path: PacketPath | None = None
@@ -131,6 +133,7 @@ class Forwarder:
             zones=None if names.ROOT in access.zones else frozenset(access.zones),
             table=self._table,
             signing=self._table.zones,
+            views=prepared.settings.view_prefixes() if prepared.settings.views else None,
             **prepared.access,
         )
         self._connections.limit = prepared.shares.connections
@@ -149,7 +152,7 @@ class Forwarder:
             and settings.access.zones[0] == current.access.zones[0]
         ):
             return self._exchange.nameservers
-        surroundings = Surroundings(packets(), self._reactor, self._exchange)
+        surroundings = Surroundings(self._readers, self._reactor, self._exchange)
         pool = Pool(surroundings, settings.upstream, settings.access.zones[0])
         try:
             # Ordinary queries leave from the path's own sockets.
@@ -158,10 +161,6 @@ class Forwarder:
             pool.close()
             raise FlatproxyError(f"cannot open a socket to every upstream server: {error.strerror}") from None
         return pool
-
-    def serve_packets(self) -> None:
-        """Serve the packets that are there now."""
-        packets().serve()
 
     @property
     def packet_path(self) -> Choice:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import dns.exception
 import dns.name
-from attrs import define, field, frozen
+from attrs import field, frozen
 
 from flatproxy.table.answers import Answer
 from flatproxy.table.changes import Feed
@@ -33,6 +33,7 @@ from flatproxy.wire.types import TYPE_AXFR, TYPE_IXFR, TYPE_TKEY
 if TYPE_CHECKING:
     from flatproxy.forward.access import Networks
     from flatproxy.wire.landing import Landing
+    from flatproxy.wire.prefixes import Prefixes
 
 # Verdicts are plain integers: they are compared for every packet.
 DROP: Final = 0
@@ -52,45 +53,13 @@ _GUARDED = frozenset(rdtype.to_bytes(2, "big") for rdtype in (*_TRANSFERS, TYPE_
 class Questions(Protocol):
     """The answers by flagged question (lower-cased qname, qtype, qclass in wire form): the table."""
 
-    def get(self, key: bytes, /) -> Answer | None:
-        """Return the answer to a question, None where there is none."""
+    def get(self, key: bytes, view: str | None = None, /) -> Answer | None:
+        """Return the answer to a question of a client in a view, None where there is none."""
 
 
 Judgement = tuple[int, int, Answer | None, bytes]
 """The verdict, the end of the question (0: not a plain one), the answer where the verdict is FLATTEN, and the
 question, its name in lower case (empty where it is not a plain one)."""
-
-MEMO_JUDGEMENTS = 32_768
-"""In each of two generations."""
-MEMO_OCTETS = 160
-"""Longer messages are judged anew each time: they are rare, and would make the memo large."""
-
-
-@define
-class _Memo:
-    """What was judged before, in two generations: what is asked again and again outlives what was asked once."""
-
-    young: dict[bytes, Judgement] = field(factory=dict)
-    version: int = 0
-    """That of the zones whose judgements these are."""
-    _old: dict[bytes, Judgement] = field(factory=dict)
-
-    def found_again(self, key: bytes) -> Judgement | None:
-        """Return what the old generation has, and take it over into the young one."""
-        known = self._old.get(key)
-        if known is not None:
-            self.add(key, known)
-        return known
-
-    def add(self, key: bytes, judgement: Judgement) -> None:
-        """Remember a judgement; where the young generation is full it becomes the old one, which is forgotten."""
-        if len(self.young) >= MEMO_JUDGEMENTS:
-            self.young, self._old = {}, self.young
-        self.young[key] = judgement
-
-    def clear(self, version: int) -> None:
-        """Forget everything, for another version."""
-        self.young, self._old, self.version = {}, {}, version
 
 
 @frozen(kw_only=True)
@@ -107,29 +76,19 @@ class Policy:
     notify: Networks
     table: Questions = field(factory=Table)
     signing: Zones = field(factory=lambda: Zones(Feed()))
-    _memo: _Memo = field(factory=_Memo, init=False)
+    views: Prefixes[str] | None = None
+    """Which view a client is in; None where there are no views."""
+
+    def view_of(self, host: bytes) -> str | None:
+        """Return the view that a client is in, None for none."""
+        return None if self.views is None else self.views.get(host)
 
     def judge(self, message: bytes, host: bytes) -> Judgement:
-        """Return what becomes of a message from a client at `host` (its octets).
-
-        May cost two dictionary look-ups for what was judged before, and some microseconds for what was not.
-        """
+        """Return what becomes of a message from a client at `host` (its octets)."""
         if not self.query.everyone and not self.query.known.get(host) and host not in self.query:
             return (REFUSE if len(message) >= HEADER and not message[2] & QR else DROP), 0, None, b""
-        # But for its ID, an ordinary query is judged by its octets alone, and most are asked again and again.
-        if self._memo.version != self.signing.version:
-            self._memo.clear(self.signing.version)
-        known = self._memo.young.get(message[2:])
-        if known is not None:
-            return known
-        known = self._memo.found_again(message[2:])
-        if known is not None:
-            return known
         verdict, end, answer = self._judge(message, host)
-        judgement = verdict, end, answer, question_of(message, end)
-        if judgement[0] in (FORWARD, FLATTEN) and len(message) <= MEMO_OCTETS:
-            self._memo.add(message[2:], judgement)
-        return judgement
+        return verdict, end, answer, question_of(message, end)
 
     def _judge(self, message: bytes, host: bytes) -> tuple[int, int, Answer | None]:
         if len(message) < HEADER or message[2] & QR:
@@ -137,7 +96,7 @@ class Policy:
         if message[2] & OPCODE or message[4:6] != b"\0\1" or not (end := question_end(message)):
             return self._judge_odd(message, host), 0, None
         question = question_of(message, end)
-        answer = self.table.get(question)
+        answer = self.table.get(question, self.view_of(host))
         if answer is not None:
             if edns.is_whole(message, end) and not (
                 edns.wants_dnssec(message, end) and self._passes_unsigned(question)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, field
 from twisted.logger import Logger
 
-from flatproxy.table.changes import Failed, KeyChanged, PlaceholderMissed, RungChanged, Settled, SignedChanged
+from flatproxy.table.changes import Failed, KeyChanged, PlaceholderMissed, Refused, RungChanged, Settled, SignedChanged
 from flatproxy.table.ladder import Rung
 from flatproxy.wire import names, types
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from flatproxy.table.changes import Change
     from flatproxy.table.ladder import Resolution
@@ -24,7 +24,7 @@ log = Logger()
 REMEMBERED: Final = 1_000
 """Targets of which is remembered that a line about them was written."""
 SHOWN: Final = 4
-"""Special addresses that a line spells out."""
+"""Refused addresses that a line spells out."""
 LINES_A_SECOND: Final = 100
 """More changes than these are only counted: a hundred thousand targets that fail must not fill the disk."""
 
@@ -39,7 +39,7 @@ class ChangeLog:
     """Changes in this second that were written."""
     _unwritten: int = 0
     """Changes that were only counted, and not told of yet."""
-    _special: dict[Target, None] = field(factory=dict)
+    _refused: dict[Target, None] = field(factory=dict)
     _left_out: dict[Target, None] = field(factory=dict)
     _placeholders: int = 0
 
@@ -48,8 +48,9 @@ class ChangeLog:
         match change:
             case Settled(target=target, before=before) if change.is_new and self._may_write():
                 _say_addresses(target, before)
-                self._say_special(target)
                 self._say_left_out(target)
+            case Refused(target=target, reasons=reasons):
+                self._say_refused(target, reasons)
             case Failed(target=target, reason=reason) if target.failures == 1 and self._may_write():
                 log.warn(
                     "{target} {type} cannot be resolved: {reason}",
@@ -102,19 +103,20 @@ class ChangeLog:
         self._written += 1
         return True
 
-    def _say_special(self, target: Target) -> None:
-        """Say once of a target that it has addresses that cannot be reached from everywhere."""
-        special = [rdata for rdata in _rdatas(target.resolution) if types.is_special(target.rdtype, rdata)]
-        if not special or target in self._special or len(self._special) >= REMEMBERED:
+    def _say_refused(self, target: Target, reasons: Mapping[bytes, str]) -> None:
+        """Say once of a target that addresses of it are left out."""
+        if target in self._refused or len(self._refused) >= REMEMBERED:
             return
-        self._special[target] = None
-        others = len(special) - SHOWN
+        self._refused[target] = None
+        others = len(reasons) - SHOWN
+        shown = list(reasons)[:SHOWN]
         log.warn(
-            "{target} has the private address {address}{others}: clients elsewhere cannot reach it",
-            event="private_address",
+            "{target} has the address {address}{others}, which is left out, being {reason}",
+            event="address_refused",
             target=str(target),
-            address=str(types.rdata_texts(target.rdtype, special[:SHOWN])),
+            address=str(types.rdata_texts(target.rdtype, shown)),
             others=f" and {others} more" if others > 0 else "",
+            reason=reasons[shown[0]],
         )
 
     def _say_left_out(self, target: Target) -> None:

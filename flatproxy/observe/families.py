@@ -118,7 +118,10 @@ UPSTREAM_MISMATCHED = Family(
 
 NAMES = Family("gauge", "names", "Flagged names, counted once per record type, by rung of the ladder.", ("rung",))
 RUNG = Family(
-    "gauge", "rung", "Rung that answers now: 0 fresh, 1 stale, 2 fallback, 3 the nameserver's own answer.", _NAME
+    "gauge",
+    "rung",
+    "Rung that answers now: -1 pinned, 0 fresh, 0.5 held, 1 stale, 2 fallback, 3 the nameserver's own answer.",
+    _NAME,
 )
 ABSENT = Family("gauge", "absent", "Whether the target has no address of this type: 1 or 0.", _NAME)
 TTL_LEFT = Family("gauge", "ttl_left_seconds", "Time until the fresh answer runs out.", _NAME)
@@ -137,6 +140,9 @@ PLACEHOLDER_MISSING = Family(
     "gauge", "dnssec_placeholder_missing", "A flattened type without a record in its signed zone; always 1.", _NAME
 )
 ZONE_SIGNED = Family("gauge", "zone_signed", "A served zone that is signed with DNSSEC; always 1.", ("zone",))
+CONTROLLERS = Family(
+    "gauge", "domain_controllers", "Domain controllers that clients inside do not find at a flagged name.", ("name",)
+)
 ADDRESSES_CUT = Family(
     "gauge", "addresses_cut", "Addresses of targets left out of answers, a target having more than 2000 of a type."
 )

@@ -81,6 +81,7 @@ class Collector:
         yield f.DNSSEC_KEY.of(*self.sources.keys_by_state().items())
         missing = islice(self.sources.placeholders_missing(), DETAIL_LIMIT)
         yield f.PLACEHOLDER_MISSING.of(*((each, 1) for each in missing))
+        yield f.CONTROLLERS.of(*(((name,), there) for name, there in islice(self.sources.controllers(), DETAIL_LIMIT)))
         yield f.ADDRESSES_CUT.of(((), self.sources.addresses_cut()))
         yield f.STATE_ERRORS.of(((), self.sources.state_errors()))
         yield from _fleet(self.sources.fleet())
@@ -190,7 +191,7 @@ def _readings(statuses: Iterable[NameStatus], read: _Read) -> Iterator[Iterable[
 
 
 def _rung(status: NameStatus) -> Sequence[f.Reading]:
-    return _known(RUNGS.index(status.rung))
+    return _known(RUNGS[status.rung])
 
 
 def _known(value: float | None) -> Sequence[f.Reading]:

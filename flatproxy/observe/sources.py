@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from flatproxy.counts import BucketTable, Traffic
 
-RUNGS = ("fresh", "stale", "fallback", "upstream")
-"""The rungs of the failure ladder, best first; the value of the `rung` metric is the place in this row."""
+RUNGS = {"pinned": -1.0, "fresh": 0.0, "held": 0.5, "stale": 1.0, "fallback": 2.0, "upstream": 3.0}
+"""The rungs of the failure ladder, best first, and each one's value of the `rung` metric, which grows downwards."""
 
 
 class Server(Protocol):
@@ -169,4 +169,6 @@ class Sources:
     placeholders_missing: Callable[[], Iterable[tuple[str, str]]]
     fleet: Callable[[], FleetStatus | None]
     """None where there is no fleet."""
+    controllers: Callable[[], Iterable[tuple[str, int]]]
+    """The flagged names that are Active Directory domains, and how many controllers clients inside do not find."""
     reload: Callable[[], Reload]

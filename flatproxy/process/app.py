@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from twisted.logger import Logger
 from flatproxy.flatten.flattener import Flattener
 from flatproxy.forward.forwarder import TICK_S, Forwarder
 from flatproxy.forward.listeners.sockets import bind
-from flatproxy.forward.packet_loop import packets
+from flatproxy.forward.readers import Readers
 from flatproxy.observe import metrics
 from flatproxy.observe.change_log import ChangeLog
 from flatproxy.observe.http import HttpSide
@@ -50,8 +51,9 @@ class App:
         self._record = record
         self._table = Table(wall=time)
         self._table.feed.subscribe(ChangeLog())
-        self._forwarder = Forwarder(reactor, self._table, listen_at)
-        self._flattener = Flattener(self._table, self._forwarder.serve_packets, packets())
+        self._readers = Readers(asyncio.get_running_loop())
+        self._forwarder = Forwarder(reactor, self._table, self._readers, listen_at)
+        self._flattener = Flattener(self._table, self._readers.serve, self._readers)
         registry = CollectorRegistry()
         metrics.register(registry, self._sources(), monotonic)
         self._http = HttpSide(
@@ -116,6 +118,7 @@ class App:
             keys_by_state=lambda: status.keys_by_state(self._table),
             placeholders_missing=lambda: status.placeholders_missing(self._table),
             fleet=lambda: flattener.fleet,
+            controllers=lambda: ((names.to_text(name), there) for name, there in flattener.hidden_controllers),
             reload=lambda: self._record,
         )
 
@@ -167,3 +170,4 @@ class App:
             self._ticker.stop()
         await self._flattener.stop()
         self._http.stop()
+        self._readers.close()

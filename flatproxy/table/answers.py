@@ -13,7 +13,8 @@ from attrs import define, field
 from flatproxy.config.settings import NAMES_KEPT
 from flatproxy.table import signatures
 from flatproxy.table.changes import RungChanged
-from flatproxy.table.ladder import Resolution, Rung, Step, lifetime_s, rung_at, step
+from flatproxy.table.held import held_until
+from flatproxy.table.ladder import Held, Resolution, Rung, Step, lifetime_s, rung_at, step
 from flatproxy.wire import edns, records, reply, types
 from flatproxy.wire.peek import HEADER
 
@@ -34,7 +35,10 @@ MADE_OCTETS = 160
 RENDERED_S = 1.0
 """What was made ready holds no longer: signatures and keys change while an answer does not."""
 
-_STALE = edns.error_option(edns.EDE_STALE)
+_OPTIONS = {
+    Rung.STALE: edns.error_option(edns.EDE_STALE),
+    Rung.HELD: edns.error_option(edns.EDE_STALE, "the target has no address now, these are its last ones"),
+}
 
 
 class Answer(Protocol):
@@ -66,6 +70,10 @@ class TargetAnswer:
     names: int = 0
     others: tuple[bytes, ...] = ()
     """The names after the first one, as many as `Group` keeps."""
+    siblings: tuple[TargetAnswer, ...] = ()
+    """The rule's answers for the other types."""
+    families: tuple[Target, ...] = ()
+    """The targets of those that are addresses, for an answer of addresses: one of them alone may be withdrawn."""
     said: Rung | None = None
     """The rung that was published last."""
     given_elsewhere: Callable[[], bool] | None = None
@@ -88,6 +96,12 @@ class TargetAnswer:
             self.others = group.others
         self.names += group.size
 
+    def stand_beside(self, siblings: tuple[TargetAnswer, ...]) -> None:
+        """Take note of the rule's answers for the other types."""
+        self.siblings = siblings
+        if types.has_addresses(self.target.rdtype):
+            self.families = tuple(each.target for each in siblings if types.has_addresses(each.target.rdtype))
+
     @property
     def rung(self) -> Rung | None:
         """The rung at the last look, None before the first."""
@@ -102,11 +116,24 @@ class TargetAnswer:
 
     def step(self, now: float) -> Step:
         """Return rung, rdatas and TTL at `now`."""
-        return step(self.target.resolution, self.rule, self.target.rdtype, now)
+        return step(self.target.resolution, self.rule, self.target.rdtype, now, self.held)
+
+    @property
+    def held(self) -> Held | None:
+        """The addresses that are held, though the target has none."""
+        history, span_s = self.target.history, self.rule.hold_absent_s
+        if history.absent_since is None or not span_s:
+            return None
+        until = held_until(history, (other.history for other in self.families), span_s)
+        return None if until is None else Held(history.addresses, until)
+
+    def expire(self) -> None:
+        """Render anew at the next query: something else than the target has changed what is answered."""
+        self._until = float("-inf")
 
     def count(self, now: float, *, cold: bool) -> float:
         """Count rung and coldness; return when the rung changes if nothing is resolved meanwhile."""
-        rung, until = rung_at(self.target.resolution, self.rule, self.target.rdtype, now)
+        rung, until = rung_at(self.target.resolution, self.rule, self.target.rdtype, now, self.held)
         tally = self.target.table.tally
         if rung is not self._rung:
             tally.move(self, self._rung, rung)
@@ -166,7 +193,7 @@ class TargetAnswer:
         if signed is None:
             return None
         limit = edns.udp_limit(query, end) if udp else edns.MAX_TCP_SIZE
-        options = _STALE if self._step.rung is Rung.STALE else b""
+        options = _OPTIONS.get(self._step.rung, b"")
         if self._records is None:
             counts, octets = self._nothing(query[HEADER : end - 4].lower(), signed)
             return reply.answer(query, end, counts, octets, limit=limit, options=options)
@@ -199,19 +226,18 @@ class TargetAnswer:
             return None
         rdatas, ttl_s = self._step.rdatas, self._step.ttl_s
         if not rdatas:
-            return signatures.of_denial(table.zones, name, self._absent(name, now), table.wall())
+            return signatures.of_denial(table.zones, name, self._absent(now), table.wall())
         if self._step.rung is Rung.FRESH and self._source is not None:
             ttl_s = max(ttl_s, lifetime_s(self._source.ttl_s, self.rule))
         return signatures.of_records(table.zones, name, rdtype, ttl_s, rdatas, table.wall())
 
-    def _absent(self, name: bytes, now: float) -> set[int]:
-        """Return the types that a flagged name is flattened for and has none of."""
+    def _absent(self, now: float) -> set[int]:
+        """Return the types that the rule's names are flattened for and have none of."""
         absent = {self.target.rdtype}
-        for number in map(types.number_of, self.rule.types):
-            answer = self.target.table.get(name + number.to_bytes(2, "big") + types.CLASS_IN)
-            rrset = answer.rrset(now) if answer is not None else None
+        for answer in self.siblings:
+            rrset = answer.rrset(now)
             if rrset is not None and not rrset[1]:
-                absent.add(number)
+                absent.add(answer.target.rdtype)
         return absent
 
     def rrset(self, now: float) -> tuple[int, Sequence[bytes]] | None:

@@ -5,7 +5,7 @@ A subscriber is called at once, so it must be quick and must change nothing in t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
@@ -88,7 +88,15 @@ class PlaceholderMissed:
     rdtype: int
 
 
-Change = KeyChanged | PlaceholderMissed | Settled | Failed | RungChanged | SignedChanged | ZoneChanged
+@frozen
+class Refused:
+    """Addresses of a target are left out, each for a reason in plain text."""
+
+    target: Target
+    reasons: Mapping[bytes, str]
+
+
+Change = KeyChanged | PlaceholderMissed | Settled | Failed | Refused | RungChanged | SignedChanged | ZoneChanged
 Subscriber = Callable[[Change], None]
 
 

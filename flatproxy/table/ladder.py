@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import frozen
 
@@ -19,11 +19,15 @@ MIN_FRESH_S = 2.0
 class Rung(IntEnum):
     """Where an answer comes from, best first."""
 
-    FRESH = 0
-    STALE = 1
-    FALLBACK = 2
+    PINNED = 0
+    """Addresses that the configuration has in place of the target's. Other types have none, so NODATA."""
+    FRESH = 1
+    HELD = 2
+    """The target's last addresses, after it was found to have none."""
+    STALE = 3
+    FALLBACK = 4
     """The addresses of `fallback`. SVCB and HTTPS have none, so NODATA: their failure must not cost the site."""
-    UPSTREAM = 3
+    UPSTREAM = 5
     """The nameserver's own answer."""
 
 
@@ -39,6 +43,13 @@ class Resolution:
     names: tuple[str, ...]
     resolved_at: float
     left_out: int = 0
+
+
+class Held(NamedTuple):
+    """Addresses to answer in place of none, until then (monotonic seconds)."""
+
+    rdatas: tuple[bytes, ...]
+    until: float
 
 
 @frozen
@@ -66,12 +77,18 @@ def stale_until(resolution: Resolution, rule: Rule) -> float:
     return fresh_until(resolution, rule) + rule.stale_for_s
 
 
-def rung_at(resolution: Resolution | None, rule: Rule, rdtype: int, now: float) -> tuple[Rung, float]:
+def rung_at(
+    resolution: Resolution | None, rule: Rule, rdtype: int, now: float, held: Held | None = None
+) -> tuple[Rung, float]:
     """Return the rung at `now`, and until when (monotonic seconds) it is that one if nothing is resolved meanwhile.
 
     SVCB and HTTPS never come from the nameserver: its records say where its placeholder is, not the target
     (RFC 9460 section 3.1 has clients go on without).
     """
+    if rule.pin:
+        return Rung.PINNED, float("inf")
+    if held is not None and now < held.until:
+        return Rung.HELD, held.until
     if resolution is not None:
         expiry = fresh_until(resolution, rule)
         if now < expiry:
@@ -83,9 +100,13 @@ def rung_at(resolution: Resolution | None, rule: Rule, rdtype: int, now: float) 
     return (Rung.FALLBACK if has_last else Rung.UPSTREAM), float("inf")
 
 
-def step(resolution: Resolution | None, rule: Rule, rdtype: int, now: float) -> Step:
+def step(resolution: Resolution | None, rule: Rule, rdtype: int, now: float, held: Held | None = None) -> Step:
     """Return the rung and its answer at `now`. The TTL never exceeds the chain's and never grows with time."""
-    rung, until = rung_at(resolution, rule, rdtype, now)
+    rung, until = rung_at(resolution, rule, rdtype, now, held)
+    if rung is Rung.PINNED:
+        return Step(rung, types.address_rdatas(rdtype, rule.pin), rule.stale_ttl_s, until)
+    if rung is Rung.HELD and held is not None:
+        return Step(rung, held.rdatas, rule.stale_ttl_s, until)
     if resolution is None or rung >= Rung.FALLBACK:
         # A type that the fallback lacks is NODATA: half of the old answer and half of the new would mislead.
         rdatas = types.address_rdatas(rdtype, rule.fallback)

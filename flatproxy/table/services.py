@@ -11,7 +11,7 @@ import dns.name
 from attrs import define, evolve
 
 from flatproxy.table.answers import TargetAnswer
-from flatproxy.wire import names, svcb
+from flatproxy.wire import names, svcb, types
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,11 @@ class ServiceAnswer(TargetAnswer):
     addresses: tuple[TargetAnswer, ...] = ()
     _seen: tuple[Resolution | None, ...] = ()
     """What the targets of `addresses` were when the records were rewritten."""
+
+    def stand_beside(self, siblings: tuple[TargetAnswer, ...]) -> None:
+        """Take note of the rule's answers for the other types."""
+        super().stand_beside(siblings)
+        self.addresses = tuple(each for each in siblings if types.has_addresses(each.target.rdtype))
 
     def step(self, now: float) -> Step:
         """Return rung, rdatas and TTL at `now`; it holds no longer than the addresses do."""

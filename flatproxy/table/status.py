@@ -104,15 +104,15 @@ def _status(answer: TargetAnswer, now: float) -> dict[str, Any]:
     resolution = target.resolution
     step = answer.step(now)
     fresh = step.rung is Rung.FRESH
-    served = resolution if step.rung in (Rung.FRESH, Rung.STALE) else None
+    served = resolution if step.rung in (Rung.FRESH, Rung.HELD, Rung.STALE) else None
     return {
         "rdtype": target.type_text,
         "target": names.to_text(rule.target),
         "rung": step.rung.name.lower(),
         "absent": fresh and not step.rdatas,
         "ttl_left_s": float(step.ttl_s) if fresh else 0.0,
-        "age_s": now - served.resolved_at if served else None,
-        "stale_left_s": stale_until(served, rule) - now if served else None,
+        "age_s": now - (target.history.seen_at if step.rung is Rung.HELD else served.resolved_at) if served else None,
+        "stale_left_s": stale_until(served, rule) - now if served and step.rung is not Rung.HELD else None,
         "rdatas": tuple(types.rdata_texts(target.rdtype, step.rdatas)),
         "changed_at": target.changed_at,
         "chain": resolution.names if resolution else (names.to_text(rule.target),),

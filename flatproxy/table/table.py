@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import define, field
 
-from flatproxy.config.settings import Rules
+from flatproxy.config.settings import NO_GUARDING, Rules
 from flatproxy.table.agenda import Agenda
 from flatproxy.table.answers import AnyAnswer, TargetAnswer
 from flatproxy.table.changes import Feed
@@ -23,8 +23,9 @@ from flatproxy.wire import types
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from flatproxy.config.settings import Rule
+    from flatproxy.config.settings import Group, Rule
     from flatproxy.table.answers import Answer
+    from flatproxy.table.target import TargetKey
 
     ByRule = dict[int, TargetAnswer | AnyAnswer]
 
@@ -50,6 +51,19 @@ class Adopted(NamedTuple):
     gone: list[Target]
 
 
+@define(eq=False)
+class _Making:
+    """What `adopt` makes, until it is in force."""
+
+    cold_until: float
+    by_rule: dict[bytes, ByRule] = field(factory=lambda: {question(b"", number): {} for number in _TYPES})
+    viewed: dict[tuple[int, str], Rule | None] = field(factory=dict)
+    shared: dict[tuple[Rule, int], TargetAnswer] = field(factory=dict)
+    serving: dict[Target, list[TargetAnswer]] = field(factory=dict)
+    hinfos: dict[int, AnyAnswer] = field(factory=dict)
+    new: list[Target] = field(factory=list)
+
+
 @define(eq=False, repr=False)
 class Table:
     """It keeps nothing for each name but looks at the rules, which must not change. Equal rules share answers.
@@ -67,17 +81,26 @@ class Table:
     """Until when queries wait for a target: nothing else that is due may hold these up."""
     wanted: deque[Target] = field(factory=deque)
     """Targets that a query waits for, each once: whoever resolves takes these first."""
-    targets: dict[tuple[bytes, int], Target] = field(factory=dict)
+    targets: dict[TargetKey, Target] = field(factory=dict)
     zones: Zones = field(init=False)
     rules: Mapping[bytes, Rule] = field(factory=Rules)
     _by_rule: dict[bytes, ByRule] = field(factory=dict)
+    _viewed: dict[tuple[int, str], Rule | None] = field(factory=dict)
+    """What a view is answered by in place of a rule (by its `id`)."""
+    _pinned: list[Target] = field(factory=list)
+    """The targets of names that are pinned: nobody resolves them."""
 
     def __attrs_post_init__(self) -> None:
         self.zones = Zones(self.feed)
 
-    def get(self, key: bytes) -> Answer | None:
-        """Return the answer to a question, None where there is none. Called for packets: three look-ups."""
+    def get(self, key: bytes, view: str | None = None) -> Answer | None:
+        """Return the answer to a question, None where there is none. Called for packets: three look-ups.
+
+        `view` is the client's, None where it is in none.
+        """
         rule = self.rules.get(key[:-4])
+        if rule is not None and view is not None:
+            rule = self._viewed.get((id(rule), view), rule)
         if rule is None:
             return None
         by_rule = self._by_rule.get(key[-4:])
@@ -86,7 +109,7 @@ class Table:
     @property
     def answers(self) -> Iterator[TargetAnswer]:
         """Every answer that has a target, once."""
-        for target in self.targets.values():
+        for target in (*self.targets.values(), *self._pinned):
             yield from target.answers
 
     def adopt(
@@ -97,44 +120,56 @@ class Table:
         What is known of targets stays. The cost is that of the distinct rules; `rest` is called between pieces.
         """
         groups = (rules if isinstance(rules, Rules) else Rules(rules)).groups
-        by_rule: dict[bytes, ByRule] = {question(b"", number): {} for number in _TYPES}
-        shared: dict[tuple[Rule, int], TargetAnswer] = {}
-        serving: dict[Target, list[TargetAnswer]] = {}
-        hinfos: dict[int, AnyAnswer] = {}
-        new: list[Target] = []
+        made = _Making(now + cold_s)
+        self._pinned = []
         for number, group in enumerate(groups):
             if number % RULES_AT_ONCE == 0:
                 rest()
-            rule = group.rule
-            for rdtype in sorted(map(types.number_of, rule.types)):
-                answer = shared.get((rule, rdtype))
-                if answer is None:
-                    target = self._target_of(rule.target, rdtype, now + cold_s, new)
-                    made = self._answer_of(target, rule, group.first)
-                    if isinstance(made, ServiceAnswer):
-                        made.addresses = tuple(
-                            shared[rule, number] for number in types.OF_ADDRESSES if (rule, number) in shared
-                        )
-                    answer = shared[rule, rdtype] = made
-                    serving.setdefault(target, []).append(answer)
-                answer.share(group)
-                by_rule[question(b"", rdtype)][id(rule)] = answer
-            if rule.any == "hinfo":
-                ttl_s = rule.max_ttl_s
-                by_rule[question(b"", types.TYPE_ANY)][id(rule)] = hinfos.setdefault(ttl_s, AnyAnswer(ttl_s, self))
-        self.rules, self._by_rule = rules, by_rule
-        return Adopted(new, self._serve(serving, now, rest))
+            self._add(made, group, group.rule, None)
+            for view, rule in group.rule.views:
+                made.viewed[id(group.rule), view] = rule
+                if rule is not None:
+                    self._add(made, group, rule, view)
+        self.rules, self._by_rule, self._viewed = rules, made.by_rule, made.viewed
+        return Adopted(made.new, self._serve(made.serving, now, rest))
 
-    def _target_of(self, name: bytes, rdtype: int, cold_until: float, new: list[Target]) -> Target:
-        target = self.targets.get((name, rdtype))
+    def _add(self, made: _Making, group: Group, rule: Rule, view: str | None) -> None:
+        """Make the answers of a rule that the names of a group have, be it for one view only."""
+        numbers = sorted(map(types.number_of, rule.types))
+        if (rule, numbers[0]) not in made.shared:
+            answers = [
+                self._answer_of(self._target_of(rule, number, made), rule, group.first, view) for number in numbers
+            ]
+            for number, answer in zip(numbers, answers, strict=True):
+                answer.stand_beside(tuple(other for other in answers if other is not answer))
+                made.shared[rule, number] = answer
+                made.serving.setdefault(answer.target, []).append(answer)
+        for number in numbers:
+            answer = made.shared[rule, number]
+            if view is None:
+                answer.share(group)
+            made.by_rule[question(b"", number)][id(rule)] = answer
+        if rule.any == "hinfo":
+            ttl_s = rule.max_ttl_s
+            any_answer = made.hinfos.setdefault(ttl_s, AnyAnswer(ttl_s, self))
+            made.by_rule[question(b"", types.TYPE_ANY)][id(rule)] = any_answer
+
+    def _target_of(self, rule: Rule, rdtype: int, made: _Making) -> Target:
+        if rule.pin:
+            self._pinned.append(Target(rule.target, rdtype, self, float("-inf")))
+            return self._pinned[-1]
+        # Guards are for addresses: what stands in records of other types is held to these when it is answered.
+        guarding = rule.guarding if types.has_addresses(rdtype) else NO_GUARDING
+        key = rule.target, rdtype, guarding
+        target = self.targets.get(key)
         if target is None:
-            target = self.targets[name, rdtype] = Target(name, rdtype, self, cold_until)
-            new.append(target)
+            target = self.targets[key] = Target(rule.target, rdtype, self, made.cold_until, guarding)
+            made.new.append(target)
         return target
 
-    def _answer_of(self, target: Target, rule: Rule, first_name: bytes) -> TargetAnswer:
+    def _answer_of(self, target: Target, rule: Rule, first_name: bytes, view: str | None) -> TargetAnswer:
         """Return a new answer, with the rung of the one before for that name: a reload is no change of rung."""
-        before = self.get(question(first_name, target.rdtype))
+        before = self.get(question(first_name, target.rdtype), view)
         kind = ServiceAnswer if types.is_service(target.rdtype) else TargetAnswer
         return kind(target, rule, first_name, said=before.said if isinstance(before, TargetAnswer) else None)
 
@@ -143,7 +178,7 @@ class Table:
         self.tally.clear()
         gone = [target for target in self.targets.values() if target not in serving]
         for target in gone:
-            del self.targets[target.name, target.rdtype]
+            del self.targets[target.key]
             target.serve((), now)
         for number, (target, answers) in enumerate(serving.items()):
             if number % RULES_AT_ONCE == 0:
@@ -153,7 +188,7 @@ class Table:
 
     def holds(self, target: Target) -> bool:
         """Tell whether a target is still needed: a reload may have dropped it, and another may stand in its place."""
-        return self.targets.get((target.name, target.rdtype)) is target
+        return self.targets.get(target.key) is target
 
     def advance(self, now: float) -> bool:
         """Put right one target that the passing of time has changed; tell whether there was one."""

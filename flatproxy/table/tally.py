@@ -37,14 +37,14 @@ class Tally:
         if before is not None:
             self.names[before] -= answer.names
         self.names[after] += answer.names
-        if after is Rung.FRESH:
+        if after is Rung.FRESH or not answer.names:  # what only a view is answered has no name of its own
             self.not_fresh.pop(answer, None)
         else:
             self.not_fresh[answer] = None
 
     def set_cold(self, answer: TargetAnswer, *, cold: bool) -> None:
         """Take note of whether an answer is cold."""
-        if cold:
+        if cold and answer.names:
             self.cold[answer] = None
         else:
             self.cold.pop(answer, None)

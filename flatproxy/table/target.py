@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from flatproxy.config.settings import NO_GUARDING, Guarding
 from flatproxy.table.agenda import NEVER
-from flatproxy.table.changes import Failed, Settled
+from flatproxy.table.changes import Failed, Refused, Settled
+from flatproxy.table.held import NO_BELIEF, NO_HISTORY, Belief, History
 from flatproxy.wire import names, types
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from flatproxy.table.answers import TargetAnswer
     from flatproxy.table.ladder import Resolution
     from flatproxy.table.table import Table
 
+TargetKey = tuple[bytes, int, Guarding]
+"""A name, a type, and what is let through."""
 WAITERS = 1_000
 """Queries that may wait for one cold target; the others go down the ladder at once."""
 
@@ -32,9 +36,14 @@ class Target:
     rdtype: int
     table: Table
     cold_until: float
+    guarding: Guarding = NO_GUARDING
     resolution: Resolution | None = None
     failures: int = 0
     """Failures in a row."""
+    history: History = NO_HISTORY
+    """What was found of its addresses over time."""
+    belief: Belief = NO_BELIEF
+    """Which set of addresses is believed, where a wholly different one must last for a while."""
     changed_at: float | None = None
     outcomes: dict[str, int] = field(factory=dict)
     """How often resolutions ended so."""
@@ -45,6 +54,11 @@ class Target:
 
     def __str__(self) -> str:
         return names.to_text(self.name)
+
+    @property
+    def key(self) -> TargetKey:
+        """Its place in the table."""
+        return self.name, self.rdtype, self.guarding
 
     @property
     def type_text(self) -> str:
@@ -59,12 +73,50 @@ class Target:
         """Take what it was found to be; `wall` is Unix time."""
         before, self.resolution, self.failures = self.resolution, resolution, 0
         self.table.tally.left_out += resolution.left_out - (before.left_out if before is not None else 0)
+        if types.has_addresses(self.rdtype):
+            self.history = self.history.after(resolution.rdatas, resolution.resolved_at)
         self._count(outcome)
         change = Settled(self, before)
         if change.is_new:
             self.changed_at = wall
         self.table.feed.publish(change)
         self.look(resolution.resolved_at)
+        for answer in self.answers:
+            for other in answer.families:
+                if other.history.absent_since is not None:
+                    other.reconsider(resolution.resolved_at)
+
+    def follow(self, history: History, belief: Belief) -> None:
+        """Take over its past as another node knows it, whose resolution it is settled with next."""
+        if types.has_addresses(self.rdtype):
+            self.history = history
+        if self.guarding.hold_change_s:
+            self.belief = belief
+
+    @property
+    def living_families(self) -> Iterator[Target]:
+        """The targets of the other types of addresses of its names that were last found to have some."""
+        return (other for answer in self.answers for other in answer.families if other.history.is_present)
+
+    def reconsider(self, now: float) -> None:
+        """See whether its addresses are still held, another type of the same names having been resolved."""
+        for answer in self.answers:
+            answer.expire()
+        self.look(now)
+
+    def believe(self, found: tuple[bytes, ...], now: float) -> tuple[bytes, ...]:
+        """Return which addresses are to be taken for what it is after a resolution that found these."""
+        span_s = self.guarding.hold_change_s
+        if not span_s or not types.has_addresses(self.rdtype):
+            return found
+        if not found and not any(answer.held for answer in self.answers) and not self.history.is_present:
+            self.belief = NO_BELIEF
+        self.belief = self.belief.after(found, now, span_s)
+        return self.belief.current if found else ()
+
+    def refuse(self, reasons: Mapping[bytes, str]) -> None:
+        """Publish that addresses are left out, and why."""
+        self.table.feed.publish(Refused(self, reasons))
 
     def fail(self, outcome: str, reason: str, now: float) -> None:
         """Take note that it could not be resolved; what it was found to be before stays."""
@@ -73,10 +125,12 @@ class Target:
         self.table.feed.publish(Failed(self, reason))
         self.look(now)
 
-    def restore(self, resolution: Resolution, now: float) -> None:
+    def restore(self, resolution: Resolution, now: float, history: History = NO_HISTORY) -> None:
         """Take what was known before a restart, where nothing newer is known."""
         if self.resolution is None:
-            self.resolution = resolution
+            self.resolution, self.history = resolution, history
+            if self.guarding.hold_change_s:
+                self.belief = Belief(current=history.addresses)
             for answer in self.answers:
                 answer.count(now, cold=False)
             # There may be very many of them at once: what is to be published of them has time.

@@ -28,6 +28,8 @@ class Zones:
     """Grows whenever `is_signed` or `can_sign` may have changed for any name."""
     signings: Mapping[bytes, ZoneSigning] = field(factory=dict)
     """What signs, by the apex of a zone with keys of ours."""
+    controllers: dict[bytes, int] = field(factory=dict)
+    """Active Directory's domain controllers, where an apex is a flagged name and has some."""
     _soas: dict[bytes, bytes] = field(factory=dict)
     _signed: dict[bytes, bool] = field(factory=dict)
     """Zones of which is known whether they are signed."""
@@ -93,6 +95,7 @@ class Zones:
     def gone(self, apex: bytes) -> None:
         """Forget a zone: its names are in the zone around it."""
         known = self._soas.pop(apex, None) is not None
+        self.controllers.pop(apex, None)
         self._change(apex, None)
         if known:
             self._feed.publish(ZoneChanged(apex))

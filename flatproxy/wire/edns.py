@@ -61,9 +61,10 @@ def udp_limit(message: bytes, end: int) -> int:
     return min(max(size, PLAIN_UDP_SIZE), MAX_UDP_SIZE)
 
 
-def error_option(code: int) -> bytes:
-    """Return the extended DNS error option without text (RFC 8914 section 2)."""
-    return _OPTION_EDE.to_bytes(2, "big") + b"\0\2" + code.to_bytes(2, "big")
+def error_option(code: int, text: str = "") -> bytes:
+    """Return the extended DNS error option (RFC 8914 section 2)."""
+    content = code.to_bytes(2, "big") + text.encode()
+    return _OPTION_EDE.to_bytes(2, "big") + len(content).to_bytes(2, "big") + content
 
 
 def opt_record(*, dnssec_ok: bool, options: bytes = b"", bad_version: bool = False) -> bytes:

@@ -106,11 +106,6 @@ def is_rdata(number: int, rdata: bytes) -> bool:
     return True
 
 
-def is_special(number: int, rdata: bytes) -> bool:
-    """Tell whether an rdata is an address that cannot be reached from everywhere (IANA's special-purpose ranges)."""
-    return has_addresses(number) and ip_address(rdata).is_private
-
-
 class RdataTexts(list[str]):
     """Rdatas in text form; as one text they are set apart by commas."""
 

@@ -78,6 +78,8 @@ class Flatproxy(Subject):
             "upstream": {"servers": [*map(_endpoint, options.backends)], "timeout": options.upstream_timeout},
             "access": {key: getattr(options, key) for key in ("zones", "query", "transfer", "update", "notify")},
         }
+        # What the resolvers of these tests tell of are addresses of documentation, and of the loopback.
+        tables["defaults"] = {"special": "allow"}
         if options.resolvers:
             tables["resolver"] = {
                 "servers": [*map(_endpoint, options.resolvers)],

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     Check = Callable[..., Output]
 
 GOOD = {"flat.example.net": {"target": "lb.cloud.test"}}
-PRIVATE = ("warning", 'flatten."flat.example.net".target')
-"""Documentation addresses stand in for public ones here, and are rightly warned of."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +50,7 @@ def test_what_is_right_is_told_with_chain_addresses_and_ttl(check: Check, intern
     done = check(GOOD)
     assert done.code == 0
     assert done.json["ok"] is True
-    assert done.findings("error", "warning", "info") == [PRIVATE]
+    assert done.findings("error", "warning", "info") == []
     assert done.findings("ok") == [("ok", "resolver.servers[0]"), ("ok", "upstream.servers[0]")]
     (target,) = done.json["targets"]
     assert target["target"] == "lb.cloud.test"
@@ -84,7 +82,16 @@ def test_the_text_says_the_same(check: Check, nsd: Nsd) -> None:
         "    AAAA  TTL 20  2001:db8:7::7",
         "    chain: lb.cloud.test → edge.cdn.test → pop.cdn.test",
     ]
-    assert done.lines[-1].endswith("flatproxy.toml: fine, but look at the warning (0 errors, 1 warning)")
+    assert done.lines[-1].endswith("flatproxy.toml: fine")
+
+
+def test_addresses_that_will_be_refused(check: Check) -> None:
+    done = check(GOOD, defaults={"special": "refuse"})
+    assert done.findings("error") == [("error", 'flatten."flat.example.net".target')]
+    assert "198.51.100.7 is in 198.51.100.0/24 (documentation)" in done.what('flatten."flat.example.net".target')
+    done = check({"flat.example.net": {"target": "lb.cloud.test", "allow": ["198.51.100.7", "2001:db8::/32"]}})
+    assert done.findings("error", "warning") == [("warning", 'flatten."flat.example.net".target')]
+    assert "198.51.100.8 is outside allow" in done.what('flatten."flat.example.net".target')
 
 
 def test_a_nameserver_that_is_dead_and_a_zone_that_it_does_not_serve(check: Check, nsd: Nsd) -> None:

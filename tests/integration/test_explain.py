@@ -241,3 +241,19 @@ def test_a_terminal_without_the_characters_gets_others(explain: Explain, tmp_pat
     )
     assert done.returncode == 1
     assert b"loop1.cloud.test ? loop2.cloud.test" in done.stdout
+
+
+def test_what_guards_do_is_said(explain: Explain, tmp_path: Path) -> None:
+    """Pinned, held by the state file, and refused."""
+    pinned = types(explain(NAME, rule={"pin": ["192.0.2.77"]}))["A"]["answer"]
+    assert (pinned["rung"], pinned["addresses"], pinned["ttl"]) == ("pinned", ["192.0.2.77"], 30)
+
+    path = tmp_path / "state.sqlite"
+    store.write(path, [Row(wire_name("gone.test"), 1, (b"\xc0\0\2\7",), 60, ("gone.test",), time.time() - 90)])
+    held = types(explain(NAME, "gone.test", state={"path": str(path)}))["A"]["answer"]
+    assert (held["rung"], held["addresses"]) == ("held", ["192.0.2.7"])
+    assert "held for another" in held["why"]
+
+    refused = types(explain(NAME, rule={"special": "refuse", "fallback": ["192.0.2.10"]}))["A"]["answer"]
+    assert (refused["rung"], refused["addresses"]) == ("fallback", ["192.0.2.10"])
+    assert "every address is refused: 198.51.100.7 is in 198.51.100.0/24 (documentation)" in refused["why"]

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from flatproxy.cli import _parser
+from flatproxy.cli import parser
 from flatproxy.config.load import load
 from flatproxy.forward import descriptors
 from tests.support.child import run
@@ -48,7 +48,7 @@ def test_the_command_is_one_of_flatproxys() -> None:
     (command,) = _section("flatproxy.service", "Service")["ExecStart"]
     path, *arguments = command.split()
     assert Path(path).name == "flatproxy"
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     assert options.command == "run"
     assert options.user is None, "the unit gives it a user"
 

@@ -28,6 +28,8 @@ def configuration(
         "listen": {"dns": list(dns), "http": "127.0.0.1:0"},
         "upstream": {"servers": [text(address) for address in upstream], "timeout": "2s"},
         "access": {"zones": list(zones)},
+        # What is told of the internet of the tests are addresses of documentation.
+        "defaults": {"special": "allow"},
         "resolver": {"servers": [text(address) for address in resolver], "timeout": "5s"},
     }
     for name, extra in {**more, **(tables or {})}.items():

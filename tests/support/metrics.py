@@ -29,4 +29,5 @@ class Metrics:
         return sum(found)
 
     def rung(self, name: str, rdtype: str = "A") -> str:
-        return ("fresh", "stale", "fallback", "upstream")[int(self.value("rung", name=name, type=rdtype))]
+        rungs = {-1.0: "pinned", 0.0: "fresh", 0.5: "held", 1.0: "stale", 2.0: "fallback", 3.0: "upstream"}
+        return rungs[self.value("rung", name=name, type=rdtype)]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from flatproxy.counts import BucketTable
     from flatproxy.flatten.fleet.link import StoreLink
     from flatproxy.flatten.fleet.sharing import Refreshing
+    from flatproxy.table.held import History
     from flatproxy.table.ladder import Resolution
     from flatproxy.table.table import Adopted
     from flatproxy.table.target import Target
@@ -193,7 +194,7 @@ class FleetNode:
         """Share other targets from now on."""
         self.sharing.follow(adopted.new, adopted.gone)
 
-    def warm(self) -> dict[Target, Resolution]:
+    def warm(self) -> dict[Target, tuple[Resolution, History]]:
         """Return what the store knows of the targets; nothing where it cannot be read. It waits, `WARM_S` at most."""
         found: dict[str, object] = {}
         places = list(self.sharing.places)

@@ -66,15 +66,7 @@ class Publishing:
         now, offset = self.clock(), self.asking.offset
         version = shared.version if again else shared.next_version(now + offset)
         content = frozenset(known.rdatas)
-        outcome = "addresses" if known.rdatas else "nodata"
-        entry = TargetEntry(
-            rdatas=known.rdatas,
-            ttl_s=known.ttl_s,
-            names=known.names,
-            outcome=outcome,
-            resolved_at=known.resolved_at + offset,
-            left_out=known.left_out,
-        )
+        entry = TargetEntry.about(target, offset)
         place = shared.place
         raw = self.seal.seal(place, version, entry.content())
         changed = 2 if again else int(content != shared.content)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flatproxy.flatten.fleet.operations import Operation
     from flatproxy.flatten.fleet.ranks import Ranks
     from flatproxy.flatten.fleet.reasons import FleetCounts
+    from flatproxy.table.held import History
     from flatproxy.table.ladder import Resolution
     from flatproxy.table.target import Target
 
@@ -49,8 +50,11 @@ class Refreshing(Protocol):
     def hurry(self, target: Target, due: float) -> None:
         """Have a target due at another time, unless it is being resolved."""
 
-    def take(self, target: Target, entry: TargetEntry, resolved_at: float) -> bool:
-        """Settle a target with what another node has found; False where the guards let nothing through."""
+    def take(self, target: Target, entry: TargetEntry, offset: float) -> bool:
+        """Settle a target with what another node has found; False where the guards let nothing through.
+
+        The entry's clock is so far ahead of the monotonic one.
+        """
 
 
 @define(eq=False)
@@ -86,7 +90,7 @@ class Sharing:
             self._pending.pop(target, None)
             self._publishing.forget(target)
         for target in new:
-            place = field_of(target.name, target.rdtype)
+            place = field_of(*target.key)
             self._places[place] = target
             self._shared[target] = Shared(place)
 
@@ -102,9 +106,10 @@ class Sharing:
                 del self._granted[target]
         return len(self._granted)
 
-    def warm(self, found: Mapping[str, object], now: float) -> dict[Target, Resolution]:
+    def warm(self, found: Mapping[str, object], now: float) -> dict[Target, tuple[Resolution, History]]:
         """Take in what the store has at the start; return what is believed, by target."""
-        known: dict[Target, Resolution] = {}
+        known: dict[Target, tuple[Resolution, History]] = {}
+        offset = self.asking.offset
         for place, raw in found.items():
             target = self._places.get(place)
             opened = self._open(target, raw) if target is not None and raw is not None else None
@@ -113,7 +118,7 @@ class Sharing:
             version, entry = opened
             shared = self._shared[target]
             shared.version, shared.content, shared.is_warm = version, frozenset(entry.rdatas), True
-            known[target] = entry.resolution(min(entry.resolved_at - self.asking.offset, now))
+            known[target] = entry.resolution(min(entry.resolved_at - offset, now)), entry.history(offset)
         return known
 
     def note(self, target: Target) -> None:
@@ -242,7 +247,8 @@ class Sharing:
     def _take(self, target: Target, shared: Shared, entry: TargetEntry, raw: object) -> None:
         now = self.clock()
         was_pending = self._pending.pop(target, 0) is None
-        if not self.refreshing.take(target, entry, min(entry.resolved_at - self.asking.offset, now)):
+        ahead = max(self.asking.offset, entry.resolved_at - now)  # nothing was resolved in the future
+        if not self.refreshing.take(target, entry, ahead):
             if was_pending:
                 self._pending[target] = None
             self._refuse(target, raw, "guard")

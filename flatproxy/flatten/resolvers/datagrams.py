@@ -32,7 +32,7 @@ PORTS = 16
 PORT_QUERIES = 32
 PORT_LIFE_S = 1.0
 """Then a socket takes no new query, and is closed with its last one."""
-READ_AT_ONCE = 64
+_READ_AT_ONCE = 64
 """Datagrams read from one socket before others have their turn."""
 _MAX_DATAGRAM = 65_535
 _RANDOM_OCTETS = 3 * 2048
@@ -117,7 +117,7 @@ class Port:
         """Read what has come: an end of each query that a reply answers."""
         pending, heard = self.pending, self._client.heard
         try:
-            for _ in range(READ_AT_ONCE):
+            for _ in range(_READ_AT_ONCE):
                 reply = self.sock.recv(_MAX_DATAGRAM)
                 heard(pending.get(reply[:2]), reply)
                 if not pending:

@@ -14,7 +14,7 @@ import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.logger import Logger
 
 from flatproxy.flatten.stores.store import Row
@@ -46,6 +46,14 @@ CREATE TABLE IF NOT EXISTS keys (
 """New in format 2."""
 _KEY_TYPES = (bytes, int, int, str, float, float, int, str)
 _SAVE_KEY = "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_HELD_SCHEMA = """
+CREATE TABLE IF NOT EXISTS held (
+    target BLOB NOT NULL, rdtype INTEGER NOT NULL, rdatas TEXT NOT NULL, seen_at REAL NOT NULL,
+    absent_since REAL NOT NULL, PRIMARY KEY (target, rdtype)
+) WITHOUT ROWID
+"""
+"""What is held in place of an answer without addresses. A table of its own: earlier versions use the file as well."""
+_SAVE_HELD = "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?)"
 _SAVE = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)"
 
 
@@ -69,17 +77,20 @@ def read_rows(path: Path) -> list[Row]:
         # Whoever can write it can send the zone's visitors anywhere.
         raise ValueError("every user of this host can write it")
     with closing(_connect(path)) as connection:
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers'").fetchone():
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if "answers" not in tables:
             return []
         records = connection.execute("SELECT * FROM answers").fetchall()
+        kept = connection.execute("SELECT * FROM held").fetchall() if "held" in tables else []
+    held = {(target, rdtype): rest for target, rdtype, *rest in kept}
     # A file that was cut short and written to again has rows of nothing beside good ones.
-    rows = [row for record in records if (row := _row(*record)) is not None]
+    rows = [row for record in records if (row := _row(*record, held=held.get(record[:2], ()))) is not None]
     if records and not rows:
         raise ValueError("none of its rows makes sense")
     return rows
 
 
-def _row(*record: Any) -> Row | None:  # noqa: ANN401 - whatever the file holds
+def _row(*record: Any, held: Sequence[Any]) -> Row | None:  # noqa: ANN401 - whatever the file holds
     """Return a row, None where it makes no sense."""
     target, rdtype, rdatas, ttl, chain, resolved_at = record
     try:
@@ -91,9 +102,13 @@ def _row(*record: Any) -> Row | None:  # noqa: ANN401 - whatever the file holds
             tuple(str(name) for name in json.loads(chain)),
             float(resolved_at),
         )
+        if held and not row.rdatas:
+            rdatas, seen_at, absent_since = held
+            addresses = tuple(bytes.fromhex(rdata) for rdata in json.loads(rdatas))
+            row = evolve(row, held=addresses, seen_at=float(seen_at), absent_since=float(absent_since))
     except (TypeError, ValueError):
         return None
-    return row if all(types.is_rdata(row.rdtype, rdata) for rdata in row.rdatas) else None
+    return row if all(types.is_rdata(row.rdtype, rdata) for rdata in row.rdatas + row.held) else None
 
 
 def read_keys(path: Path) -> list[tuple[Any, ...]]:
@@ -134,6 +149,18 @@ def write(path: Path, rows: list[Row], keys: Sequence[tuple[Any, ...]] = ()) -> 
             ],
         )
         connection.executemany(_SAVE_KEY, keys)
+        connection.execute(_HELD_SCHEMA)
+        connection.executemany(
+            "DELETE FROM held WHERE target = ? AND rdtype = ?", [(row.target, row.rdtype) for row in rows]
+        )
+        connection.executemany(
+            _SAVE_HELD,
+            [
+                (row.target, row.rdtype, json.dumps([r.hex() for r in row.held]), row.seen_at, row.absent_since)
+                for row in rows
+                if row.held
+            ],
+        )
         connection.execute("COMMIT")
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from flatproxy.table.held import NO_HISTORY, History
 from flatproxy.table.ladder import Resolution
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ class Row:
     ttl_s: int
     names: tuple[str, ...]
     resolved_at: float
+    held: tuple[bytes, ...] = ()
+    """The addresses that it had before it had none, found last at `seen_at`; none since `absent_since`."""
+    seen_at: float = 0.0
+    absent_since: float = 0.0
 
     @classmethod
     def of(cls, target: Target, resolved_at: float) -> Row:
@@ -31,12 +36,28 @@ class Row:
         known = target.resolution
         if known is None:
             raise ValueError(f"{target} was never resolved")
-        return cls(target.name, target.rdtype, known.rdatas, known.ttl_s, known.names, resolved_at)
+        row = cls(target.name, target.rdtype, known.rdatas, known.ttl_s, known.names, resolved_at)
+        history, ahead = target.history, resolved_at - known.resolved_at
+        if history.absent_since is None:
+            return row
+        return evolve(
+            row, held=history.addresses, seen_at=history.seen_at + ahead, absent_since=history.absent_since + ahead
+        )
 
     def resolution(self, now: float, wall: float) -> Resolution:
         """Return it on the monotonic clock; a time in the future (the clock was set back) counts as now."""
         age = max(wall - self.resolved_at, 0.0)
         return Resolution(rdatas=self.rdatas, ttl_s=self.ttl_s, names=self.names, resolved_at=now - age)
+
+    def history(self, now: float, wall: float) -> History:
+        """Return what was found of its addresses, on the monotonic clock."""
+        behind = now - wall
+        if self.held:
+            since = min(self.absent_since + behind, now)
+            return History(addresses=self.held, seen_at=min(self.seen_at + behind, since), absent_since=since)
+        if not self.rdatas:
+            return NO_HISTORY
+        return History(addresses=self.rdatas, seen_at=min(self.resolved_at + behind, now))
 
 
 class Store(Protocol):

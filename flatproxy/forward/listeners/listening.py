@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from flatproxy.forward.access import Networks
 from flatproxy.forward.listeners.datagram import DatagramListener
 from flatproxy.forward.listeners.stream import StreamListener
-from flatproxy.forward.packet_loop import packets
 
 if TYPE_CHECKING:
     import socket
@@ -24,17 +23,23 @@ if TYPE_CHECKING:
     from flatproxy.forward.exchange import Exchange
     from flatproxy.forward.listeners.connections import Connections
     from flatproxy.forward.listeners.sockets import ListenSocket
+    from flatproxy.forward.readers import Readers
 
 
 class Listening:
     """Prepared, committed and aborted with the forwarder that it belongs to."""
 
     def __init__(
-        self, listen_at: Callable[[Endpoint, int], Sequence[ListenSocket]], exchange: Exchange, connections: Connections
+        self,
+        listen_at: Callable[[Endpoint, int], Sequence[ListenSocket]],
+        exchange: Exchange,
+        connections: Connections,
+        readers: Readers,
     ) -> None:
         self._listen_at = listen_at
         self._exchange = exchange
         self._connections = connections
+        self._readers = readers
         self._bound: list[ListenSocket] = []
         self._proxies = Networks(())
         self._tells_client = False
@@ -66,9 +71,8 @@ class Listening:
         self._bound.clear()
 
     def _begin_datagrams(self, sock: socket.socket, reactor: Any) -> None:  # noqa: ANN401, ARG002 - as the other
-        readers = packets()
-        listener = DatagramListener(sock, self._exchange, readers, self._proxies, tells_client=self._tells_client)
-        readers.add(listener)
+        listener = DatagramListener(sock, self._exchange, self._proxies, tells_client=self._tells_client)
+        self._readers.add(listener)
         self._datagrams.append(listener)
 
     def _begin_stream(self, sock: socket.socket, reactor: Any) -> None:  # noqa: ANN401 - many interfaces
@@ -90,13 +94,13 @@ class Listening:
         """Take nothing new."""
         for listener in self._datagrams:
             listener.read(monotonic())  # what the kernel has already taken is ours to answer
-            packets().remove(listener)
+            self._readers.remove(listener)
         for port in self._ports:
             stopped = port.stopListening()
             if stopped is not None:
                 await stopped.asFuture(asyncio.get_running_loop())
 
     def close(self) -> None:
-        """Send what is left, and close the sockets."""
+        """Close the sockets."""
         for listener in self._datagrams:
             listener.close()

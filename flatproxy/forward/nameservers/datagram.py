@@ -24,13 +24,10 @@ if TYPE_CHECKING:
 
     from flatproxy.config.settings import Endpoint
     from flatproxy.forward.nameservers.health import Health
-    from flatproxy.forward.packet_loop import Readers
     from flatproxy.forward.query import Outcome, Query
+    from flatproxy.forward.readers import Readers
 
 log = Logger()
-
-QUERIES_A_PORT = 32
-"""Queries of one round of the loop that leave from one port, in one system call, before another is drawn."""
 
 
 @define(eq=False)
@@ -76,7 +73,6 @@ class DatagramUpstream:
     _probe: Query | None = None
     _prober: _Prober = field(factory=_Prober)
     _ids: Iterator[bytes] = field(factory=random_ids)
-    _drawn: SharedSocket | None = None
     _resent_before: float = float("-inf")
 
     def __attrs_post_init__(self) -> None:
@@ -86,7 +82,7 @@ class DatagramUpstream:
         """Open its sockets; `OSError` where there are no descriptors left."""
         self._one_shot_limit = one_shots
         for _ in range(sockets):
-            shared = SharedSocket(self, self._readers, self._ids)
+            shared = SharedSocket(self, self._ids)
             self._sockets.append(shared)
             self._readers.add(shared)
 
@@ -95,9 +91,7 @@ class DatagramUpstream:
         if self.pending >= PENDING or (self._greedy and query.host in self._greedy):
             self.outcome.overload(query)
             return
-        drawn = self._drawn
-        if drawn is None or not 0 < len(drawn.unsent) < QUERIES_A_PORT:
-            drawn = self._drawn = self._sockets[next(self._ids)[0] % len(self._sockets)]
+        drawn = self._sockets[next(self._ids)[0] % len(self._sockets)]
         self.sent += 1
         self.pending += 1
         drawn.put(query, drawn.pending.admit(query))

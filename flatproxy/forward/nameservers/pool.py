@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from flatproxy.config.settings import Endpoint
     from flatproxy.forward.descriptors import Descriptors
     from flatproxy.forward.nameservers.stream import Connector
-    from flatproxy.forward.packet_loop import Readers
     from flatproxy.forward.query import Outcome
+    from flatproxy.forward.readers import Readers
 
 
 def _nothing() -> None:

@@ -10,9 +10,9 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING, Protocol
 
-from flatproxy.forward.batches import BATCH, MAX_DATAGRAM
 from flatproxy.forward.bounds import RECEIVE_BUFFER
 from flatproxy.forward.pending import Pending
+from flatproxy.forward.readers import MAX_DATAGRAM, READ_AT_ONCE
 from flatproxy.wire.peek import HEADER, OPCODE, QR, answers
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from flatproxy.config.settings import Endpoint
     from flatproxy.forward.nameservers.health import Health
-    from flatproxy.forward.packet_loop import Readers
     from flatproxy.forward.query import Outcome, Query
 
 
@@ -76,23 +75,26 @@ class _UpstreamSocket:
 
 
 class SharedSocket(_UpstreamSocket):
-    """One of a nameserver's sockets, with its own table of IDs. What it sends goes out when the loop's round ends."""
+    """One of a nameserver's sockets, with its own table of IDs."""
 
-    def __init__(self, upstream: SocketOwner, readers: Readers, ids: Iterator[bytes]) -> None:
+    def __init__(self, upstream: SocketOwner, ids: Iterator[bytes]) -> None:
         super().__init__(upstream)
         self.pending = Pending(ids)
-        self._readers = readers
-        self.unsent: list[bytes] = []
-        """What waits for the end of the round."""
 
     def put(self, query: Query, message_id: bytes) -> None:
         """Send a query under this ID; what the kernel has no room for is lost like any other datagram."""
         datagram = message_id + query.message[2:]
         if self._upstream.tells_client:
             datagram = query.listener.proxy_header(query.back) + datagram
-        if not self.unsent:
-            self._readers.unflushed.append(self)
-        self.unsent.append(datagram)
+        with contextlib.suppress(OSError):
+            self._send(datagram)
+
+    def _send(self, datagram: bytes) -> None:
+        try:
+            self._socket.send(datagram)
+        except ConnectionRefusedError:
+            # What was refused is an earlier datagram of this socket: this one has yet to be tried.
+            self._socket.send(datagram)
 
     def resend(self, after: float, before: float) -> int:
         """Send the queries that were sent in [after, before) once more, as they were; return how many."""
@@ -101,49 +103,27 @@ class SharedSocket(_UpstreamSocket):
             self.put(query, message_id)
         return len(overdue)
 
-    def flush(self) -> None:
-        """Send what was gathered."""
-        datagrams, self.unsent = self.unsent, []
-        if len(datagrams) == 1:
-            with contextlib.suppress(OSError):
-                self._send_one(datagrams[0])
-        else:
-            self._readers.datagrams.send(self._socket, datagrams)
-
-    def _send_one(self, datagram: bytes) -> None:
-        try:
-            self._socket.send(datagram)
-        except ConnectionRefusedError:
-            # What was refused is an earlier datagram of this socket: this one has yet to be tried.
-            self._socket.send(datagram)
-
     def read(self, now: float) -> None:
-        """Read replies, up to a batch. One may cost a look-up, a comparison of its question, and its delivery."""
-        upstream, match = self._upstream, self.pending.match
-        try:
-            if len(self.pending) == 1:
-                replies = [self._socket.recv(MAX_DATAGRAM)]
-            else:
-                replies = self._readers.datagrams.receive(self._socket)
-        except BlockingIOError:
-            return
-        except OSError:
-            upstream.refused(self.pending.take_all(), now)
-            return
-        found, last, deliver = 0, b"", upstream.outcome.deliver
-        for reply in replies:
-            query = match(reply)
+        """Read replies, up to a bound."""
+        upstream = self._upstream
+        for _ in range(READ_AT_ONCE):
+            try:
+                reply = self._socket.recv(MAX_DATAGRAM)
+            except BlockingIOError:
+                return
+            except OSError:
+                upstream.refused(self.pending.take_all(), now)
+                return
+            query = self.pending.match(reply)
             if query is None:
                 upstream.mismatched += 1
                 continue
-            found, last = found + 1, reply
+            upstream.pending -= 1
+            upstream.health.heard(reply, now)
             try:
-                deliver(query, reply, now)
+                upstream.outcome.deliver(query, reply, now)
             except Exception:  # noqa: BLE001 - no reply may stop the service, nor leave a client without one
                 upstream.misunderstood(query, reply, now)
-        if found:
-            upstream.pending -= found
-            upstream.health.heard(last, now)
 
 
 class OneShotSocket(_UpstreamSocket):
@@ -158,7 +138,7 @@ class OneShotSocket(_UpstreamSocket):
 
     def read(self, now: float) -> None:
         """Read until the reply is there."""
-        for _ in range(BATCH):
+        for _ in range(READ_AT_ONCE):
             try:
                 reply = self._socket.recv(MAX_DATAGRAM)
             except BlockingIOError:

@@ -11,18 +11,19 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from flatproxy.forward.native.stages import hinfo_stage, stages_of
-from flatproxy.table.changes import Failed, RungChanged, Settled
+from flatproxy.table.changes import Failed, Refused, RungChanged, Settled
 from flatproxy.wire import names, types
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flatproxy.config.settings import Access, Network, Rule, Rules, Settings
+    from flatproxy.config.settings import Access, Rule, Rules, Settings
     from flatproxy.forward.native import _core
     from flatproxy.table.answers import TargetAnswer
     from flatproxy.table.changes import Change
     from flatproxy.table.table import Table
     from flatproxy.table.target import Target
+    from flatproxy.wire.prefixes import Network
 
     Key = tuple[Rule | int, int]
 
@@ -58,15 +59,19 @@ class Publisher:
         said: list[tuple[bool, tuple[tuple[int, _core.Answer], ...]]] = []
         for group in settings.flatten.groups:
             numbers[id(group.rule)] = len(said)
-            said.append((False, tuple(self._typed(group.rule, answers))))
+            # Which view a client is in Python says.
+            said.append((bool(group.rule.views), tuple(self._typed(group.rule, answers))))
         self._prepared = answers, self._made(settings.access, settings.flatten, numbers, tuple(said))
 
     def _typed(self, rule: Rule, answers: dict[Key, _core.Answer]) -> Iterable[tuple[int, _core.Answer]]:
-        """Yield each type that a rule answers, and with what."""
-        keys: list[Key] = [(rule, types.number_of(text)) for text in rule.types]
-        if rule.any == "hinfo":
-            keys.append((rule.max_ttl_s, types.TYPE_ANY))
-        for key in keys:
+        """Yield each type that a rule answers, be it to one view, and with what."""
+        keys: dict[int, Key] = {}
+        for each in (rule, *(other for _view, other in rule.views if other is not None)):
+            if each.any == "hinfo":
+                keys.setdefault(types.TYPE_ANY, (each.max_ttl_s, types.TYPE_ANY))
+            for number in map(types.number_of, each.types):
+                keys.setdefault(number, (each, number))
+        for key in keys.values():
             if key not in answers:
                 answers[key] = self._answers.get(key) or self._core.Answer()
             yield key[1], answers[key]
@@ -93,7 +98,8 @@ class Publisher:
         assert self._prepared is not None, "nothing was prepared"
         (answers, table), self._prepared = self._prepared, None
         before, self._answers = self._answers, answers
-        self._of = {answer: answers[answer.rule, answer.target.rdtype] for answer in self._table.answers}
+        mine = ((answer, answers.get((answer.rule, answer.target.rdtype))) for answer in self._table.answers)
+        self._of = {answer: said for answer, said in mine if said is not None}
         now = monotonic()
         for answer, said in self._of.items():
             answer.given_elsewhere = said.was_asked
@@ -116,6 +122,8 @@ class Publisher:
                 self._changed[target] = None
             case RungChanged(answer=answer):
                 self._changed[answer.target] = None
+            case Refused():
+                pass
             case _:
                 self._zones_changed = True
 
@@ -136,8 +144,10 @@ class Publisher:
         said = self._of.get(answer)
         if said is None:
             return
-        # SVCB and HTTPS depend on other targets' addresses, too: Python puts them together.
-        if answer.target.is_cold(now) or types.is_service(answer.target.rdtype):
+        # SVCB and HTTPS depend on other targets' addresses, too: Python puts them together. What is held depends on
+        # other types, and a text goes with it.
+        held = answer.held
+        if answer.target.is_cold(now) or types.is_service(answer.target.rdtype) or (held and now < held.until):
             said.unsay()
         else:
             said.say(stages_of(answer), not answer.rule.fallback)

@@ -32,8 +32,10 @@ def layout(rdtype: int, rdatas: Sequence[bytes]) -> Layout:
 
 
 def stages_of(answer: TargetAnswer) -> tuple[Stage, ...]:
-    """Return fresh, stale and fallback as far as there are any; whatever is over by now does no harm."""
+    """Return fresh, stale and fallback as far as there are any, or the pin; whatever is over by now does no harm."""
     resolution, rule, rdtype = answer.target.resolution, answer.rule, answer.target.rdtype
+    if rule.pin:
+        return (_for_ever(rdtype, types.address_rdatas(rdtype, rule.pin), rule.stale_ttl_s),)
     found: list[Stage] = []
     if resolution is not None:
         said, denies = layout(rdtype, resolution.rdatas), not resolution.rdatas
@@ -46,9 +48,13 @@ def stages_of(answer: TargetAnswer) -> tuple[Stage, ...]:
             gone = int(stale_until(resolution, rule) * SECOND)
             found.append((gone, 0, rule.stale_ttl_s, edns.EDE_STALE, denies, said, None))
     if rule.fallback:
-        rdatas = types.address_rdatas(rdtype, rule.fallback)
-        found.append((FOR_EVER, 0, rule.stale_ttl_s, NO_ERROR, not rdatas, layout(rdtype, rdatas), None))
+        found.append(_for_ever(rdtype, types.address_rdatas(rdtype, rule.fallback), rule.stale_ttl_s))
     return tuple(found)
+
+
+def _for_ever(rdtype: int, rdatas: Sequence[bytes], ttl_s: int) -> Stage:
+    """Return records that the configuration has."""
+    return FOR_EVER, 0, ttl_s, NO_ERROR, not rdatas, layout(rdtype, rdatas), None
 
 
 def hinfo_stage(ttl_s: int) -> Stage:

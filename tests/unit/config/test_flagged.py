@@ -263,3 +263,21 @@ def test_many_names_with_one_target_share_one_rule_and_are_quick() -> None:
     assert perf_counter() - start < 2  # generous: it takes about a tenth of a second
     assert len(found) == 20_000
     assert len({id(rule) for rule in found.values()}) == 1
+
+
+def test_addresses_that_clash_with_types_or_allow() -> None:
+    table = {
+        "target": "lb.example.net",
+        "types": ["A"],
+        "allow": ["192.0.2.0/24"],
+        "fallback": ["192.0.2.1", "198.51.100.1"],
+        "pin": ["198.51.100.1", "2001:db8::1"],
+    }
+    found = problems({**minimal(), "flatten": {"example.com": table}})
+    assert [(each.key, each.reason) for each in found] == [
+        ('flatten."example.com".fallback[1]', "outside the networks of allow"),
+        ('flatten."example.com".pin[1]', 'an IPv6 address, but types has no "AAAA"'),
+    ]
+    assert found[0].write == 'an address inside, or "198.51.100.1" in allow as well'
+    (empty,) = problems({**minimal(), "flatten": {"example.com": {"target": "lb.example.net", "pin": []}}})
+    assert (empty.key, empty.write) == ('flatten."example.com".pin', '["192.0.2.10"], or no such line')

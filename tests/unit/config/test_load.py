@@ -144,9 +144,10 @@ def test_the_example_loads_and_says_the_defaults() -> None:
 def test_the_example_shows_every_key_below_a_comment() -> None:
     lines = EXAMPLE.read_text().splitlines()
     shown = {line.split(" = ")[0] for line in lines if re.match(r"[a-z_]+ = ", line)}
+    assert "# pin = " in EXAMPLE.read_text()  # whoever copies the file must not have one
     apart = {line[2:].split(" = ")[0] for line in lines if re.match(r"# [a-z_]+ = ", line)}
     assert apart >= set(TABLE_KEYS["fleet"]), "a fleet is shown, but nobody is put into one by the example"
-    shown |= set(TABLE_KEYS["fleet"])
+    shown |= {"pin", *TABLE_KEYS["fleet"]}
     assert shown == {key for table in TABLE_KEYS.values() for key in table} | set(RULE.keys)
     for number, line in enumerate(lines):
         if re.match(r"[a-z_]+ = ", line):

@@ -49,7 +49,7 @@ def _event(level: str, event: str = "upstream_down") -> str:
 
 def test_notes_keep_what_is_more_than_news(capsys: pytest.CaptureFixture[str]) -> None:
     notes = Notes(aloud=False)
-    for line in (_event("info"), _event("warn"), _event("warn", "private_address"), _event("error")):
+    for line in (_event("info"), _event("warn"), _event("error")):
         notes.write(line)
     assert list(notes.kept) == ["warn: the warn", "error: the error"]
     assert capsys.readouterr().err == ""

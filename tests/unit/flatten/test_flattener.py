@@ -80,13 +80,13 @@ def test_a_commit_brings_all_of_it_into_force(tmp_path: Path) -> None:
     store = made._store
     made.prepare(settings(OTHER, resolver=Resolver(servers=(SERVER,), timeout_s=0.5), state=None))
     made.commit()
-    assert {name for name, _rdtype in table.targets} == {OTHER}
+    assert {name for name, *_rest in table.targets} == {OTHER}
     assert made._refresher.resolvers.timeout_s == 0.5  # type: ignore[attr-defined] # it is a `Servers`
     assert made._refresher.upstream is made._zone_probes.upstream
     assert made._store is store
     assert store is not None
     made.abort()
-    assert {name for name, _rdtype in table.targets} == {OTHER}
+    assert {name for name, *_rest in table.targets} == {OTHER}
 
 
 def test_keys_are_read_while_preparing(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_keys_are_read_while_preparing(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
         made.prepare(wanted)
     made.abort()
-    assert (list(table.zones.signings), {name for name, _rdtype in table.targets}) == ([], {LB})
+    assert (list(table.zones.signings), {name for name, *_rest in table.targets}) == ([], {LB})
 
 
 def test_a_reload_keeps_what_is_known_of_keys(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ class World:
             clock=lambda: self.now,
             wall=lambda: self.now - 500,
         )
-        self.configure({NAME: Rule(target=LB, types=frozenset({"A"}), any="forward")})
+        self.configure({NAME: Rule(target=LB, types=frozenset({"A"}), any="forward", special="allow")})
 
     def configure(self, rules: dict[bytes, Rule]) -> None:
         self.refresher.follow(self.table.adopt(rules, self.now, 1.8), self.now)
@@ -102,7 +102,7 @@ def test_failures_are_tried_again_with_growing_pauses() -> None:
 def test_many_names_with_one_target_cost_one_resolution() -> None:
     async def script(world: World) -> None:
         world.resolver.by_name["lb.test"] = GOOD
-        rule = Rule(target=LB, types=frozenset({"A"}))
+        rule = Rule(target=LB, types=frozenset({"A"}), special="allow")
         world.configure({bytes([2]) + f"{number:02}".encode() + b"\0": rule for number in range(50)})
         await world.at(1000.0)
         assert world.resolver.asked == ["lb.test A"]
@@ -210,7 +210,9 @@ class TestManyTargets:
 
         world.refresher.serve_packets = serve_packets
         hosts = [b"\4" + f"{number:04}".encode() + b"\0" for number in range(self.COUNT)]
-        world.configure({host: Rule(target=host, types=frozenset({"A"}), any="forward") for host in hosts})
+        world.configure(
+            {host: Rule(target=host, types=frozenset({"A"}), any="forward", special="allow") for host in hosts}
+        )
         return world, pieces
 
     def test_a_cold_start_begins_few_at_once(self) -> None:

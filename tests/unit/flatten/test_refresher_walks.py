@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dns.message
 import dns.rrset
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 
 from flatproxy.config.settings import Endpoint, Rule
 from flatproxy.errors import FlatproxyError, UpstreamTimeout
@@ -25,6 +25,7 @@ from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.timing import MAX_ASKED_FAILURE_S, MAX_FAILURE_S
 from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.changes import Failed
+from flatproxy.table.ladder import Rung
 from flatproxy.table.table import Table, question
 from tests.unit.flatten.walking import response
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from flatproxy.table.target import Target
 
 SERVER = Endpoint("192.0.2.53", 53)
+RULE = Rule(target=b"", types=frozenset({"A"}), any="forward", special="allow")
 
 
 @define(eq=False)
@@ -93,9 +95,17 @@ class OverTcp(Servers):
         return response(text, [f"{text}. 60 IN A 192.0.2.7"])
 
 
-def good(message: dns.message.Message, ttl: int = 60) -> bytes:
+def good(message: dns.message.Message, ttl: int = 60, *addresses: str) -> bytes:
     made = dns.message.make_response(message)
-    made.answer.append(dns.rrset.from_text(message.question[0].name, ttl, "IN", "A", "192.0.2.1"))
+    made.answer.append(dns.rrset.from_text(message.question[0].name, ttl, "IN", "A", *(addresses or ["192.0.2.1"])))
+    return made.to_wire()
+
+
+def both(message: dns.message.Message, *records: str) -> bytes:
+    made = dns.message.make_response(message)
+    for rdtype, address in map(str.split, records):
+        if rdtype == message.question[0].rdtype.name:
+            made.answer.append(dns.rrset.from_text(message.question[0].name, 60, "IN", rdtype, address))
     return made.to_wire()
 
 
@@ -128,9 +138,8 @@ class World:
         )
         self.configure(self.count)
 
-    def configure(self, count: int) -> None:
-        hosts = map(host, range(count))
-        rules = {b"\1n" + each: Rule(target=each, types=frozenset({"A"}), any="forward") for each in hosts}
+    def configure(self, count: int, rule: Rule = RULE) -> None:
+        rules = {b"\1n" + each: evolve(rule, target=each) for each in map(host, range(count))}
         self.refresher.follow(self.table.adopt(rules, self.now, 1.8), self.now)
 
     def serve(self) -> None:
@@ -225,6 +234,61 @@ def test_an_oddity_ends_one_resolution_only() -> None:
     assert world.target(0).outcomes == {"broken": 1}
     assert world.target(1).outcomes == {"addresses": 1}
     assert world.refresher._walks == 0
+
+
+def test_an_equal_reply_passes_the_guards_as_the_first_one_did() -> None:
+    async def script(world: World) -> None:
+        world.configure(1, evolve(RULE, special="refuse"))
+        world.client.says = lambda message: good(message, 60, "192.0.2.1", "9.9.9.9")
+        for now in (1000.0, 1060.0):
+            world.tick(now)
+            assert world.answer().rrset(now) == (60, (bytes([9] * 4),))
+        assert len(world.refresher._memos) == 1
+        world.client.says = good
+        for now, failures in ((1120.0, 1), (1125.0, 2)):
+            world.tick(now)
+            assert world.target().failures == failures
+        assert world.answer().rrset(1125.0) == (RULE.stale_ttl_s, (bytes([9] * 4),))
+
+    assert run(script).target().outcomes == {"addresses": 2, "refused": 2}
+
+
+def test_a_wholly_different_set_must_last_whether_or_not_its_replies_are_equal() -> None:
+    async def script(world: World) -> None:
+        def first() -> bytes:
+            return (world.answer().rrset(world.now) or (0, [b""]))[1][0][:1]
+
+        world.configure(1, evolve(RULE, hold_change_s=100))
+        world.client.says = lambda message: good(message, 60, "8.8.8.8")
+        world.tick(1000.0)
+        world.client.says = lambda message: good(message, 60, "9.9.9.9")
+        world.tick(1060.0)
+        world.client.says = lambda message: good(message, 60, "8.8.8.8")
+        world.tick(1120.0)
+        world.client.says = lambda message: good(message, 60, "9.9.9.9")
+        for now in (1180.0, 1240.0):
+            world.tick(now)
+            assert first() == b"\x08", "the old set in between starts the count again"
+        world.tick(1300.0)
+        assert first() == b"\x09"
+
+    run(script)
+
+
+def test_a_target_without_addresses_has_its_other_family_asked_at_once() -> None:
+    async def script(world: World) -> None:
+        world.configure(1, evolve(RULE, types=frozenset({"A", "AAAA"})))
+        world.client.says = lambda message: both(message, "A 192.0.2.1", "AAAA 2001:db8::1")
+        world.tick(1000.0)
+        world.client.says = both
+        world.client.asked.clear()
+        world.tick(1057.0)
+        assert len(world.client.asked) == 2
+        assert (world.answer().rung, world.answer().rrset(1057.0)) == (Rung.HELD, (30, (b"\xc0\0\2\1",)))
+        world.tick(1057.0 + RULE.hold_absent_s)
+        assert (world.answer().rrset(world.now) or (0, "?"))[1] == ()
+
+    run(script)
 
 
 def test_a_target_that_a_reload_drops_is_forgotten_even_while_it_is_resolved() -> None:

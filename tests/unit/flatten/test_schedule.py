@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flatproxy.config.settings import Rule
+from flatproxy.config.settings import Guarding, Rule
 from flatproxy.flatten.schedule import Schedule
 from flatproxy.table.agenda import NEVER
 from flatproxy.table.ladder import Resolution
@@ -36,7 +36,7 @@ def test_who_is_waited_for_comes_first_then_who_is_asked_for_then_who_is_known()
         target.settle(FOUND, "addresses", 0.0)
     schedule.set(known, 2.0)
     schedule.set(asked, 3.0, asked=True)
-    assert table.targets[wanted.name, 1].wait(0.5, lambda: None)
+    assert table.targets[wanted.name, 1, Guarding()].wait(0.5, lambda: None)
     assert taken(schedule, 4.0) == ["wanted", "asked", "known", "new"]
     assert len(schedule) == 0
 

@@ -17,7 +17,7 @@ from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatproxy.config.settings import Endpoint, Rule
+from flatproxy.config.settings import Endpoint, Guarding, Rule
 from flatproxy.errors import ChainBroken, FlatproxyError, UpstreamTimeout
 from flatproxy.flatten.chain import Chain
 from flatproxy.flatten.driving import drive
@@ -49,7 +49,7 @@ Script = "Callable[[Endpoint, dns.message.Message], bytes | FlatproxyError]"
 def target_of(name: bytes = TARGET, rdtype: int = 1) -> Target:
     table = Table()
     table.adopt({b"\1n\0": Rule(target=name, types=frozenset({"A", "AAAA"}), any="forward")}, 0.0, 1.8)
-    return table.targets[name, rdtype]
+    return table.targets[name, rdtype, Guarding()]
 
 
 @define

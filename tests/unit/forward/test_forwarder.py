@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from flatproxy.config.settings import Access, Endpoint, Limits, Listen, Settings
 from flatproxy.errors import FlatproxyError
 from flatproxy.forward.forwarder import Forwarder
 from flatproxy.forward.listeners.sockets import bind
-from flatproxy.forward.packet_loop import PacketLoop
+from flatproxy.forward.readers import Readers
 from flatproxy.table.table import Table
 from tests.unit.forward.surroundings import ZONE
 
@@ -47,7 +48,7 @@ class _Reactor:
 
 @define(eq=False)
 class _Stand:
-    loop: PacketLoop
+    readers: Readers
     forwarder: Forwarder
 
     def state(self) -> tuple[object, ...]:
@@ -61,7 +62,7 @@ class _Stand:
             }
             for part in parts
         ]
-        return held, sorted(Path("/proc/self/fd").iterdir()), sorted(self.loop.packets._reads)
+        return held, sorted(Path("/proc/self/fd").iterdir()), set(self.readers._selector.get_map())
 
 
 def _names(part: object) -> list[str]:
@@ -71,13 +72,14 @@ def _names(part: object) -> list[str]:
 @pytest.fixture
 def run() -> Iterator[Callable[[Callable[[_Stand], None]], None]]:
     """Run a function on a loop that reads packets."""
-    loop = PacketLoop()
+    loop = asyncio.SelectorEventLoop()
     with ExitStack() as stack:
 
         def begin(test: Callable[[_Stand], None]) -> None:
             async def play() -> None:
                 reactor = _Reactor()
-                stand = _Stand(loop, Forwarder(reactor, Table()))
+                readers = Readers(loop)
+                stand = _Stand(readers, Forwarder(reactor, Table(), readers))
                 try:
                     test(stand)
                 finally:
@@ -85,10 +87,11 @@ def run() -> Iterator[Callable[[Callable[[_Stand], None]], None]]:
                     for pool in stand.forwarder._pools():
                         pool.close()
                     for listener in stand.forwarder._listening._datagrams:
-                        loop.packets.remove(listener)
+                        readers.remove(listener)
                     stand.forwarder._listening.close()
                     for port in reactor.ports:
                         port.close()
+                    readers.close()
 
             loop.run_until_complete(play())
 

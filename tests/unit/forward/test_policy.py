@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatproxy.forward import policy as module
 from flatproxy.forward.access import Networks
 from flatproxy.forward.policy import DROP, FLATTEN, FORWARD, PRESERVE, REFUSE
 from flatproxy.forward.socket_addresses import octets_of
@@ -17,6 +16,7 @@ from flatproxy.signing import keys
 from flatproxy.signing.zone import ZoneSigning
 from flatproxy.table.changes import Feed
 from flatproxy.table.zones import Zones
+from flatproxy.wire.prefixes import Prefixes
 from tests.unit.forward.surroundings import ZONE, Fixed, policy
 from tests.unit.wire.messages import query
 
@@ -162,10 +162,8 @@ class TestFlagged:
         for moment in (1e9, 1e9 + 100):
             signing.learn([KEY.rdata, THEIRS.rdata], 60, moment)
         signing.there[ZONE] = frozenset({1})
-        zones.version += 1
         assert judge.judge(asked, CLIENT)[0] == FLATTEN
         signing.there[ZONE] = frozenset({15})
-        zones.version += 1
         assert judge.judge(asked, CLIENT)[0] == FORWARD
         assert judge.judge(query(use_edns=0), CLIENT)[0] == FLATTEN
 
@@ -175,7 +173,7 @@ class TestFlagged:
         assert verdict(query("EXAMPLE.com", rdtype="TYPE97"), table=table) == FORWARD
 
     def test_an_unsigned_zone_in_a_signed_one_is_judged_at_once(self) -> None:
-        """When it appears and when it disappears: a memo must not outlive either."""
+        """When it appears and when it disappears."""
         zones, shop = Zones(Feed()), b"\4shop" + ZONE
         judge = policy(table={shop + FLAGGED[-4:]: Fixed(b"")}, signing=zones)
         asked = query("shop.example.com", use_edns=0, want_dnssec=True)
@@ -189,24 +187,20 @@ class TestFlagged:
         assert judge.judge(asked, CLIENT)[0] == FORWARD
 
 
-def test_what_was_judged_is_judged_the_same_again() -> None:
-    judge = policy(table=TABLE)
-    for message in (query(), query("www.example.com"), query("example.org"), query(rdtype="AXFR")):
-        assert judge.judge(message, CLIENT) == judge.judge(message[:1] + b"x" + message[2:], CLIENT)
+class _Viewed:
+    """A table in which `inside` passes and everybody else has an answer."""
+
+    def get(self, key: bytes, view: str | None = None, /) -> Fixed | None:
+        return None if view == "inside" else TABLE.get(key)
 
 
-def test_what_is_remembered_is_bounded_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names that come again are found, and those that come once push out nobody but their like."""
-    monkeypatch.setattr(module, "MEMO_JUDGEMENTS", 8)
-    judge = policy(table=TABLE)
-    for number in range(100):
-        for name, wanted in (("example.com", FLATTEN), (f"h{number}.example.com", FORWARD)):
-            assert judge.judge(query(name), CLIENT)[0] == wanted
-        assert judge.judge(query(f"h{number}.example.org"), CLIENT)[0] == REFUSE
-        memo = judge._memo
-        assert len(memo.young) <= 8
-        assert len(memo._old) <= 8
-        assert any(query()[2:] in each for each in (memo.young, memo._old))
+def test_a_view_is_judged_by_its_own_answers() -> None:
+    views = Prefixes({ip_network("10.0.0.0/8"): "inside", ip_network("10.7.0.0/16"): "branch"})
+    judge = policy(table=_Viewed(), views=views)
+    wanted = {"10.1.0.1": FORWARD, "10.7.0.1": FLATTEN, "192.0.2.7": FLATTEN, "2001:db8::1": FLATTEN}
+    for _ in range(2):
+        assert {host: judge.judge(query(), octets_of(host))[0] for host in wanted} == wanted
+    assert [judge.view_of(octets_of(host)) for host in wanted] == ["inside", "branch", None, None]
 
 
 @given(st.binary(max_size=200))

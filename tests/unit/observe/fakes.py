@@ -111,6 +111,7 @@ def sources() -> Sources:
         keys_by_state=lambda: {("example.org", "active"): 1, ("example.org", "waiting"): 0},
         placeholders_missing=lambda: [("example.org", "AAAA")],
         fleet=FakeFleet,
+        controllers=lambda: [("corp.example.org", 2)],
         reload=FakeReload,
     )
 

@@ -14,6 +14,8 @@ from flatproxy.table.table import Table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from flatproxy.table.target import Target
+
 NAME = b"\7example\3com\0"
 LB = b"\2lb\4test\0"
 
@@ -43,9 +45,14 @@ def table() -> Table:
     return table
 
 
+def target_of(table: Table) -> Target:
+    (target,) = table.targets.values()
+    return target
+
+
 def settle(table: Table, *rdatas: bytes, at: float) -> None:
     resolution = Resolution(rdatas=rdatas, ttl_s=60, names=("lb.test",), resolved_at=at)
-    table.targets[LB, 1].settle(resolution, "addresses", 0.0)
+    target_of(table).settle(resolution, "addresses", 0.0)
 
 
 def said(events: list[dict[str, Any]], event: str) -> list[tuple[Any, Any]]:
@@ -64,25 +71,26 @@ def test_addresses_and_rungs_are_said_once(events: list[dict[str, Any]], table: 
 
 def test_of_failures_in_a_row_the_first_is_said(events: list[dict[str, Any]], table: Table) -> None:
     for now in (1.0, 2.0, 3.0):
-        table.targets[LB, 1].fail("timeout", "nobody answers", now)
+        target_of(table).fail("timeout", "nobody answers", now)
     assert [event["reason"] for event in events if event.get("event") == "target_failed"] == ["nobody answers"]
     assert said(events, "rung_change") == [("none", "upstream")]
 
 
-def test_many_special_addresses_of_a_target_are_one_line(events: list[dict[str, Any]], table: Table) -> None:
-    settle(table, *(bytes([10, 0, 0, number]) for number in range(50)), at=0.0)
-    settle(table, *(bytes([10, 0, 1, number]) for number in range(50)), at=1.0)
-    (line,) = [event for event in events if event.get("event") == "private_address"]
+def test_refused_addresses_of_a_target_are_one_line(events: list[dict[str, Any]], table: Table) -> None:
+    for third in (0, 1):
+        target_of(table).refuse({bytes([10, 0, third, number]): "in 10.0.0.0/8 (private)" for number in range(50)})
+    (line,) = [event for event in events if event.get("event") == "address_refused"]
     assert line["address"] == "10.0.0.0, 10.0.0.1, 10.0.0.2, 10.0.0.3"
-    assert line["log_format"].format(**line).startswith("lb.test has the private address 10.0.0.0")
-    assert " and 46 more:" in line["log_format"].format(**line)
+    said = line["log_format"].format(**line)
+    assert said.startswith("lb.test has the address 10.0.0.0")
+    assert said.endswith(" and 46 more, which is left out, being in 10.0.0.0/8 (private)")
 
 
 def test_a_target_with_too_many_addresses_is_said_once(events: list[dict[str, Any]], table: Table) -> None:
     for second in (1, 2):
         rdatas = tuple(bytes([9, second, number >> 8, number & 255]) for number in range(2_000))
         found = Resolution(rdatas=rdatas, ttl_s=60, names=("lb.test",), resolved_at=float(second), left_out=1_000)
-        table.targets[LB, 1].settle(found, "addresses", 0.0)
+        target_of(table).settle(found, "addresses", 0.0)
     (line,) = [event for event in events if event.get("event") == "addresses_cut"]
     assert (line["target"], line["type"], line["found"], line["answered"]) == ("lb.test", "A", 3_000, 2_000)
     assert table.tally.left_out == 1_000

@@ -14,6 +14,7 @@ from flatproxy.config.settings import Endpoint
 from flatproxy.counts import Traffic
 from flatproxy.observe.families import FAMILIES
 from flatproxy.observe.metrics import ADDRESS_LIMIT, DETAIL_LIMIT, Collector, register
+from flatproxy.observe.sources import RUNGS
 
 from .fakes import (
     FakeReload,
@@ -269,7 +270,7 @@ def test_above_the_limit_nobody_walks_over_all_names() -> None:
 
     read = evolve(
         sources(),
-        names_by_rung=lambda: {"fresh": 0, "stale": 10**6, "fallback": 0, "upstream": 0},
+        names_by_rung=lambda: {**dict.fromkeys(RUNGS, 0), "stale": 10**6},
         statuses=statuses,
         not_fresh=not_fresh,
     )

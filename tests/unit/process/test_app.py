@@ -16,7 +16,6 @@ from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 
 from flatproxy.config.settings import Access, Endpoint, Listen, Resolver, Rule, Settings, State, Upstream
 from flatproxy.errors import FlatproxyError
-from flatproxy.forward.packet_loop import PacketLoop
 from flatproxy.process.app import App
 from flatproxy.process.reload import ReloadRecord
 
@@ -48,7 +47,7 @@ def _descriptors() -> dict[str, str]:
 
 def _with_app(play: Play) -> None:
     """Play with an app that was not started, and stop it."""
-    loop = PacketLoop()
+    loop = asyncio.SelectorEventLoop()
 
     async def whole() -> None:
         reactor: Any = AsyncioSelectorReactor(loop)

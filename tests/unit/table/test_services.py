@@ -6,11 +6,11 @@ import dns.message
 import dns.rdata
 import pytest
 
-from flatproxy.config.settings import Rule
+from flatproxy.config.settings import NO_GUARDING, Guarding, Rule
 from flatproxy.table.ladder import Resolution, Rung
 from flatproxy.table.services import ServiceAnswer
 from flatproxy.table.table import Table, question
-from flatproxy.wire.types import TYPE_A, TYPE_AAAA, TYPE_HTTPS
+from flatproxy.wire.types import TYPE_A, TYPE_HTTPS
 from tests.unit.wire.messages import end_of, query
 
 NAME = b"\7example\3com\0"
@@ -33,7 +33,7 @@ def settle(made: Table, rdtype: int, *rdatas: bytes, ttl_s: int = 60, at: float 
     resolution = Resolution(
         rdatas=rdatas, ttl_s=ttl_s, names=("lb.test", end)[: 1 + (end != "lb.test")], resolved_at=at
     )
-    made.targets[LB, rdtype].settle(resolution, "addresses", 0.0)
+    made.targets[LB, rdtype, NO_GUARDING if rdtype == TYPE_HTTPS else Guarding()].settle(resolution, "addresses", 0.0)
 
 
 def told(made: Table, now: float = 100.0) -> list[str]:
@@ -77,7 +77,7 @@ def test_a_target_without_is_nodata_and_so_is_one_that_fails() -> None:
     settle(made, TYPE_HTTPS)
     assert told(made) == []
     failing = table()
-    failing.targets[LB, TYPE_HTTPS].fail("timeout", "silence", 100.0)
+    failing.targets[LB, TYPE_HTTPS, NO_GUARDING].fail("timeout", "silence", 100.0)
     assert told(failing) == []
     answer = failing.get(question(NAME, TYPE_HTTPS))
     assert isinstance(answer, ServiceAnswer)
@@ -96,4 +96,4 @@ def test_without_addresses_of_its_own_no_hint_is_kept() -> None:
     made = table(Rule(target=LB, types=frozenset({"HTTPS"})))
     settle(made, TYPE_HTTPS, https('1 . alpn="h2" ipv4hint="192.0.2.1"'))
     assert told(made) == ['1 lb.test. alpn="h2"']
-    assert (LB, TYPE_AAAA) not in made.targets
+    assert [key[1] for key in made.targets] == [TYPE_HTTPS]

@@ -12,7 +12,7 @@ import dns.rrset
 import pytest
 from attrs import evolve
 
-from flatproxy.config.settings import Rule
+from flatproxy.config.settings import Guarding, Rule
 from flatproxy.signing import keys
 from flatproxy.signing.rrsig import sign
 from flatproxy.signing.zone import SignedSoa, ZoneSigning
@@ -51,15 +51,21 @@ def table(made: ZoneSigning, rule: Rule = RULE, **rdatas: tuple[bytes, ...]) -> 
     for text, number in (("A", TYPE_A), ("AAAA", TYPE_AAAA)):
         found = rdatas.get(text, ADDRESSES if text == "A" else ())
         resolution = Resolution(rdatas=found, ttl_s=60, names=("lb.test",), resolved_at=100.0)
-        of.targets[LB, number].settle(resolution, "addresses", 0.0)
+        of.targets[LB, number, Guarding()].settle(resolution, "addresses", 0.0)
     return of
 
 
 def reply(
-    of: Table, rdtype: str = "A", now: float = 110.0, *, want_dnssec: bool = True, udp: bool = True
+    of: Table,
+    rdtype: str = "A",
+    now: float = 110.0,
+    *,
+    want_dnssec: bool = True,
+    udp: bool = True,
+    view: str | None = None,
 ) -> dns.message.Message | None:
     number = {"A": TYPE_A, "AAAA": TYPE_AAAA, "ANY": TYPE_ANY}[rdtype]
-    answer = of.get(question(ZONE, number))
+    answer = of.get(question(ZONE, number), view)
     assert answer is not None
     asked = query(rdtype=rdtype, want_dnssec=want_dnssec)
     wire = answer.reply(asked, end_of(asked), now, udp=udp)
@@ -109,6 +115,29 @@ def test_all_that_is_absent_is_denied_at_once() -> None:
     made = reply(table(signing(), A=()), "AAAA")
     assert made is not None
     assert made.authority[2][0].to_text() == r"\000.example.com. MX RRSIG NSEC"
+
+
+def test_what_a_view_is_answered_is_signed_and_its_own_absence_denied() -> None:
+    pinned = evolve(RULE, pin=(ip_address("203.0.113.9"),))
+    of = table(signing(), evolve(RULE, views=(("inside", pinned),)), A=())
+    made, denied = reply(of, view="inside"), reply(of, "AAAA", view="inside")
+    assert made is not None
+    assert (made.answer[0][0].to_text(), made.answer[0].ttl, made.answer[1][0].original_ttl) == ("203.0.113.9", 30, 30)
+    validate(*made.answer)
+    assert denied is not None
+    assert denied.authority[2][0].to_text() == r"\000.example.com. A MX RRSIG NSEC"
+
+
+def test_what_is_held_is_signed_with_the_ttl_that_it_has() -> None:
+    of = table(signing())
+    gone = Resolution(rdatas=(), ttl_s=60, names=("lb.test",), resolved_at=120.0)
+    for number in (TYPE_A, TYPE_AAAA):
+        of.targets[LB, number, Guarding()].settle(gone, "nxdomain", 0.0)
+    made = reply(of, now=125.0)
+    assert made is not None
+    assert (made.answer[0].ttl, made.answer[1][0].original_ttl) == (30, 30)
+    assert made.extended_errors()[0].code == 3
+    validate(*made.answer)
 
 
 def test_the_soa_is_not_sent_beyond_its_signature() -> None:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from typing import TYPE_CHECKING
 
 import pytest
+from attrs import evolve
 
 from flatproxy.config.settings import NAMES_KEPT, Rule, Rules
 from flatproxy.table.answers import TargetAnswer
@@ -36,7 +37,7 @@ def found(*rdatas: bytes, at: float = 1000.0, ttl_s: int = 60) -> Resolution:
 
 
 def target_of(table: Table) -> Target:
-    return table.targets[LB, TYPE_A]
+    return table.targets[LB, TYPE_A, RULE.guarding]
 
 
 def answer_of(table: Table, name: bytes = NAME, rdtype: int = TYPE_A) -> TargetAnswer:
@@ -67,7 +68,7 @@ class TestQuestions:
 
     def test_names_of_one_rule_cost_one_target(self) -> None:
         table = table_of(*(bytes([1, 97 + number]) + NAME for number in range(20)), rule=Rule(target=LB))
-        assert sorted(table.targets) == [(LB, TYPE_A), (LB, TYPE_AAAA)]
+        assert sorted(key[:2] for key in table.targets) == [(LB, TYPE_A), (LB, TYPE_AAAA)]
         assert [answer.names for answer in table.answers] == [20, 20]
 
     def test_types_and_any_are_as_the_rule_says(self) -> None:
@@ -105,7 +106,7 @@ class TestReload:
         assert before.wait(1000.0, lambda: called.append(True))
         (new,), gone = table.adopt({NAME: Rule(target=other, types=ONLY_A)}, 1000.0, 1.8)
         assert gone == [before]
-        assert (new.name, list(table.targets), called) == (other, [(other, TYPE_A)], [True])
+        assert (new.name, [key[:2] for key in table.targets], called) == (other, [(other, TYPE_A)], [True])
         assert not table.holds(before)
         assert table.holds(new)
         assert (counted(table), len(table.tally.cold), table.tally.waiting) == ({"upstream": 1}, 1, 0)
@@ -264,7 +265,7 @@ class TestStatus:
     def test_names_that_are_not_fresh_are_found_without_the_others(self) -> None:
         table, other = Table(), b"\5other\4test\0"
         table.adopt({NAME: RULE, SHOP: Rule(target=other, types=ONLY_A), b"\1w" + SHOP: RULE}, 1000.0, 1.8)
-        table.targets[other, TYPE_A].settle(found(ONE), "addresses", 0.0)
+        table.targets[other, TYPE_A, RULE.guarding].settle(found(ONE), "addresses", 0.0)
         assert [status.name for status in not_fresh(table, 1000.0)] == ["example.com", "w.shop.example.com"]
         target_of(table).settle(found(ONE), "addresses", 0.0)
         assert list(not_fresh(table, 1000.0)) == []
@@ -299,3 +300,60 @@ def test_many_rules_are_put_in_force_with_rests_and_answer_meanwhile() -> None:
     table.adopt(many, 1.0, 1.8, lambda: rests.append(table.get(question(b"\0040001" + NAME, TYPE_A))))
     assert len(rests) >= 2 * len(many) // RULES_AT_ONCE
     assert None not in rests
+
+
+class TestGuards:
+    BOTH = Rule(target=LB)
+
+    def answers(self, table: Table) -> tuple[TargetAnswer, TargetAnswer]:
+        return answer_of(table), answer_of(table, rdtype=TYPE_AAAA)
+
+    def test_targets_with_other_guards_are_others(self) -> None:
+        open_rule = evolve(self.BOTH, special="allow")
+        table = Table()
+        table.adopt(
+            {NAME: self.BOTH, b"\1a" + NAME: open_rule, b"\1b" + NAME: evolve(open_rule, max_ttl_s=9)}, 0.0, 1.8
+        )
+        assert len(table.targets) == 4
+
+    def test_a_family_that_goes_alone_is_held_until_the_other_was_asked(self) -> None:
+        table = table_of(NAME, rule=self.BOTH)
+        v4, v6 = self.answers(table)
+        v4.target.settle(found(ONE), "addresses", 0.0)
+        v6.target.settle(found(bytes(16)), "addresses", 0.0)
+        v4.target.settle(found(at=1030.0), "nodata", 0.0)
+        assert (v4.rung, v4.step(1030.0).rdatas) == (Rung.HELD, (ONE,))
+        v6.target.settle(found(bytes(16), at=1030.1), "addresses", 0.0)
+        assert (v4.rung, v4.step(1030.2).rdatas) == (Rung.FRESH, ())
+
+    def test_what_is_held_ends_on_time(self) -> None:
+        table = table_of(NAME, rule=evolve(self.BOTH, hold_absent_s=50))
+        v4, _ = self.answers(table)
+        v4.target.settle(found(ONE), "addresses", 0.0)
+        v4.target.settle(found(at=1010.0), "nxdomain", 0.0)
+        while table.advance(1059.9):
+            pass
+        assert table.tally.names[Rung.HELD] == 1
+        while table.advance(1060.0):
+            pass
+        assert (table.tally.names[Rung.HELD], v4.rung) == (0, Rung.FRESH)
+
+    def test_a_pinned_name_has_no_target_to_resolve(self) -> None:
+        table = table_of(NAME, rule=evolve(self.BOTH, pin=(IPv4Address("192.0.2.9"),)))
+        v4, v6 = self.answers(table)
+        assert (table.targets, table.tally.cold) == ({}, {})
+        assert (v4.rung, v4.step(1000.0).rdatas, v6.step(1000.0).rdatas) == (Rung.PINNED, (b"\xc0\0\2\x09",), ())
+        assert table.tally.names[Rung.PINNED] == 2
+        assert list(table.answers) == [v4, v6]
+
+
+class TestViews:
+    def test_a_view_has_its_own_answer_or_none(self) -> None:
+        other = Rule(target=b"\5other\4test\0", types=ONLY_A)
+        table = table_of(NAME, rule=evolve(RULE, views=(("inside", None), ("branch", other))))
+        own, branch = table.get(question(NAME, TYPE_A)), table.get(question(NAME, TYPE_A), "branch")
+        assert isinstance(branch, TargetAnswer)
+        assert (branch.rule, branch is own) == (other, False)
+        assert table.get(question(NAME, TYPE_A), "inside") is None
+        assert table.get(question(NAME, TYPE_A), "elsewhere") is own
+        assert (sum(table.tally.names.values()), len(table.tally.cold)) == (1, 1), "a view is no name of its own"

@@ -51,12 +51,6 @@ def test_rdatas_in_text() -> None:
     assert str(types.rdata_texts(65, [])) == "no record"
 
 
-def test_special_addresses() -> None:
-    assert types.is_special(1, bytes([10, 0, 0, 1]))
-    assert not types.is_special(1, bytes([9, 9, 9, 9]))
-    assert not types.is_special(65, HTTPS)
-
-
 def test_addresses_by_type() -> None:
     both = [ip_address("192.0.2.1"), ip_address("2001:db8::1")]
     assert [types.address_rdatas(number, both) for number in (1, 28, 65)] == [(IPV4,), (IPV6,), ()]

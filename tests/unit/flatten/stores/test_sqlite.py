@@ -5,6 +5,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
+from attrs import evolve
 
 from flatproxy.flatten.stores.sqlite import SqliteStore, read_keys, read_rows, write
 from flatproxy.flatten.stores.store import Row
@@ -61,6 +62,22 @@ def test_a_row_of_a_key_that_makes_no_sense_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     write(path, [], [KEY, (*KEY[:2], 2, "active", "yesterday", *KEY[5:])])
     assert read_keys(path) == [KEY]
+
+
+def test_what_is_held_is_kept_until_there_are_addresses_again(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    held = evolve(ROW, rdatas=(), held=ROW.rdatas, seen_at=1.5e9, absent_since=1.6e9)
+    write(path, [held])
+    assert read_rows(path) == [held]
+    history = held.history(now=100.0, wall=1.6e9 + 60)
+    assert (history.addresses, history.seen_at, history.absent_since) == (ROW.rdatas, 40.0 - 1e8, 40.0)
+    write(path, [LATER])
+    assert read_rows(path) == [LATER]
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT count(*) FROM held").fetchone() == (0,)
+        connection.execute("INSERT INTO held VALUES (x'00', 1, 'no list', 'x', 0)")
+    connection.close()
+    assert read_rows(path) == [LATER], "damage there hurts nobody else"
 
 
 def test_a_missing_file_holds_nothing(tmp_path: Path) -> None:

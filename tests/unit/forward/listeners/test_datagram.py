@@ -1,4 +1,4 @@
-"""The UDP listener on real sockets: what reaches the exchange, and where replies go, one by one and in batches."""
+"""The UDP listener on real sockets: what reaches the exchange, and where replies go."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from attrs import define, field
 
 from flatproxy.counts import Traffic
 from flatproxy.forward.access import Networks
-from flatproxy.forward.batches import datagrams
-from flatproxy.forward.listeners.datagram import DatagramListener
-from flatproxy.forward.socket_addresses import octets_of, sockaddr_of
+from flatproxy.forward.listeners.datagram import Back, DatagramListener
+from flatproxy.forward.socket_addresses import octets_of
 from flatproxy.wire import proxy
 
 if TYPE_CHECKING:
@@ -24,17 +23,6 @@ if TYPE_CHECKING:
     from flatproxy.forward.exchange import Exchange
 
 NOBODY = Networks([])
-
-
-@define(eq=False)
-class _Readers:
-    datagrams: Any = field(factory=datagrams)
-    unflushed: list[Any] = field(factory=list)
-    rested: bool = False
-
-    def flush(self) -> None:
-        while self.unflushed:
-            self.unflushed.pop().flush()
 
 
 @define(eq=False)
@@ -57,7 +45,6 @@ class _Exchange:
 @define(eq=False)
 class _Stand:
     exchange: _Exchange = field(factory=_Exchange)
-    readers: _Readers = field(factory=_Readers)
     sockets: list[Any] = field(factory=list)
 
     def listen(
@@ -66,9 +53,7 @@ class _Stand:
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         sock.setblocking(False)
         sock.bind((host, 0))
-        made = DatagramListener(
-            sock, cast("Exchange", self.exchange), cast("Any", self.readers), proxies, tells_client=tells_client
-        )
+        made = DatagramListener(sock, cast("Exchange", self.exchange), proxies, tells_client=tells_client)
         self.sockets.append(made)
         return made
 
@@ -82,7 +67,6 @@ class _Stand:
     def read(self, listener: DatagramListener) -> None:
         assert select.select([listener], [], [], 5)[0]
         listener.read(monotonic())
-        self.readers.flush()
 
 
 @pytest.fixture
@@ -96,33 +80,28 @@ def stand() -> Iterator[_Stand]:
 @pytest.mark.parametrize(
     ("listen", "host"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("0.0.0.0", "127.0.0.3"), ("::", "::1")]
 )
-def test_one_by_one_and_in_a_batch_it_is_the_same(stand: _Stand, listen: str, host: str) -> None:
+def test_who_asks_is_replied_to(stand: _Stand, listen: str, host: str) -> None:
     listener = stand.listen(listen)
     clients = [stand.client(listener, host) for _ in range(3)]
-    for stand.readers.rested in (True, False):
-        for client in clients:
-            client.send(b"one")
-            client.send(b"two")
-        while len(stand.exchange.hosts) < 6:
-            stand.read(listener)
-        assert [(client.recv(9), client.recv(9)) for client in clients] == [(b"Rone", b"Rtwo")] * 3
-        assert set(stand.exchange.hosts) == {octets_of(client.getsockname()[0]) for client in clients}
-        stand.exchange.hosts.clear()
+    for client in clients:
+        client.send(b"one")
+        client.send(b"two")
+    while len(stand.exchange.hosts) < 6:
+        stand.read(listener)
+    assert [(client.recv(9), client.recv(9)) for client in clients] == [(b"Rone", b"Rtwo")] * 3
+    assert set(stand.exchange.hosts) == {octets_of(client.getsockname()[0]) for client in clients}
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1", "0.0.0.0"])
-def test_the_way_back_outlives_the_round(stand: _Stand, listen: str) -> None:
+def test_the_way_back_can_be_used_later(stand: _Stand, listen: str) -> None:
     listener = stand.listen(listen)
     client, other = stand.client(listener), stand.client(listener)
-    for stand.readers.rested in (True, False):
-        client.send(b"one")
-        stand.read(listener)
-        assert client.recv(9) == b"Rone"
-    assert [type(way) for way in stand.exchange.backs] == [tuple, bytes], "one by one, then in a batch"
-    for way in stand.exchange.backs:
-        listener.send(b"late", way)
-        stand.readers.flush()
-        assert client.recv(9) == b"late"
+    client.send(b"one")
+    stand.read(listener)
+    assert client.recv(9) == b"Rone"
+    (back,) = stand.exchange.backs
+    listener.send(b"late", back)
+    assert client.recv(9) == b"late"
     other.setblocking(False)
     with pytest.raises(BlockingIOError):
         other.recv(9)
@@ -131,15 +110,14 @@ def test_the_way_back_outlives_the_round(stand: _Stand, listen: str) -> None:
 def test_a_message_that_breaks_something_costs_itself_alone(stand: _Stand) -> None:
     listener = stand.listen()
     client = stand.client(listener)
-    for stand.readers.rested in (True, False):
-        stand.exchange.breaks = True
-        client.send(b"bad")
-        stand.read(listener)
-        stand.exchange.breaks = False
-        client.send(b"good")
-        stand.read(listener)
-        assert client.recv(9) == b"Rgood"
-    assert stand.exchange.traffic.udp.dropped == 2
+    stand.exchange.breaks = True
+    client.send(b"bad")
+    stand.read(listener)
+    stand.exchange.breaks = False
+    client.send(b"good")
+    stand.read(listener)
+    assert client.recv(9) == b"Rgood"
+    assert stand.exchange.traffic.udp.dropped == 1
 
 
 def test_a_trusted_header_names_the_client(stand: _Stand) -> None:
@@ -160,17 +138,5 @@ def test_a_trusted_header_names_the_client(stand: _Stand) -> None:
 
 def test_what_cannot_be_sent_is_counted(stand: _Stand) -> None:
     listener = stand.listen()
-    listener.send(b"x" * 70_000, sockaddr_of("127.0.0.1", 9))
-    stand.readers.flush()
+    listener.send(b"x" * 70_000, Back(("127.0.0.1", 9), (), b"", b""))
     assert stand.exchange.traffic.unsent == 1
-
-
-def test_closing_sends_what_is_left(stand: _Stand) -> None:
-    listener = stand.listen()
-    client = stand.client(listener)
-    client.send(b"one")
-    stand.read(listener)
-    assert client.recv(9) == b"Rone"
-    listener.send(b"last", sockaddr_of(*client.getsockname()))
-    listener.close()
-    assert client.recv(9) == b"last"

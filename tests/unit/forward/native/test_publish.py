@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import define, evolve, field
 
-from flatproxy.config.settings import Access, Endpoint, Listen, Rule, Settings, Upstream
+from flatproxy.config.settings import Access, Endpoint, Guarding, Listen, Rule, Settings, Upstream
 from flatproxy.forward.native.publish import Publisher, ranges
 from flatproxy.table.ladder import Resolution
 from flatproxy.table.table import Table
@@ -114,7 +115,7 @@ def test_ranges_are_sorted_and_apart() -> None:
 def test_a_target_that_settles_is_told_and_one_that_is_cold_is_handed_over(stand: _Stand) -> None:
     answer = stand.said(stand.take(SETTINGS))
     assert answer.told == [None]
-    stand.table.targets[TARGET, 1].settle(FOUND, "ok", 0.0)
+    stand.table.targets[TARGET, 1, Guarding()].settle(FOUND, "ok", 0.0)
     stand.follow()
     assert len(answer.told[-1][0]) == 2
     assert answer.told[-1][1] is True
@@ -122,7 +123,7 @@ def test_a_target_that_settles_is_told_and_one_that_is_cold_is_handed_over(stand
 
 def test_a_target_whose_answer_a_thread_gave_was_asked(stand: _Stand) -> None:
     answer = stand.said(stand.take(SETTINGS))
-    target = stand.table.targets[TARGET, 1]
+    target = stand.table.targets[TARGET, 1, Guarding()]
     target.was_asked()
     assert not target.was_asked()
     answer.asked = True
@@ -132,14 +133,14 @@ def test_a_target_whose_answer_a_thread_gave_was_asked(stand: _Stand) -> None:
 
 def test_a_target_that_fails_goes_to_the_nameserver(stand: _Stand) -> None:
     answer = stand.said(stand.take(SETTINGS))
-    stand.table.targets[TARGET, 1].fail("timeout", "no reply", 60.0)
+    stand.table.targets[TARGET, 1, Guarding()].fail("timeout", "no reply", 60.0)
     stand.follow()
     assert answer.told[-1] == ((), True)
 
 
 def test_a_reload_leaves_the_answers_of_unchanged_rules_alone(stand: _Stand) -> None:
     answer = stand.said(stand.take(SETTINGS))
-    stand.table.targets[TARGET, 1].settle(FOUND, "ok", 0.0)
+    stand.table.targets[TARGET, 1, Guarding()].settle(FOUND, "ok", 0.0)
     stand.follow()
     told = len(answer.told)
     assert stand.said(stand.take(evolve(SETTINGS, flatten={ZONE: evolve(RULE)}))) is answer
@@ -169,3 +170,30 @@ def test_what_was_prepared_and_given_up_is_not_published(stand: _Stand) -> None:
     stand.publisher.abort()
     stand.follow()
     assert len(stand.core.published) == before
+
+
+def test_what_a_view_is_answered_is_handed_over_whatever_its_type(stand: _Stand) -> None:
+    inside = evolve(RULE, target=b"\6inside\0", types=frozenset({"AAAA"}))
+    rule = evolve(RULE, views=(("inside", inside), ("branch", None)), any="forward")
+    said = stand.take(evolve(SETTINGS, flatten={ZONE: rule}))
+    ((hand_over, typed),) = said["rules"]
+    assert (hand_over, sorted(dict(typed))) == (True, [1, 28, 255])
+
+
+def test_addresses_that_are_held_are_handed_over(stand: _Stand) -> None:
+    answer = stand.said(stand.take(SETTINGS))
+    target = stand.table.targets[TARGET, 1, Guarding()]
+    now = monotonic()
+    target.settle(evolve(FOUND, resolved_at=now), "addresses", 0.0)
+    target.settle(evolve(FOUND, resolved_at=now, rdatas=()), "nodata", 0.0)
+    assert answer.told.pop() is None
+    target.settle(evolve(FOUND, resolved_at=now), "addresses", 0.0)
+    assert len(answer.told[-1][0]) == 2
+
+
+def test_addresses_that_are_refused_leave_the_zones_alone(stand: _Stand) -> None:
+    stand.take(SETTINGS)
+    published = len(stand.core.published)
+    stand.table.targets[TARGET, 1, Guarding()].refuse({bytes(4): "special"})
+    stand.follow()
+    assert len(stand.core.published) == published

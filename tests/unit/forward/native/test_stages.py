@@ -10,13 +10,13 @@ from attrs import evolve
 
 from flatproxy.config.settings import Rule
 from flatproxy.forward.native.stages import NO_ERROR, SECOND, hinfo_stage, layout, stages_of
+from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.ladder import Resolution, Rung, step
-from flatproxy.table.table import Table
+from flatproxy.table.table import Table, question
 from flatproxy.wire import edns, records
 
 if TYPE_CHECKING:
     from flatproxy.forward.native._core import Stage
-    from flatproxy.table.answers import TargetAnswer
 
 NAME, TARGET = b"\7example\3com\0", b"\2lb\7example\3net\0"
 RULE = Rule(target=TARGET, types=frozenset({"A"}), stale_for_s=60, stale_ttl_s=7)
@@ -27,6 +27,8 @@ RULES = {
     "with another type's fallback": evolve(RULE, fallback=(ip_address("2001:db8::9"),)),
     "never stale": evolve(RULE, stale_for_s=0),
     "a TTL of zero": evolve(RULE, max_ttl_s=0),
+    "pinned": evolve(RULE, pin=(ip_address("192.0.2.8"), ip_address("192.0.2.9"))),
+    "pinned for another type": evolve(RULE, pin=(ip_address("2001:db8::9"),)),
 }
 MOMENTS = [100.0, 100.4, 101.0, 101.999, 102.5, 110.0, 119.4, 119.999, 120.5, 150.0, 179.0, 180.5, 500.0]
 
@@ -34,9 +36,9 @@ MOMENTS = [100.0, 100.4, 101.0, 101.999, 102.5, 110.0, 119.4, 119.999, 120.5, 15
 def _answer(rule: Rule, resolution: Resolution | None) -> TargetAnswer:
     table = Table()
     table.adopt({NAME: rule}, 50.0, 1.0)
-    target = table.targets[TARGET, 1]
-    target.resolution = resolution
-    (answer,) = target.answers
+    answer = table.get(question(NAME, 1))
+    assert isinstance(answer, TargetAnswer)
+    answer.target.resolution = resolution
     return answer
 
 

@@ -1,0 +1,129 @@
+"""What `flatproxy explain` found, as values that become text or JSON. It asks nobody anything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from flatproxy.wire import names
+
+if TYPE_CHECKING:
+    from flatproxy.config.settings import Address, Rule, Settings
+    from flatproxy.diagnose.prospects import Limit, OwnAnswer, Prospect
+    from flatproxy.diagnose.traces import Walk
+
+
+@frozen(kw_only=True)
+class TypeReport:
+    """One type of a flagged name: the walk, the TTL that comes of it (None where it found nothing), the answer now."""
+
+    walk: Walk
+    limit: Limit | None
+    answer: Prospect
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        limit = self.limit
+        return {
+            "type": self.walk.rdtype,
+            **self.walk.as_json(),
+            "chain_ttl": self.walk.found.ttl_s if self.walk.found is not None else None,
+            "ttl": limit.ttl_s if limit is not None else None,
+            "ttl_limited_by": limit.by if limit is not None else None,
+            "answer": self.answer.as_json(),
+        }
+
+
+@frozen(kw_only=True)
+class Seen:
+    """Which view a client is in, by which network; None for none. `own`: the name has a table for that view."""
+
+    client: str
+    view: str | None
+    network: str | None
+    own: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {"client": self.client, "view": self.view, "network": self.network, "own_table": self.own}
+
+
+def seen(settings: Settings, rule: Rule | None, client: Address) -> Seen:
+    """Return which view a client is in, and what that means for a name."""
+    around = [
+        (network.prefixlen, str(network), view)
+        for view, networks in settings.views.items()
+        for network in networks
+        if client in network
+    ]
+    _, network, view = max(around, default=(0, None, None))
+    return Seen(client=str(client), view=view, network=network, own=rule is not None and view in dict(rule.views))
+
+
+@frozen(kw_only=True)
+class Flattened:
+    """A flagged name. `signed` names its zone where that is signed, `seen` the view of the client who asks."""
+
+    name: str
+    rule: Rule
+    types: tuple[TypeReport, ...]
+    signed: str | None
+    keys: tuple[str, ...] = ()
+    """What is known of our keys of that zone, in words."""
+    seen: Seen | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the target resolves to an address, and no type of it fails."""
+        walks = [report.walk for report in self.types]
+        return all(walk.found is not None for walk in walks) and any(walk.addresses for walk in walks)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "name": self.name,
+            "verdict": "flattened",
+            "seen": self.seen.as_json() if self.seen is not None else None,
+            "ok": self.ok,
+            "target": names.to_text(self.rule.target),
+            "types": [report.as_json() for report in self.types],
+            "fallback": [str(address) for address in self.rule.fallback],
+            "any": self.rule.any,
+            "signed_zone": self.signed,
+            "keys": list(self.keys),
+        }
+
+
+@frozen(kw_only=True)
+class Forwarded:
+    """A name that is not flagged. `zone` is the one of access.zones that it is in, None where it is in none.
+
+    `answers` are the nameserver's own, `landing` the flagged name that their CNAME reaches; `near` flagged names.
+    """
+
+    name: str
+    zone: str | None
+    answers: tuple[OwnAnswer, ...] = ()
+    landing: str | None = None
+    near: tuple[str, ...] = ()
+    seen: Seen | None = None
+    """The view of the client who asks, where that is why a flagged name is forwarded."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether a nameserver answered, where one is asked."""
+        return all(answer.error is None for answer in self.answers)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "name": self.name,
+            "verdict": "refused" if self.zone is None else "forwarded",
+            "ok": self.ok,
+            "zone": self.zone,
+            "answers": [answer.as_json() for answer in self.answers],
+            "lands_on": self.landing,
+            "near": list(self.near),
+            "seen": self.seen.as_json() if self.seen is not None else None,
+        }
