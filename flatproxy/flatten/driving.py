@@ -46,7 +46,7 @@ def unexpected(target: Target) -> FlatproxyError:
     return FlatproxyError("unexpected")
 
 
-def adopt(target: Target, entry: TargetEntry, offset: float, wall: float) -> bool:
+def take_over(target: Target, entry: TargetEntry, offset: float, wall: float) -> bool:
     """Put down what another node has found, as far as the guards let it through; False where that is nothing.
 
     The entry's clock is `offset` ahead of the monotonic one; `wall` is Unix time.

@@ -24,7 +24,7 @@ from attrs import define, field
 from flatproxy.counts import BucketTable
 from flatproxy.errors import FlatproxyError
 from flatproxy.flatten.chain import Chain
-from flatproxy.flatten.driving import adopt, drive, outcome_of, take, unexpected
+from flatproxy.flatten.driving import drive, outcome_of, take, take_over, unexpected
 from flatproxy.flatten.resolvers.plain import Servers
 from flatproxy.flatten.schedule import Schedule
 from flatproxy.flatten.timing import resolve_again_at
@@ -302,7 +302,7 @@ class Refresher:
 
         The entry's clock is so far ahead of the monotonic one.
         """
-        if not adopt(target, entry, offset, self.wall()):
+        if not take_over(target, entry, offset, self.wall()):
             return False
         resolved_at = entry.resolved_at - offset
         target.look(self.clock())
