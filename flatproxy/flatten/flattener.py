@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from time import monotonic, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
@@ -16,6 +16,8 @@ from flatproxy.flatten import signings
 from flatproxy.flatten.controllers import hidden_from
 from flatproxy.flatten.fleet.joining import FleetNode, StoreAccess
 from flatproxy.flatten.guards import sift
+from flatproxy.flatten.health.preparing import prober_for
+from flatproxy.flatten.health.watching import Watching
 from flatproxy.flatten.key_probes import KeyProbes
 from flatproxy.flatten.refresher import Refresher
 from flatproxy.flatten.resolvers.datagrams import DatagramClient
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from flatproxy.config.settings import Settings
     from flatproxy.counts import BucketTable
+    from flatproxy.flatten.health.probes import Prober
     from flatproxy.flatten.resolvers.datagrams import PortReaders
     from flatproxy.flatten.stores.store import Store
     from flatproxy.signing.zone import ZoneSigning
@@ -51,6 +54,7 @@ class _Prepared:
     store: Store | None
     keys: signings.Keys
     fleet: FleetNode | None
+    prober: Prober | None
 
 
 class Flattener:
@@ -60,7 +64,13 @@ class Flattener:
     without them, each resolution is a task with sockets of its own.
     """
 
-    def __init__(self, table: Table, serve_packets: Callable[[], None], readers: PortReaders | None = None) -> None:
+    def __init__(
+        self,
+        table: Table,
+        serve_packets: Callable[[], None],
+        readers: PortReaders | None = None,
+        reactor: Any = None,  # noqa: ANN401 - many interfaces
+    ) -> None:
         self._table = table
         self._serve_packets = serve_packets
         self._settings: Settings | None = None
@@ -68,6 +78,9 @@ class Flattener:
         self._store: Store | None = None
         self._fleet: FleetNode | None = None
         self._saving: Saving | None = None
+        self._reactor = reactor
+        self.health = Watching(table, monotonic)
+        table.feed.subscribe(self.health)
         nobody = Servers((), 0.0, recursion=False)
         self._zone_probes = ZoneProbes(nobody, table.zones, rest=serve_packets)
         self._key_probes = KeyProbes(nobody, table, wall=table.wall, keep=self._keep_keys)
@@ -102,6 +115,7 @@ class Flattener:
             store=SqliteStore(settings.state.path) if first and settings.state else self._store,
             keys=signings.keys_of(settings.dnssec),
             fleet=self._fleet_of(settings) if first else self._fleet,
+            prober=prober_for(settings.flatten, self._reactor),
         )
 
     def _fleet_of(self, settings: Settings) -> FleetNode | None:
@@ -125,8 +139,10 @@ class Flattener:
         self._refresher.upstream = self._zone_probes.upstream = self._key_probes.upstream = prepared.upstream
         self._refresher.scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
         now = monotonic()
+        self.health.probe_by(prepared.prober)
         adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s, self._serve_packets)
         self._keep(adopted, now)
+        self.health.follow()
         self._refresher.follow(adopted, now)
         if self._fleet is not None:
             self._fleet.digest = settings.digest
@@ -189,6 +205,7 @@ class Flattener:
     def parts(self, now: float) -> Iterator[Callable[[], None]]:
         """Yield what is to be done now."""
         yield lambda: self._refresher.tick(now)
+        yield lambda: self.health.tick(now)
         yield lambda: self._zone_probes.tick(now)
         yield lambda: self._key_probes.tick(now)
         store = self._store
@@ -216,6 +233,7 @@ class Flattener:
     async def stop(self) -> None:
         """End what is under way, and write what is left to write."""
         await self._refresher.stop()
+        await self.health.stop()
         await self._zone_probes.stop()
         await self._key_probes.stop()
         if self._fleet is not None:
