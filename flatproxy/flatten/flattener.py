@@ -139,6 +139,8 @@ class Flattener:
         self._refresher.upstream = self._zone_probes.upstream = self._key_probes.upstream = prepared.upstream
         self._refresher.scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
         now = monotonic()
+        if self._fleet is not None:
+            self.health.seats = self._zone_probes.seats = self._fleet.seats
         self.health.probe_by(prepared.prober)
         adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s, self._serve_packets)
         self._keep(adopted, now)

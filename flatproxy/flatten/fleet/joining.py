@@ -7,7 +7,7 @@ import socket
 import threading
 from importlib.metadata import version
 from time import monotonic, time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field, frozen
 from twisted.logger import Logger
@@ -20,15 +20,17 @@ from flatproxy.flatten.fleet.operations import BUCKETS, Read, StoreKeys, bucket_
 from flatproxy.flatten.fleet.presence import NodeRecord
 from flatproxy.flatten.fleet.ranks import Ranks
 from flatproxy.flatten.fleet.reasons import ENTRY_REASONS, STORE_REASONS, FleetCounts, StoreLost
+from flatproxy.flatten.fleet.seats import Seats
 from flatproxy.flatten.fleet.sharing import Sharing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from flatproxy.config import settings
     from flatproxy.counts import BucketTable
     from flatproxy.flatten.fleet.link import StoreLink
+    from flatproxy.flatten.fleet.operations import Operation
     from flatproxy.flatten.fleet.sharing import Refreshing
     from flatproxy.table.held import History
     from flatproxy.table.ladder import Resolution
@@ -112,6 +114,7 @@ class FleetNode:
     ranks: Ranks
     membership: Membership
     sharing: Sharing
+    seats: Seats
     digest: str = ""
     _since: float = field(factory=time)
 
@@ -138,10 +141,36 @@ class FleetNode:
             clock=monotonic,
             timeout_s=timeout_s,
         )
-        membership.member = sharing
-        node = cls(access, counts, ranks, membership, sharing)
-        membership.record = node.record
+        seats = Seats(access.seal, access.node, ranks, counts, membership, monotonic)
+        node = cls(access, counts, ranks, membership, sharing, seats)
+        membership.record, membership.member = node.record, node
         return node
+
+    def hear_of(self, place: str, version: int) -> None:
+        """Note that there may be a newer entry."""
+        if not self.seats.hear_of(place, version):
+            self.sharing.hear_of(place, version)
+
+    def rejoin(self, now: float) -> None:
+        """Put into the store what it may not have."""
+        self.sharing.rejoin(now)
+        self.seats.rejoin()
+
+    def go_alone(self, now: float) -> None:
+        """Go on without the store."""
+        self.sharing.go_alone(now)
+
+    def leave(self) -> Sequence[Operation]:
+        """Give up what this node holds."""
+        return self.seats.leave()
+
+    def digests(self) -> str:
+        """Return digests of what this node answers."""
+        return self.sharing.digests()
+
+    def details(self, parts: Iterable[int]) -> dict[str, Any]:
+        """Return what this node answers for some parts."""
+        return self.sharing.details(parts)
 
     def record(self, instance: str, seen: float) -> NodeRecord:
         """Return what it says of itself, at a time of the store's clock."""
@@ -158,7 +187,7 @@ class FleetNode:
     @property
     def leases(self) -> int:
         """How many leases this node holds."""
-        return self.sharing.leases(monotonic())
+        return self.sharing.leases(monotonic()) + self.seats.held
 
     @property
     def joined(self) -> bool:
@@ -233,6 +262,7 @@ class FleetNode:
     def tick(self, now: float) -> None:
         """Do what is due."""
         self.sharing.tick(now)
+        self.seats.tick(now)
 
     async def stop(self) -> None:
         """Say goodbye and end."""

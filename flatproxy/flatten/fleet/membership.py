@@ -78,6 +78,9 @@ class Member(Protocol):
     def go_alone(self, now: float) -> None:
         """Go on without the store."""
 
+    def leave(self) -> Sequence[Operation]:
+        """Give up what this node holds; return what has to be done for it."""
+
     def digests(self) -> str:
         """Return digests of what this node answers."""
 
@@ -281,7 +284,8 @@ class Membership:
             last = self.make_way()
             try:
                 await last.open()
-                await last.run([Here(self.node, self._farewell(), self._digests())])
+                held = self.member.leave() if self.member is not None else ()
+                await last.run([Here(self.node, self._farewell(), self._digests()), *held])
             except StoreLost:
                 pass  # the others find out by themselves
             finally:

@@ -11,7 +11,7 @@ from zlib import crc32
 from attrs import frozen
 
 from flatproxy.flatten.fleet.entry import SCHEMA
-from flatproxy.flatten.fleet.scripts import CLAIM, HERE, PUBLISH, RELEASE
+from flatproxy.flatten.fleet.scripts import CLAIM, HERE, HOLD, PUBLISH, RELEASE
 
 BUCKETS: Final = 16
 """Parts of all entries, each with a list of its changes and a hash tag."""
@@ -129,6 +129,19 @@ class Release:
     def script(self, keys: StoreKeys) -> Script:
         """Return script, keys and arguments."""
         return RELEASE, (keys.lease(self.place),), (self.token,)
+
+
+@frozen
+class Hold:
+    """Take a lease that is free, or take it again; gives `[1]`, or `[0]` where another has it."""
+
+    place: str
+    token: bytes
+    lease_ms: int
+
+    def script(self, keys: StoreKeys) -> Script:
+        """Return script, keys and arguments."""
+        return HOLD, (keys.lease(self.place),), (self.token, self.lease_ms)
 
 
 @frozen
@@ -255,6 +268,6 @@ class Holders:
         return ("MGET", *self.keys)
 
 
-Scripted = Claim | Publish | Release | Here | Inquire | Clock
+Scripted = Claim | Publish | Release | Hold | Here | Inquire | Clock
 Plain = Read | ReadChanges | Nodes | Gone | Digested | Tell | Told | Holders
 Operation = Scripted | Plain

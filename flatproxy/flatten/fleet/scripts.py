@@ -41,6 +41,13 @@ return {{'published'}}
 """
 # KEYS: lease. ARGV: token.
 RELEASE: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end return {'released'}"
+# KEYS: lease. ARGV: token, milliseconds.
+HOLD: Final = """
+local token = redis.call('GET', KEYS[1])
+if token and token ~= ARGV[1] then return {0} end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return {1}
+"""
 # KEYS: nodes, answers. ARGV: node, its record, its digests.
 HERE: Final = """
 local new = redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
