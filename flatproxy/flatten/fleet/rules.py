@@ -63,6 +63,8 @@ class Shared:
     left_s: float = 0.0
     """How long the answer was still fresh when the target was due."""
     granted_until: float = float("-inf")
+    wait_until: float = float("-inf")
+    """Nothing is to be done before that, unless the lease is granted."""
     token: bytes = b""
     is_warm: bool = False
     """Whether it came from the store at the start, and was not due since."""
@@ -70,6 +72,7 @@ class Shared:
     def settle(self) -> None:
         """Take note that the target was resolved, here or elsewhere: the next time begins anew."""
         self.stage = 0
+        self.wait_until = float("-inf")
         self.granted_until = float("-inf")
         self.token = b""
 
@@ -87,6 +90,15 @@ def next_step(
     """
     if now < shared.granted_until:
         return NextStep.RESOLVE, now
+    if now < shared.wait_until:
+        return NextStep.WAIT, shared.wait_until
+    step, shared.wait_until = _step(shared, now, fresh_until, chance, first=first)
+    return step, shared.wait_until
+
+
+def _step(
+    shared: Shared, now: float, fresh_until: float | None, chance: float, *, first: bool
+) -> tuple[NextStep, float]:
     if fresh_until is None or fresh_until <= now:
         if shared.stage:
             return NextStep.RESOLVE, now

@@ -146,12 +146,13 @@ class Seats:
         place = _place(seat, key)
         try:
             version, content = self.seal.open(place, raw)
-            if not isinstance(content.get("sight"), dict):
-                raise EntryRefused("content")
         except EntryRefused as refused:
             self.counts.refuse(refused.reason, place)
             return
-        self._take(key, seat, version, content)
+        if isinstance(content.get("sight"), dict):
+            self._take(key, seat, version, content)
+        else:
+            self.counts.refuse("content", place)
 
     def _take(self, key: str, seat: int, version: int, content: Mapping[str, Any]) -> None:
         """Take in what a seat says; where both say the same, that is so."""

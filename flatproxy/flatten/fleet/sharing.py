@@ -187,6 +187,7 @@ class Sharing:
                 self.refreshing.hurry(target, now)
             elif result[0] == b"held":
                 again = claim_again_at(now, max(int(result[1]), 0) / 1000, alone_at, random.random())
+                shared.wait_until = again
                 self.refreshing.hurry(target, again)
             else:
                 self._hear(target, result[1])
@@ -222,6 +223,7 @@ class Sharing:
         if isinstance(raw, bytes):
             self._publishing.refused[target] = raw[:HEAD]
         if target in self._pending:
+            self._shared[target].wait_until = float("-inf")
             self.refreshing.hurry(target, self.clock())
 
     def _hear(self, target: Target, raw: object) -> None:

@@ -78,7 +78,7 @@ class HealthChecks:
         for watched in unused:
             self._eyes.pop(watched, None)
             if self.seats is not None:
-                self.seats.forget(key_of(watched))
+                self.seats.forget(watched_key(watched))
             task = self._running.get(watched)
             if task is not None:
                 task.cancel()
@@ -102,7 +102,7 @@ class HealthChecks:
         for watched in self._schedule.begin(now):
             if self.seats is not None:
                 self._share(watched, self.seats)
-                if not self.seats.may_probe(key_of(watched)):
+                if not self.seats.may_probe(watched_key(watched)):
                     self._schedule.cancel(watched)
                     continue
             task = asyncio.get_running_loop().create_task(self._probe(watched))
@@ -138,7 +138,7 @@ class HealthChecks:
             if isinstance(is_well, bool) and self._schedule.judge(watched, is_well=is_well):
                 self.changed(watched, "by two nodes of the fleet")
 
-        seats.watch(key_of(watched), verdict)
+        seats.watch(watched_key(watched), verdict)
 
     def _decides(self, watched: Watched, seats: ProbeSeats, *, success: bool) -> bool:
         """Say what was seen; tell whether this node alone decides."""
@@ -146,7 +146,7 @@ class HealthChecks:
         if eyes is None:
             eyes = self._eyes[watched] = Watched(watched.check, watched.address, is_well=watched.is_well)
         eyes.note(success=success)
-        if not seats.see(key_of(watched), {"well": eyes.is_well}):
+        if not seats.see(watched_key(watched), {"well": eyes.is_well}):
             return False
         del self._eyes[watched]
         return True
@@ -163,7 +163,7 @@ class HealthChecks:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def key_of(watched: Watched) -> str:
+def watched_key(watched: Watched) -> str:
     """Return by what the nodes of a fleet know an address under a check, whatever their settings are called."""
     check = watched.check
     what = f"{check.kind} {check.port} {check.host} {check.path} {check.status} {check.verify}"
