@@ -44,7 +44,7 @@ server:
     qname-minimisation: yes
     qname-minimisation-strict: yes
     local-zone: "test." nodefault
-    cache-max-ttl: 5
+    cache-max-ttl: {longest_s}
     root-hints: "{folder}/root.hints"
 remote-control:
     control-enable: no
@@ -67,6 +67,9 @@ class Unbound(Startable):
     """Keys that are trusted, each as `zone. DNSKEY …`; with one, it validates."""
     aggressive: bool = False
     """Whether it denies by itself what an NSEC record that it has seen does not list (RFC 8198)."""
+
+    longest_s: int = 5
+    """For how long anything is kept."""
 
     host: str = "127.0.0.1"
     port: int = field(default=0, init=False)
@@ -101,6 +104,7 @@ class Unbound(Startable):
                 folder=self.folder,
                 modules="validator iterator" if self.anchors else "iterator",
                 anchors="".join(f'    trust-anchor: "{anchor}"\n' for anchor in self.anchors),
+                longest_s=self.longest_s,
                 aggressive="yes" if self.aggressive else "no",
             )
             + "".join(_STUB.format(zone=zone, host=host, port=port) for zone in self.stubs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from functools import partial
 from hashlib import blake2b
 from ipaddress import ip_address
@@ -14,7 +15,10 @@ from twisted.logger import Logger
 
 from flatproxy.counts import BucketTable
 from flatproxy.errors import NoWay, ProbeFailed
-from flatproxy.flatten.health.states import ProbeSchedule, Watched
+from flatproxy.flatten.health.states import UNDER_WAY, ProbeSchedule, Watched
+
+if sys.platform != "win32":
+    import resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Hashable, Iterable, Iterator, Mapping
@@ -43,6 +47,17 @@ log = Logger()
 SPREAD_S = 0.05
 """What is due in one tick is begun over so long: a probe costs up to a few milliseconds, and packets wait meanwhile."""
 
+_SHARE = 16
+"""The part of the process's descriptors that probes may have."""
+
+
+def most_under_way() -> int:
+    """Return how many probes may be under way at once, a descriptor each."""
+    if sys.platform == "win32":
+        return UNDER_WAY
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return UNDER_WAY if soft == resource.RLIM_INFINITY else max(min(UNDER_WAY, soft // _SHARE), 1)
+
 
 @define(eq=False)
 class HealthChecks:
@@ -63,7 +78,7 @@ class HealthChecks:
     """With whom probes are shared."""
     _eyes: dict[Watched, Watched] = field(factory=dict)
     """What this node sees by its own probes, where it takes others to say that it is so."""
-    _schedule: ProbeSchedule = field(factory=ProbeSchedule)
+    _schedule: ProbeSchedule = field(factory=lambda: ProbeSchedule(most_under_way()))
     _running: dict[Watched, asyncio.Task[None]] = field(factory=dict)
 
     def watch(self, user: Hashable, check: Check, addresses: Collection[bytes]) -> None:
