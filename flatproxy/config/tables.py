@@ -12,7 +12,7 @@ from attrs import NOTHING, AttrsInstance, field, fields, frozen
 
 from flatproxy.config import addresses, fleet, names, values
 from flatproxy.config.problems import Refusal, assignment, join, problems_of, toml_text
-from flatproxy.config.settings import Access, Dnssec, Fleet, Limits, Listen, Resolver, Rule, State, Upstream
+from flatproxy.config.settings import Access, Dnssec, Fleet, Limits, Listen, Resolver, Rule, State, Sync, Upstream
 from flatproxy.errors import Problem
 from flatproxy.wire import types
 
@@ -119,6 +119,8 @@ RULE: Final = TableReader(
         "stale_for_s": values.whole_seconds(0, "365d", '"1d"'),
         "stale_ttl_s": values.whole_seconds(0, "7d", '"30s"'),
         "any": values.choice(("hinfo", "forward"), "ANY is answered with HINFO or forwarded"),
+        "sync": values.flag,
+        "sync_ttl_s": values.whole_seconds(1, "7d", '"60s"'),
         "hold_absent_s": values.whole_seconds(0, "30d", '"1h"'),
         "hold_change_s": values.whole_seconds(0, "1d", '"0s"'),
         "special": values.choice(
@@ -189,17 +191,27 @@ TABLES: Final[dict[str, TableReader[Any]]] = {
             "queries_per_second": values.whole_number(0, 1_000_000, "1000, or 0 for no limit"),
         },
     ),
-    "state": TableReader(State, {"path": values.file_path}),
+    "state": TableReader(State, {"path": values.file_path('"/var/lib/flatproxy/answers.sqlite"')}),
     "fleet": TableReader(
         Fleet,
         {
             "store": fleet.store,
-            "secret_file": values.file_path,
-            "ca_file": values.file_path,
-            "password_file": values.file_path,
+            "secret_file": values.file_path('"/etc/flatproxy/fleet.secret"'),
+            "ca_file": values.file_path('"/etc/flatproxy/redis-ca.pem"'),
+            "password_file": values.file_path('"/etc/flatproxy/redis.password"'),
             "prefix": fleet.prefix,
             "node": fleet.node,
             "timeout_s": values.timeout('"250ms"'),
+        },
+    ),
+    "sync": TableReader(
+        Sync,
+        {
+            "server": addresses.server,
+            "key_file": values.file_path('"/etc/flatproxy/sync.key"'),
+            "gss": values.flag,
+            "interval_s": values.whole_seconds(1, "1d", '"60s"'),
+            "sync_pinned": values.flag,
         },
     ),
 }
@@ -217,6 +229,7 @@ EXAMPLES: Final = {
     "dnssec": '[dnssec."example.com"]\nkey = "/etc/flatproxy/keys/Kexample.com.+013+34567"',
     "fleet": '[fleet]\nstore = "rediss://redis-1.example.net:6379/0"\nsecret_file = "/etc/flatproxy/fleet.secret"',
     "state": '[state]\npath = "/var/lib/flatproxy/answers.sqlite"',
+    "sync": '[sync]\nkey_file = "/etc/flatproxy/sync.key"  # as tsig-keygen writes it; or gss = true: Kerberos',
 }
 """What each table may look like."""
 

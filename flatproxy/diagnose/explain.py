@@ -41,23 +41,27 @@ if TYPE_CHECKING:
 _NEAR = 3
 
 
-async def explain(settings: Settings, name: bytes, client: Address | None = None) -> Flattened | Forwarded:
-    """Return what becomes of a name (wire form, lower case), asked by a client somewhere or by one without a view."""
+async def explain(
+    settings: Settings, name: bytes, client: Address | None = None, kept: Kept | None = None
+) -> Flattened | Forwarded:
+    """Return what becomes of a name (wire form, lower case), asked by a client somewhere or by one without a view.
+
+    `kept` is what is known already, None: what the state file holds.
+    """
     rule = settings.flatten.get(name)
     if rule is None:
         return await _forwarded(settings, name)
     if client is None:
-        return await _flattened(settings, name, rule)
+        return await _flattened(settings, name, rule, kept or kept_in(settings.state))
     by = seen(settings, rule, client)
     instead = dict(rule.views).get(by.view, rule) if by.view is not None else rule
     if instead is None:
         return evolve(await _forwarded(settings, name), seen=by)
-    return evolve(await _flattened(settings, name, instead), seen=by)
+    return evolve(await _flattened(settings, name, instead, kept or kept_in(settings.state)), seen=by)
 
 
-async def _flattened(settings: Settings, name: bytes, rule: Rule) -> Flattened:
+async def _flattened(settings: Settings, name: bytes, rule: Rule, kept: Kept) -> Flattened:
     asking = Asking(settings)
-    kept = kept_in(settings.state)
     places = [
         evolve(rule, target=target, targets=()) for target in (rule.all_targets if not rule.pin else (rule.target,))
     ]

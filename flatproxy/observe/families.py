@@ -184,6 +184,11 @@ FLEET_REFUSED = Family(
     "counter", "fleet_entries_refused", "Entries of the fleet's store that were not believed, by reason.", ("reason",)
 )
 FLEET_NODES = Family("gauge", "fleet_nodes", "Nodes of the fleet seen in the last 15 s; 1 while the store is lost.")
+SYNC_NAMES = Family("gauge", "sync_names", "Names whose records are kept in step, by how they stand.", ("state",))
+SYNC_TRIES = Family("counter", "sync_tries", "Tries to keep a record in step by outcome.", ("outcome",))
+SYNC_CONFLICT = Family(
+    "gauge", "sync_conflict", "A name that is not written any more since somebody else has; always 1.", ("name",)
+)
 RELOAD_SUCCESS = Family(
     "gauge", "config_reload_success", "Whether the last loading of the configuration worked: 1 or 0."
 )

@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from flatproxy.config.settings import Endpoint
 from flatproxy.counts import BucketTable, Traffic, Verdicts
-from flatproxy.observe.http import exposition
 from flatproxy.observe.metrics import register
+from flatproxy.observe.scrapes import exposition
 from flatproxy.observe.sources import RUNGS, NameStatus, Sources
 
 if TYPE_CHECKING:
@@ -62,6 +62,17 @@ class FakeReload:
     success: bool = True
     digest: str = "ab" * 32
     at: float = 1_700_000_100.0
+
+
+@frozen
+class FakeCondition:
+    """Stands in for the whole `Watch` where no page is asked for that reads more of it."""
+
+    missing: Callable[[], Iterable[str]] = list
+    is_alive: Callable[[], bool] = lambda: True
+
+    def begin(self) -> None:
+        pass
 
 
 class Names(TypedDict):
@@ -123,6 +134,9 @@ def sources() -> Sources:
         keys_by_state=lambda: {("example.org", "active"): 1, ("example.org", "waiting"): 0},
         placeholders_missing=lambda: [("example.org", "AAAA")],
         fleet=FakeFleet,
+        sync_states=lambda: {"in_step": 3, "conflict": 1},
+        sync_outcomes=lambda: {"written": 4},
+        sync_conflicts=lambda: ["example.org"],
         controllers=lambda: [("corp.example.org", 2)],
         reload=FakeReload,
     )
