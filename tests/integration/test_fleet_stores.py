@@ -109,7 +109,7 @@ def test_sentinels_name_another_master(tmp_path: Path, make: Make, resolver: Fak
     program("redis-sentinel")
     with Redis(folder(tmp_path, "one")) as master, Redis(folder(tmp_path, "two")) as replica:
         replica.do("REPLICAOF", *master.address)
-        until(lambda: b"master_link_status:up" in replica.do("INFO", "replication"), "the replica follows")
+        until(lambda: replica.do("INFO", "replication").get("master_link_status") == "up", "the replica follows")
         lines = (
             f"sentinel monitor mymaster {master.host} {master.port} 2",
             "sentinel down-after-milliseconds mymaster 1000",
