@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+from contextlib import aclosing
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from attrs import evolve
 from flatproxy.diagnose import addresses, signatures
 from flatproxy.diagnose.asking import Asking
 from flatproxy.diagnose.explained import Contender, Flattened, Forwarded, TypeReport, judged, seen
+from flatproxy.diagnose.in_step import in_step_words
 from flatproxy.diagnose.prospects import OwnAnswer, answer_now, kept_in, limit_of
 from flatproxy.diagnose.traces import follow
 from flatproxy.diagnose.zones import Keys
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     import dns.message
 
-    from flatproxy.config.settings import Address, Endpoint, Rule, Settings
+    from flatproxy.config.settings import Address, EncryptedServer, Endpoint, Rule, Settings
     from flatproxy.diagnose.addresses import Probed
     from flatproxy.diagnose.prospects import Earlier, Kept
     from flatproxy.diagnose.traces import Walk
@@ -61,14 +63,14 @@ async def explain(
 
 
 async def _flattened(settings: Settings, name: bytes, rule: Rule, kept: Kept) -> Flattened:
-    asking = Asking(settings)
     places = [
         evolve(rule, target=target, targets=()) for target in (rule.all_targets if not rule.pin else (rule.target,))
     ]
-    reports, signed = await asyncio.gather(
-        asyncio.gather(*(_type_reports(asking, name, each, kept) for each in places)),
-        _signed_zone(asking, name),
-    )
+    async with aclosing(Asking(settings)) as asking:
+        reports, signed = await asyncio.gather(
+            asyncio.gather(*(_type_reports(asking, name, each, kept) for each in places)),
+            _signed_zone(asking, name),
+        )
     contenders = [
         Contender(target=each.target, types=tuple(_rewritten(own, each)))
         for each, own in zip(places, reports, strict=True)
@@ -80,6 +82,7 @@ async def _flattened(settings: Settings, name: bytes, rule: Rule, kept: Kept) ->
         signed=signed,
         health=await _health(settings, rule, contenders),
         keys=_keys(settings, name),
+        sync=await in_step_words(settings, name, rule),
     )
 
 
@@ -163,7 +166,7 @@ def _keys(settings: Settings, name: bytes) -> tuple[str, ...]:
         return (str(error),)
 
 
-def _resolvers(settings: Settings) -> list[Endpoint]:
+def _resolvers(settings: Settings) -> list[Endpoint | EncryptedServer]:
     try:
         return expand(settings.resolver.servers)
     except ChainError:

@@ -22,7 +22,7 @@ from flatproxy.errors import ChainBroken, FlatproxyError, UpstreamTimeout
 from flatproxy.flatten.chain import Chain
 from flatproxy.flatten.driving import drive
 from flatproxy.flatten.reply_memo import _records
-from flatproxy.flatten.resolvers.plain import Servers
+from flatproxy.flatten.resolvers.servers import Servers
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.walk import TargetWalk
 from flatproxy.table.table import Table
@@ -68,7 +68,8 @@ class Client:
 
 
 def quick(memo: Memo | None = None, scope: Scope = SCOPE) -> TargetWalk:
-    return TargetWalk(target_of(), 0.0, memo, RESOLVERS, UPSTREAM, scope, Client(), lambda: None)
+    resolvers = Servers(RESOLVERS.endpoints, RESOLVERS.timeout_s, recursion=True)  # nobody is preferred yet
+    return TargetWalk(target_of(), 0.0, memo, resolvers, UPSTREAM, scope, Client(), lambda: None)
 
 
 def walked(walk: TargetWalk, script: Callable[..., bytes | FlatproxyError]) -> Found | str | None:
