@@ -219,6 +219,8 @@ class Sources:
     placeholders_missing: Callable[[], Iterable[tuple[str, str]]]
     fleet: Callable[[], FleetStatus | None]
     """None where there is no fleet."""
+    shadow_counts: Callable[[], Iterable[tuple[tuple[str, str, str], int]]]
+    """Comparisons in shadow mode by name, type and result."""
     sync_states: Callable[[], Mapping[str, int]]
     sync_outcomes: Callable[[], Mapping[str, int]]
     sync_conflicts: Callable[[], Iterable[str]]
