@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from flatproxy.table.ladder import Resolution
     from flatproxy.table.table import Adopted, Table
     from flatproxy.table.target import Target
+    from flatproxy.wire.tap import Tap
 
 
 @frozen(kw_only=True)
@@ -77,6 +78,8 @@ class Flattener:
         self._store: Store | None = None
         self._saving: Saving | None = None
         self._resolvers = OpenResolvers()
+        self.tap: Tap | None = None
+        """Who is told of what resolvers are asked, from the first settings on."""
         self._reactor = reactor
         self.health = Watching(table, monotonic)
         table.feed.subscribe(self.health)
@@ -109,6 +112,7 @@ class Flattener:
                 rest=rest,
                 require_ad=resolver.require_ad,
                 counts=opened.counts,
+                tap=self.tap,
             ),
             upstream=Servers(
                 upstream.servers,
