@@ -30,9 +30,9 @@ log = Logger()
 CONTENT: Final = b"protobuf:dnstap.Dnstap"
 QUEUED: Final = 10_000
 """Messages that wait for the writer."""
-PATIENCE_S: Final = 5.0
+READER_S: Final = 5.0
 """A reader that takes nothing for so long is left."""
-RETRY_S: Final = 2.0
+REOPEN_S: Final = 2.0
 _GOODBYE_S: Final = 0.5
 _AT_ONCE: Final = 64
 _TYPES: Final = {"auth_query": 1, "auth_response": 2, "resolver_query": 3, "resolver_response": 4}
@@ -89,7 +89,7 @@ class DnstapWriter:
                         "dnstap: {where}: {error}", event="dnstap_lost", where=self.settings.where, error=str(error)
                     )
                 was_lost = True
-                self._is_over.wait(RETRY_S)
+                self._is_over.wait(REOPEN_S)
 
     def _write(self, stream: _Stream) -> None:
         while True:
@@ -151,7 +151,7 @@ class _Stream:
 
     def _expect(self, control: int) -> None:
         assert self._sock is not None
-        until = monotonic() + PATIENCE_S
+        until = monotonic() + READER_S
         while not self._codec.process():
             came = self._sock.recv(4096)
             if not came or monotonic() > until:
@@ -189,7 +189,7 @@ def _open(settings: Dnstap) -> _Stream:
         sock = socket.socket(socket.AF_INET6 if ":" in settings.tcp.host else socket.AF_INET, socket.SOCK_STREAM)
         there = settings.tcp.host, settings.tcp.port
     try:
-        sock.settimeout(PATIENCE_S)
+        sock.settimeout(READER_S)
         sock.connect(there)
         return _Stream(None, sock)
     except BaseException:
