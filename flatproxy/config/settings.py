@@ -174,6 +174,8 @@ class Rule:
     allow: tuple[Network, ...] = ()
     fallback: tuple[Address, ...] = ()
     pin: tuple[Address, ...] = ()
+    shadow: bool = False
+    """Whether it is only rehearsed: clients get the nameserver's answer."""
     views: tuple[tuple[str, Rule | None], ...] = ()
     """What clients of a view are answered by, None where by the nameserver; of the others this rule is the one."""
 
@@ -186,6 +188,11 @@ class Rule:
     def needs_choice(self) -> bool:
         """Whether what is answered depends on more than one target's resolution."""
         return not self.pin and bool(self.targets or self.health)
+
+    @property
+    def is_rehearsed(self) -> bool:
+        """Whether some clients of its names get the nameserver's answer, and flatproxy's is compared with it."""
+        return self.shadow or any(rule.shadow for _view, rule in self.views if rule is not None)
 
     @property
     def guarding(self) -> Guarding:

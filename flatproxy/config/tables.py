@@ -129,6 +129,7 @@ RULE: Final = TableReader(
         ),
         "allow": _NETWORKS,
         "fallback": _ADDRESSES,
+        "shadow": values.flag,
         "pin": values.array(
             addresses.address,
             example='["192.0.2.10"], or no such line',

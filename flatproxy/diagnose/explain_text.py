@@ -38,6 +38,8 @@ def render(report: Flattened | Forwarded) -> Iterator[str]:
 
 def _flattened(report: Flattened) -> Iterator[str]:
     yield from wrapped(f"{report.name} is flattened: {_targets(report)}", "", 0)
+    if report.rule.shadow:
+        yield from wrapped("Shadow mode: clients get the nameserver's answer; this is only compared with it.", "", 0)
     if report.seen is not None:
         yield from wrapped(_seen(report.seen), "", 0)
     for contender in report.contenders:

@@ -187,6 +187,8 @@ class Sources:
     signed_zones: Callable[[], Iterable[str]]
     keys_by_state: Callable[[], Mapping[tuple[str, str], int]]
     placeholders_missing: Callable[[], Iterable[tuple[str, str]]]
+    shadow_counts: Callable[[], Iterable[tuple[tuple[str, str, str], int]]]
+    """Comparisons in shadow mode by name, type and result."""
     sync_states: Callable[[], Mapping[str, int]]
     sync_outcomes: Callable[[], Mapping[str, int]]
     sync_conflicts: Callable[[], Iterable[str]]

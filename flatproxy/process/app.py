@@ -153,6 +153,7 @@ class App:
             state_errors=lambda: flattener.state_errors,
             signed_zones=lambda: map(names.to_text, self._table.zones.signed),
             keys_by_state=lambda: status.keys_by_state(self._table),
+            shadow_counts=lambda: status.shadow_counts(self._table),
             placeholders_missing=lambda: status.placeholders_missing(self._table),
             sync_states=self._updater.states,
             sync_outcomes=lambda: self._updater.outcomes,

@@ -54,7 +54,7 @@ class Table:
         *,
         names: bytes,
         rule_numbers: array[int],
-        rules: tuple[tuple[bool, tuple[tuple[int, Answer], ...]], ...],
+        rules: tuple[tuple[int, tuple[tuple[int, Answer], ...]], ...],
         zones: bytes | None,
         ipv4: bytes,
         ipv6: bytes,
@@ -62,8 +62,9 @@ class Table:
     ) -> Table:
         """Take flagged names one behind the other, the number of each name's rule ("I"), and the rules.
 
-        A rule says whether all is handed over, and has an answer for each type. `zones` are those served, None for all;
-        `ipv4` and `ipv6` have first and last addresses of the ranges that may query.
+        A rule says what is handed over (0: nothing, 1: queries, 2: replies to them, too), and has an answer for each
+        type. `zones` are those served, None for all; `ipv4` and `ipv6` have first and last addresses of the ranges that
+        may query.
         """
 
 @final

@@ -86,13 +86,14 @@ const struct zone *zone_of(const struct zones *zones, const struct question *que
 struct rule {
     uint32_t first;
     uint16_t count;
-    bool hand_over; /* whatever is asked of these types */
+    bool hand_over;    /* whatever is asked of these types */
+    bool hand_replies; /* … and what a nameserver replies to that */
 };
 
 struct table {
     struct retired retired;
     struct access access;
-    bool serves_all;
+    bool serves_all, hands_replies; /* hands_replies: some rule does */
     struct names served, flagged;
     struct rule *rules;
     size_t rule_count;

@@ -100,13 +100,14 @@ static void table_unmake(struct object *self) {
     object_free(self);
 }
 
-/* Takes (hand_over, ((type, answer), …)) apart. */
+/* Takes (hand, ((type, answer), …)) apart; hand is 0, 1 (hand queries over), or 2 (and the replies to them, too). */
 static int take_rule(struct table *table, PyObject *told, struct rule *rule, PyTypeObject *answer_type, size_t room) {
     PyObject *typed, *answer;
     int hand;
-    if (!PyArg_ParseTuple(told, "pO!", &hand, &PyTuple_Type, &typed))
+    if (!PyArg_ParseTuple(told, "iO!", &hand, &PyTuple_Type, &typed))
         return -1;
-    *rule = (struct rule){.first = (uint32_t)table->typed_count, .hand_over = hand};
+    *rule = (struct rule){.first = (uint32_t)table->typed_count, .hand_over = hand > 0, .hand_replies = hand > 1};
+    table->hands_replies |= rule->hand_replies;
     for (Py_ssize_t number = 0; number < PyTuple_Size(typed); number++) {
         unsigned short type;
         if (table->typed_count == room)
@@ -127,7 +128,7 @@ static struct table *table_of_rules(PyObject *rules, PyTypeObject *answer_type) 
     for (Py_ssize_t number = 0; number < count; number++) {
         PyObject *types = NULL;
         int hand;
-        if (!PyArg_ParseTuple(PyTuple_GetItem(rules, number), "pO!", &hand, &PyTuple_Type, &types))
+        if (!PyArg_ParseTuple(PyTuple_GetItem(rules, number), "iO!", &hand, &PyTuple_Type, &types))
             return NULL;
         typed += (size_t)PyTuple_Size(types);
     }

@@ -58,11 +58,12 @@ class Publisher:
         """Make the table of these settings. The cost is that of the names, and half a second for a million of them."""
         answers: dict[Key, _core.Answer] = {}
         numbers: dict[int, int] = {}
-        said: list[tuple[bool, tuple[tuple[int, _core.Answer], ...]]] = []
+        said: list[tuple[int, tuple[tuple[int, _core.Answer], ...]]] = []
         for group in settings.flatten.groups:
             numbers[id(group.rule)] = len(said)
-            # Which view a client is in Python says.
-            said.append((bool(group.rule.views), tuple(self._typed(group.rule, answers))))
+            # Which view a client is in Python says, and what would have been answered in the place of a reply.
+            hand = 2 if group.rule.is_rehearsed else int(bool(group.rule.views))
+            said.append((hand, tuple(self._typed(group.rule, answers))))
         self._prepared = answers, self._made(settings.access, settings.flatten, numbers, tuple(said))
 
     def _typed(self, rule: Rule, answers: dict[Key, _core.Answer]) -> Iterable[tuple[int, _core.Answer]]:
