@@ -6,7 +6,7 @@ No packet of a client passes here.
 from __future__ import annotations
 
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
@@ -70,7 +70,6 @@ class Flattener:
         table: Table,
         serve_packets: Callable[[], None],
         readers: PortReaders | None = None,
-        reactor: Any = None,  # noqa: ANN401 - many interfaces
     ) -> None:
         self._table = table
         self._serve_packets = serve_packets
@@ -82,7 +81,6 @@ class Flattener:
         self._resolvers = OpenResolvers()
         self.tap: Tap | None = None
         """Who is told of what resolvers are asked, from the first settings on."""
-        self._reactor = reactor
         self.health = Watching(table, monotonic)
         table.feed.subscribe(self.health)
         nobody = Servers((), 0.0, recursion=False)
@@ -125,7 +123,7 @@ class Flattener:
             ),
             store=SqliteStore(settings.state.path) if first and settings.state else self._store,
             keys=signings.keys_of(settings.dnssec),
-            prober=prober_for(settings.flatten, self._reactor),
+            prober=prober_for(settings.flatten),
         )
 
     def abort(self) -> None:

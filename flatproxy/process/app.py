@@ -73,7 +73,7 @@ class App:
         self._table.feed.subscribe(ChangeLog())
         self._readers = Readers(asyncio.get_running_loop())
         self._forwarder = Forwarder(reactor, self._table, self._readers, listen_at)
-        self._flattener = Flattener(self._table, self._readers.serve, self._readers, reactor)
+        self._flattener = Flattener(self._table, self._readers.serve, self._readers)
         self._updater = Updater(self._table)
         registry = CollectorRegistry()
         metrics.register(registry, self._sources(), monotonic)
