@@ -128,10 +128,10 @@ class App:
         self._settings = settings
         # Certificate and key are read again; all else of [listen] stays as it was.
         same_files = evolve(settings.listen, certificate=before.listen.certificate, key=before.listen.key)
-        if (same_files, settings.state, settings.dnstap) != (before.listen, before.state, before.dnstap):
-            log.warn(
-                "[listen], [state] and [dnstap] changed: these take effect after a restart", event="restart_needed"
-            )
+        in_force = (before.listen, before.state, before.fleet, before.dnstap)
+        if (same_files, settings.state, settings.fleet, settings.dnstap) != in_force:
+            what = "[listen], [state], [fleet] or [dnstap] changed: these take effect after a restart"
+            log.warn(what, event="restart_needed")
 
     def _sources(self) -> Sources:
         forwarder, flattener = self._forwarder, self._flattener
@@ -155,6 +155,7 @@ class App:
             keys_by_state=lambda: status.keys_by_state(self._table),
             shadow_counts=lambda: status.shadow_counts(self._table),
             placeholders_missing=lambda: status.placeholders_missing(self._table),
+            fleet=lambda: flattener.fleet,
             sync_states=self._updater.states,
             sync_outcomes=lambda: self._updater.outcomes,
             sync_conflicts=self._updater.conflicts,
