@@ -107,8 +107,8 @@ class App:
         self._settings = settings
         # Certificate and key are read again; all else of [listen] stays as it was.
         same_files = evolve(settings.listen, certificate=before.listen.certificate, key=before.listen.key)
-        if (same_files, settings.state) != (before.listen, before.state):
-            log.warn("[listen] and [state] changed: these take effect after a restart", event="restart_needed")
+        if (same_files, settings.state, settings.fleet) != (before.listen, before.state, before.fleet):
+            log.warn("[listen], [state] or [fleet] changed: these take effect after a restart", event="restart_needed")
 
     def _sources(self) -> Sources:
         forwarder, flattener = self._forwarder, self._flattener
@@ -131,6 +131,7 @@ class App:
             keys_by_state=lambda: status.keys_by_state(self._table),
             shadow_counts=lambda: status.shadow_counts(self._table),
             placeholders_missing=lambda: status.placeholders_missing(self._table),
+            fleet=lambda: flattener.fleet,
             sync_states=self._updater.states,
             sync_outcomes=lambda: self._updater.outcomes,
             sync_conflicts=self._updater.conflicts,
