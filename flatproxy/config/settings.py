@@ -277,10 +277,57 @@ class Sync:
 
 
 @frozen(kw_only=True)
+class Dnstap:
+    """`[dnstap]`: where the query log goes, one of `socket`, `file` and `tcp`; one message in `sample` is kept."""
+
+    socket: Path | None = None
+    file: Path | None = None
+    tcp: Endpoint | None = None
+    sample: int = 1
+
+    @property
+    def where(self) -> str:
+        """What is written to."""
+        return str(self.socket or self.file or self.tcp)
+
+
+@frozen(kw_only=True)
 class Dnssec:
     """One `[dnssec."ZONE"]`: the paths of its pairs of key files, without `.key` and `.private`, best first."""
 
     key: tuple[Path, ...]
+
+
+@frozen(kw_only=True)
+class StoreAddress:
+    """Where a fleet's store is: a server or its Unix socket (`path`), Sentinels, or servers of a cluster.
+
+    `servers` are host and port each; `service` is the name by which Sentinels know the master.
+    """
+
+    kind: Literal["single", "sentinel", "cluster"]
+    tls: bool = False
+    servers: tuple[tuple[str, int], ...] = ()
+    path: str = ""
+    user: str = ""
+    service: str = ""
+    database: int = 0
+
+
+@frozen(kw_only=True)
+class Fleet:
+    """`[fleet]`: the store that the nodes of a fleet share. `node` is empty for the host's name.
+
+    `timeout_s` is for each command; entries are authenticated with what is in `secret_file`.
+    """
+
+    store: StoreAddress
+    secret_file: Path
+    ca_file: Path | None = None
+    password_file: Path | None = None
+    prefix: str = "flatproxy"
+    node: str = ""
+    timeout_s: float = 0.25
 
 
 @frozen(kw_only=True)
@@ -300,8 +347,10 @@ class Settings:
     views: Mapping[str, tuple[Network, ...]] = field(factory=dict)
     limits: Limits = Limits()
     state: State | None = None
+    dnstap: Dnstap | None = None
     sync: Sync | None = None
     dnssec: Mapping[bytes, Dnssec] = field(factory=dict)
+    fleet: Fleet | None = None
     digest: str = ""
 
     def view_prefixes(self) -> Prefixes[str]:
