@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 Address = IPv4Address | IPv6Address
+ClientSubnet = Literal["off", "forward", "synthesize"]
 
 
 EVERYONE = ip_network("0.0.0.0/0"), ip_network("::/0")
@@ -76,12 +77,16 @@ class Access:
 class Resolver:
     """`[resolver]`: who resolves targets; `"system"` stands for the servers of resolv.conf.
 
-    `require_ad`: only what a resolver has validated (AD=1) is an answer.
+    `require_ad`: only what a resolver has validated (AD=1) is an answer. `client_subnet` is what names have that say
+    nothing of it; `subnet_v4` and `subnet_v6` are the most bits of a client's address that a resolver is told.
     """
 
     servers: tuple[Endpoint | Literal["system"], ...] = ("system",)
     timeout_s: float = 1.8
     require_ad: bool = False
+    client_subnet: ClientSubnet = "off"
+    subnet_v4: int = 24
+    subnet_v6: int = 56
 
 
 class Guarding(NamedTuple):
@@ -111,6 +116,7 @@ class Rule:
     special: Literal["refuse", "allow"] = "refuse"
     allow: tuple[Network, ...] = ()
     fallback: tuple[Address, ...] = ()
+    client_subnet: ClientSubnet = "off"
     pin: tuple[Address, ...] = ()
     views: tuple[tuple[str, Rule | None], ...] = ()
     """What clients of a view are answered by, None where by the nameserver; of the others this rule is the one."""

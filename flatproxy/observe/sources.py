@@ -95,6 +95,21 @@ class NameStatus(Protocol):
         """Finished resolutions by outcome since the start."""
 
 
+class SubnetCounts(Protocol):
+    """Answers by client subnet."""
+
+    @property
+    def hits(self) -> int:
+        """Queries that got one."""
+
+    @property
+    def evictions(self) -> int:
+        """Those that made room for others."""
+
+    def by_target(self) -> Mapping[str, int]:
+        """Return how many there are of each target."""
+
+
 class Reload(Protocol):
     """How the last loading of the configuration went."""
 
@@ -135,6 +150,8 @@ class Sources:
     signed_zones: Callable[[], Iterable[str]]
     keys_by_state: Callable[[], Mapping[tuple[str, str], int]]
     placeholders_missing: Callable[[], Iterable[tuple[str, str]]]
+    tailoring: Callable[[], SubnetCounts]
+    """What is known by client subnet."""
     controllers: Callable[[], Iterable[tuple[str, int]]]
     """The flagged names that are Active Directory domains, and how many controllers clients inside do not find."""
     reload: Callable[[], Reload]

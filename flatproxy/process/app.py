@@ -116,6 +116,7 @@ class App:
             signed_zones=lambda: map(names.to_text, self._table.zones.signed),
             keys_by_state=lambda: status.keys_by_state(self._table),
             placeholders_missing=lambda: status.placeholders_missing(self._table),
+            tailoring=lambda: self._table.tailoring,
             controllers=lambda: ((names.to_text(name), there) for name, there in flattener.hidden_controllers),
             reload=lambda: self._record,
         )

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from flatproxy.config.settings import Group, Rule
     from flatproxy.table.signatures import Signed
-    from flatproxy.table.table import Table
     from flatproxy.table.target import Target
 
 MADE_FORMS = 16
@@ -41,11 +40,21 @@ _OPTIONS = {
 }
 
 
-class Answer(Protocol):
-    """What the table has for a flagged question."""
+class Responder(Protocol):
+    """What has a reply to a query."""
 
     def reply(self, query: bytes, end: int, now: float, *, udp: bool) -> bytes | None:
         """Return the reply to a well-formed query, None where there is nothing to say (yet)."""
+
+    def wait(self, now: float, ready: Callable[[], None]) -> bool:
+        """Have `ready` called when the answer is known or has failed; False where waiting is no use."""
+
+
+class Answer(Responder, Protocol):
+    """What the table has for a flagged question."""
+
+    def of_client(self, query: bytes, end: int, host: bytes) -> Responder:
+        """Return what this well-formed query of a client at `host` gets: this one, unless networks get their own."""
 
     def rrset(self, now: float) -> tuple[int, Sequence[bytes]] | None:
         """Return TTL and rdatas (none: NODATA) for use inside another reply, None where there is nothing (yet)."""
@@ -55,9 +64,6 @@ class Answer(Protocol):
 
     def soa(self, name: bytes) -> bytes | None:
         """Return the SOA record of the zone of this flagged name, None where it is not known."""
-
-    def wait(self, now: float, ready: Callable[[], None]) -> bool:
-        """Have `ready` called when the answer is known or has failed; False where waiting is no use."""
 
 
 @define(eq=False, repr=False)
@@ -95,6 +101,10 @@ class TargetAnswer:
         elif not self.names:
             self.others = group.others
         self.names += group.size
+
+    def of_client(self, query: bytes, end: int, host: bytes) -> Responder:  # noqa: ARG002 - as Answer's
+        """Return itself: everybody gets the same."""
+        return self
 
     def stand_beside(self, siblings: tuple[TargetAnswer, ...]) -> None:
         """Take note of the rule's answers for the other types."""
@@ -169,23 +179,25 @@ class TargetAnswer:
             or (current.rung is Rung.FALLBACK and self.target.is_cold(now))
         )
 
-    def reply(self, query: bytes, end: int, now: float, *, udp: bool) -> bytes | None:
+    def reply(self, query: bytes, end: int, now: float, *, udp: bool, options: bytes = b"") -> bytes | None:
         """Return the reply to a well-formed query, None where the nameserver is to answer (or the target is cold).
 
         May cost one look-up and one concatenation, or, once for each form and rotation of a query until the TTL moves
-        on, the making of the reply.
+        on, the making of the reply. `options` are EDNS options for this query alone.
         """
         made = None
-        if udp and now < self._until and self._source is self.target.resolution:
+        if udp and not options and now < self._until and self._source is self.target.resolution:
             made = self._made.get(query[2:])
             if made is not None:
                 self._turn += 1
                 tail = made[self._turn % len(made)]
                 if tail:
                     return query[:2] + tail
-        return self._make(query, end, now, made, udp=udp)
+        return self._make(query, end, now, made, udp=udp, options=options)
 
-    def _make(self, query: bytes, end: int, now: float, made: list[bytes] | None, *, udp: bool) -> bytes | None:
+    def _make(
+        self, query: bytes, end: int, now: float, made: list[bytes] | None, *, udp: bool, options: bytes
+    ) -> bytes | None:
         """Make the reply, and keep it in `made`, those of this form that are ready, where it may come again."""
         if self._says_nothing(now) or self._step is None:
             return None
@@ -193,7 +205,8 @@ class TargetAnswer:
         if signed is None:
             return None
         limit = edns.udp_limit(query, end) if udp else edns.MAX_TCP_SIZE
-        options = _OPTIONS.get(self._step.rung, b"")
+        is_shared = udp and not options
+        options += _OPTIONS.get(self._step.rung, b"")
         if self._records is None:
             counts, octets = self._nothing(query[HEADER : end - 4].lower(), signed)
             return reply.answer(query, end, counts, octets, limit=limit, options=options)
@@ -205,7 +218,7 @@ class TargetAnswer:
             counts = (len(self._step.rdatas) + len(signed.rrsigs)).to_bytes(2, "big") + b"\0\0"
             octets += signed.answer_records(self._step.ttl_s)
         whole = reply.answer(query, end, counts, octets, limit=limit, options=options)
-        if udp and self._step.rung is not Rung.FALLBACK and len(query) <= MADE_OCTETS:
+        if is_shared and self._step.rung is not Rung.FALLBACK and len(query) <= MADE_OCTETS:
             if made is None and len(self._made) < MADE_FORMS and len(self._step.rdatas) <= MADE_TURNS:
                 made = self._made[query[2:]] = [b""] * len(self._step.rdatas)
             if made is not None:
@@ -256,40 +269,3 @@ class TargetAnswer:
     def wait(self, now: float, ready: Callable[[], None]) -> bool:
         """Have `ready` called when the cold target is resolved, has failed or took too long."""
         return self.target.wait(now, ready)
-
-
-@define(eq=False)
-class AnyAnswer:
-    """The answer to ANY at a flagged name: HINFO (RFC 8482 section 4.2)."""
-
-    ttl_s: int
-    table: Table
-
-    def reply(self, query: bytes, end: int, now: float, *, udp: bool) -> bytes | None:
-        """Return the reply to a well-formed query, None where it is to be signed and cannot be."""
-        limit = edns.udp_limit(query, end) if udp else edns.MAX_TCP_SIZE
-        counts, octets = b"\0\1\0\0", records.hinfo(self.ttl_s)
-        signed = signatures.demanded(self, self.table.zones, query, end, now)
-        if signed is None:
-            return None
-        if signed.rrsigs:
-            counts = (1 + len(signed.rrsigs)).to_bytes(2, "big") + b"\0\0"
-            octets += signed.answer_records(self.ttl_s)
-        return reply.answer(query, end, counts, octets, limit=limit)
-
-    def signed(self, name: bytes, now: float) -> Signed | None:  # noqa: ARG002 - as Answer's
-        """Return the signature over the record."""
-        table = self.table
-        return signatures.of_records(table.zones, name, types.TYPE_HINFO, self.ttl_s, (records.HINFO,), table.wall())
-
-    def rrset(self, now: float) -> tuple[int, Sequence[bytes]] | None:  # noqa: ARG002 - as Answer's
-        """Nothing: no landing asks for ANY."""
-        return None
-
-    def soa(self, name: bytes) -> bytes | None:  # noqa: ARG002 - as Answer's
-        """Nothing: it never denies."""
-        return None
-
-    def wait(self, now: float, ready: Callable[[], None]) -> bool:  # noqa: ARG002 - as Answer's
-        """Nothing to wait for."""
-        return False

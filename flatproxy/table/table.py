@@ -12,9 +12,11 @@ from attrs import define, field
 
 from flatproxy.config.settings import NO_GUARDING, Rules
 from flatproxy.table.agenda import Agenda
-from flatproxy.table.answers import AnyAnswer, TargetAnswer
+from flatproxy.table.answers import TargetAnswer
+from flatproxy.table.any_answer import AnyAnswer
 from flatproxy.table.changes import Feed
 from flatproxy.table.services import ServiceAnswer
+from flatproxy.table.tailored import TailoredAnswer, Tailoring
 from flatproxy.table.tally import Tally
 from flatproxy.table.target import Target
 from flatproxy.table.zones import Zones
@@ -75,6 +77,7 @@ class Table:
     wall: Callable[[], float] = lambda: 0.0
     """Returns Unix time, which signatures need; nothing else here does."""
     tally: Tally = field(factory=Tally)
+    tailoring: Tailoring = field(factory=Tailoring)
     looks: Agenda[Target] = field(factory=Agenda)
     """When the passing of time changes something of a target."""
     waits: Agenda[Target] = field(factory=Agenda)
@@ -170,7 +173,8 @@ class Table:
     def _answer_of(self, target: Target, rule: Rule, first_name: bytes, view: str | None) -> TargetAnswer:
         """Return a new answer, with the rung of the one before for that name: a reload is no change of rung."""
         before = self.get(question(first_name, target.rdtype), view)
-        kind = ServiceAnswer if types.is_service(target.rdtype) else TargetAnswer
+        kind = TailoredAnswer if rule.client_subnet != "off" and not rule.pin else TargetAnswer
+        kind = ServiceAnswer if types.is_service(target.rdtype) else kind
         return kind(target, rule, first_name, said=before.said if isinstance(before, TargetAnswer) else None)
 
     def _serve(self, serving: dict[Target, list[TargetAnswer]], now: float, rest: Callable[[], None]) -> list[Target]:
@@ -179,6 +183,7 @@ class Table:
         gone = [target for target in self.targets.values() if target not in serving]
         for target in gone:
             del self.targets[target.key]
+            self.tailoring.subnets.forget(target)
             target.serve((), now)
         for number, (target, answers) in enumerate(serving.items()):
             if number % RULES_AT_ONCE == 0:

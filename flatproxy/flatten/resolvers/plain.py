@@ -30,6 +30,7 @@ from flatproxy.wire import edns
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import dns.edns
     import dns.name
 
 FINAL = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
@@ -160,13 +161,20 @@ class Servers:
     """Take only what a server has validated (AD=1)."""
 
     async def ask(
-        self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType, *, dnssec: bool = False
+        self,
+        name: dns.name.Name,
+        rdtype: dns.rdatatype.RdataType,
+        *,
+        dnssec: bool = False,
+        options: Sequence[dns.edns.Option] = (),
     ) -> dns.message.Message:
         """Return the first answer that says yes or no; otherwise the last other one. `dnssec` asks with DO=1.
 
         Raises `UpstreamTimeout` where nobody answers in time, `ChainBroken` where nobody can be asked.
         """
-        query = dns.message.make_query(name, rdtype, use_edns=0, payload=edns.MAX_UDP_SIZE, want_dnssec=dnssec)
+        query = dns.message.make_query(
+            name, rdtype, use_edns=0, payload=edns.MAX_UDP_SIZE, want_dnssec=dnssec, options=[*options]
+        )
         self.rest()
         if not self.recursion:
             query.flags &= ~dns.flags.RD

@@ -82,11 +82,13 @@ void zones_set(struct zones *zones, size_t number, struct zone *zone);
 /* The deepest known zone that encloses a name, NULL where none does. */
 const struct zone *zone_of(const struct zones *zones, const struct question *question);
 
+enum hand_over { HAND_NOTHING, HAND_ALL, HAND_SUBNETS }; /* HAND_SUBNETS: queries with an EDNS client subnet */
+
 /* The names with one rule, and what each type is answered with. */
 struct rule {
     uint32_t first;
     uint16_t count;
-    bool hand_over; /* whatever is asked of these types */
+    uint8_t hand_over; /* of what is asked of these types, see `enum hand_over` */
 };
 
 struct table {

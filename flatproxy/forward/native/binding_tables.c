@@ -104,9 +104,11 @@ static void table_unmake(struct object *self) {
 static int take_rule(struct table *table, PyObject *told, struct rule *rule, PyTypeObject *answer_type, size_t room) {
     PyObject *typed, *answer;
     int hand;
-    if (!PyArg_ParseTuple(told, "pO!", &hand, &PyTuple_Type, &typed))
+    if (!PyArg_ParseTuple(told, "iO!", &hand, &PyTuple_Type, &typed))
         return -1;
-    *rule = (struct rule){.first = (uint32_t)table->typed_count, .hand_over = hand};
+    if (hand < HAND_NOTHING || hand > HAND_SUBNETS)
+        return raise_for(-2, "no such handing over");
+    *rule = (struct rule){.first = (uint32_t)table->typed_count, .hand_over = (uint8_t)hand};
     for (Py_ssize_t number = 0; number < PyTuple_Size(typed); number++) {
         unsigned short type;
         if (table->typed_count == room)
@@ -127,7 +129,7 @@ static struct table *table_of_rules(PyObject *rules, PyTypeObject *answer_type) 
     for (Py_ssize_t number = 0; number < count; number++) {
         PyObject *types = NULL;
         int hand;
-        if (!PyArg_ParseTuple(PyTuple_GetItem(rules, number), "pO!", &hand, &PyTuple_Type, &types))
+        if (!PyArg_ParseTuple(PyTuple_GetItem(rules, number), "iO!", &hand, &PyTuple_Type, &types))
             return NULL;
         typed += (size_t)PyTuple_Size(types);
     }

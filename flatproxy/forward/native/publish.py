@@ -56,12 +56,17 @@ class Publisher:
         """Make the table of these settings. The cost is that of the names, and half a second for a million of them."""
         answers: dict[Key, _core.Answer] = {}
         numbers: dict[int, int] = {}
-        said: list[tuple[bool, tuple[tuple[int, _core.Answer], ...]]] = []
+        said: list[tuple[int, tuple[tuple[int, _core.Answer], ...]]] = []
         for group in settings.flatten.groups:
             numbers[id(group.rule)] = len(said)
-            # Which view a client is in Python says.
-            said.append((bool(group.rule.views), tuple(self._typed(group.rule, answers))))
+            said.append((self._handed_over(group.rule), tuple(self._typed(group.rule, answers))))
         self._prepared = answers, self._made(settings.access, settings.flatten, numbers, tuple(said))
+
+    def _handed_over(self, rule: Rule) -> int:
+        """Say which queries Python answers: it knows views, and answers by client subnet."""
+        if rule.views or rule.client_subnet == "synthesize":
+            return int(self._core.HAND_ALL)
+        return int(self._core.HAND_SUBNETS if rule.client_subnet == "forward" else self._core.HAND_NOTHING)
 
     def _typed(self, rule: Rule, answers: dict[Key, _core.Answer]) -> Iterable[tuple[int, _core.Answer]]:
         """Yield each type that a rule answers, be it to one view, and with what."""

@@ -72,6 +72,15 @@ def names_of(*statuses: NameStatus) -> Names:
     }
 
 
+@define
+class FakeSubnets:
+    hits: int = 7
+    evictions: int = 3
+
+    def by_target(self) -> dict[str, int]:
+        return {"lb.test": 2}
+
+
 def sources() -> Sources:
     """Give a busy and healthy proxy in which every family has at least one sample."""
     rcodes = [0] * 24
@@ -99,6 +108,7 @@ def sources() -> Sources:
         signed_zones=lambda: ["example.org"],
         keys_by_state=lambda: {("example.org", "active"): 1, ("example.org", "waiting"): 0},
         placeholders_missing=lambda: [("example.org", "AAAA")],
+        tailoring=FakeSubnets,
         controllers=lambda: [("corp.example.org", 2)],
         reload=FakeReload,
     )

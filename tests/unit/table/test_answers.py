@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flatproxy.config.settings import Rule
-from flatproxy.table.answers import AnyAnswer, TargetAnswer
+from flatproxy.table.answers import TargetAnswer
+from flatproxy.table.any_answer import AnyAnswer
 from flatproxy.table.ladder import Resolution
 from flatproxy.table.table import Table, question
 from flatproxy.table.target import WAITERS
