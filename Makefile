@@ -24,7 +24,7 @@ test-native: native
 	FLATPROXY_NATIVE=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope --no-loadscope-reorder \
 		$(addprefix tests/integration/test_, exchange.py flattening.py ladder.py landing.py reload.py rates.py end.py \
 		limits_of_connections.py limits_of_datagrams.py several_nameservers.py transports.py privileges.py \
-		guards.py views.py)
+		guards.py views.py client_subnet.py)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -34,7 +34,7 @@ server:
     do-ip6: no
     do-not-query-localhost: no
     access-control: 127.0.0.0/8 allow
-    module-config: "{modules}"
+{subnets}    module-config: "{modules}"
 {anchors}    aggressive-nsec: {aggressive}
     harden-dnssec-stripped: yes
     harden-below-nxdomain: yes
@@ -68,6 +68,9 @@ class Unbound(Startable):
     aggressive: bool = False
     """Whether it denies by itself what an NSEC record that it has seen does not list (RFC 8198)."""
 
+    tells_subnets: bool = False
+    """Whether it tells the authority its clients' networks (RFC 7871)."""
+
     host: str = "127.0.0.1"
     port: int = field(default=0, init=False)
     child: Child | None = field(default=None, init=False)
@@ -99,7 +102,9 @@ class Unbound(Startable):
                 host=self.host,
                 port=self.port,
                 folder=self.folder,
-                modules="validator iterator" if self.anchors else "iterator",
+                modules=("subnetcache " if self.tells_subnets else "")
+                + ("validator iterator" if self.anchors else "iterator"),
+                subnets="    send-client-subnet: 127.0.0.0/8\n" if self.tells_subnets else "",
                 anchors="".join(f'    trust-anchor: "{anchor}"\n' for anchor in self.anchors),
                 aggressive="yes" if self.aggressive else "no",
             )
