@@ -24,7 +24,7 @@ TARGET_ENTRIES: Final = 256
 ENTRIES: Final = 16_384
 RESOLVING: Final = 32
 """Networks of one target that are resolved at a time."""
-FAILURE_S: Final = 5.0
+KEPT_FAILURE_S: Final = 5.0
 AHEAD: Final = 0.1
 """An answer is resolved again when it is asked for in the last tenth of its time."""
 
@@ -128,7 +128,7 @@ class Subnets(Generic[Value]):
         """Leave a network the answer that it has, else the shared one, and have its resolution wait (RFC 9520)."""
         if self._end(target, sent):
             has = self._find(target, sent, now)
-            again_at = now + FAILURE_S
+            again_at = now + KEPT_FAILURE_S
             self._put(target, Entry(sent, None, again_at, again_at) if has is None else evolve(has, again_at=again_at))
 
     def forget(self, target: Hashable) -> None:

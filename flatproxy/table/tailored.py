@@ -28,7 +28,7 @@ BRIEF_TTL_S: Final = 30
 """The longest TTL of the shared answer where a network's own is not known."""
 AT_ONCE: Final = 512
 """Networks that are resolved at a time, of all targets together."""
-WAITERS: Final = 1_000
+WAITING_AT_ONCE: Final = 1_000
 """Queries that may wait for networks; the others get the shared answer at once."""
 
 
@@ -80,7 +80,7 @@ class Tailoring:
 
     def can_wait(self, target: Target, sent: Subnet) -> bool:
         """Tell whether a network is being resolved, and one more query may wait for it."""
-        return self._waiting < WAITERS and self.subnets.is_resolving(target, sent)
+        return self._waiting < WAITING_AT_ONCE and self.subnets.is_resolving(target, sent)
 
     def wait(self, target: Target, sent: Subnet, now: float, ready: Callable[[], None]) -> bool:
         """Have `ready` called when a network is resolved or took too long; False where that cannot be."""

@@ -53,7 +53,7 @@ class Subnet:
         return OPTION.to_bytes(2, "big") + len(data).to_bytes(2, "big") + data
 
 
-def find(message: bytes, end: int) -> bytes | None:
+def option_in(message: bytes, end: int) -> bytes | None:
     """Return what the option holds in a query that `edns.is_whole`, None where there is none.
 
     Raises `WireError` where there are two.
@@ -70,7 +70,7 @@ def find(message: bytes, end: int) -> bytes | None:
     return found
 
 
-def read(data: bytes) -> tuple[Subnet, int]:
+def read_option(data: bytes) -> tuple[Subnet, int]:
     """Return network and scope; raises `WireError` where the option is malformed (RFC 7871 section 6)."""
     if len(data) < 4:
         raise WireError("client subnet cut")
@@ -92,10 +92,10 @@ def asked(message: bytes, end: int) -> Subnet | None:
 
     Raises `WireError` where the reply is FORMERR; a query has scope 0.
     """
-    data = find(message, end)
+    data = option_in(message, end)
     if data is None:
         return None
-    subnet, scope = read(data)
+    subnet, scope = read_option(data)
     if scope:
         raise WireError("client subnet with a scope in a query")
     return subnet
@@ -109,7 +109,7 @@ def scope_of(data: bytes | None, sent: Subnet) -> int:
     """
     if data is None:
         return 0
-    subnet, scope = read(data)
+    subnet, scope = read_option(data)
     if subnet != sent:
         raise WireError("reply for another client subnet")
     return min(scope, sent.bits)

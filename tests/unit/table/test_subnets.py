@@ -7,7 +7,7 @@ from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatproxy.table.subnets import ENTRIES, FAILURE_S, RESOLVING, TARGET_ENTRIES, Entry, Subnets, Tailored
+from flatproxy.table.subnets import ENTRIES, KEPT_FAILURE_S, RESOLVING, TARGET_ENTRIES, Entry, Subnets, Tailored
 from flatproxy.wire.client_subnet import Subnet
 
 LB = b"\2lb\4test\0"
@@ -89,8 +89,8 @@ def test_a_failure_leaves_what_there_is_and_makes_the_next_one_wait() -> None:
 
     assert subnets.begin(LB, net("192.0.2.0/24"))
     subnets.fail(LB, net("192.0.2.0/24"), 0.0)
-    assert value_of(subnets.get(LB, net("192.0.2.0/24"), FAILURE_S - 0.1)) is None
-    assert subnets.get(LB, net("192.0.2.0/24"), FAILURE_S) is None
+    assert value_of(subnets.get(LB, net("192.0.2.0/24"), KEPT_FAILURE_S - 0.1)) is None
+    assert subnets.get(LB, net("192.0.2.0/24"), KEPT_FAILURE_S) is None
 
 
 def test_one_resolution_for_a_network_and_32_for_a_target() -> None:

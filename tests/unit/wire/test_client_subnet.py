@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flatproxy.errors import WireError
 from flatproxy.wire import edns
-from flatproxy.wire.client_subnet import Subnet, asked, find, read, scope_of, to_send
+from flatproxy.wire.client_subnet import Subnet, asked, option_in, read_option, scope_of, to_send
 from tests.unit.wire.messages import end_of, query
 
 V4_24 = Subnet(1, 24, b"\xc6\x33\x64")
@@ -76,13 +76,13 @@ def test_malformed_options_are_refused(data: bytes) -> None:
 def test_two_options_are_malformed() -> None:
     message = _query(V4_24.option()[4:], V4_24.option()[4:])
     with pytest.raises(WireError):
-        find(message, end_of(message))
+        option_in(message, end_of(message))
 
 
 @given(st.binary(max_size=24))
 def test_what_is_read_is_written_back_octet_for_octet(data: bytes) -> None:
     try:
-        subnet, scope = read(data)
+        subnet, scope = read_option(data)
     except WireError:
         return
     assert subnet.option(scope)[4:] == data
@@ -96,7 +96,7 @@ def test_shortening_agrees_with_ipaddress(address: object, first: int, second: i
     network = ip_network((there, bits), strict=False)
     assert subnet.bits == bits
     assert subnet.octets == network.network_address.packed[: (bits + 7) // 8]
-    assert read(subnet.option()[4:]) == (subnet, 0)
+    assert read_option(subnet.option()[4:]) == (subnet, 0)
 
 
 @pytest.mark.parametrize(("said", "scope"), [(0, 0), (16, 16), (24, 24), (32, 24)])
