@@ -70,3 +70,11 @@ class ChainTooLong(ChainError):
 
 class ChainBroken(ChainError):
     """A chain with a hop that nobody would answer for."""
+
+
+class ProbeFailed(FlatproxyError):
+    """An address that does not answer as it should."""
+
+
+class NoWay(FlatproxyError):
+    """No way to an address from this machine, which says nothing of the address."""

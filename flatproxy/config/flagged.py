@@ -13,6 +13,15 @@ from flatproxy.config import names
 from flatproxy.config.clashes import ANY_TARGET, address_clashes, ttl_clashes, without_wrong
 from flatproxy.config.problems import Refusal, join, kind_of, problem, quoted, toml_text
 from flatproxy.config.settings import Rule, Rules
+from flatproxy.config.several import (
+    HEALTH_TABLE,
+    choice_clashes,
+    over,
+    own_target,
+    rules_under,
+    with_all_targets,
+    with_health,
+)
 from flatproxy.config.tables import INCLUDE, RULE, TABLE_KEYS, unknown_key
 from flatproxy.config.toml import content_of
 from flatproxy.config.unquoted import VIEWS, divided_names, is_key
@@ -189,25 +198,30 @@ class Flagged:
             return None
         known = len(self.problems)
         views, table = table.get(VIEWS), {key: value for key, value in table.items() if key != VIEWS}
-        rule = self._rule_of(table, {}, path)
+        rule = self._rule_of(name, table, {}, path)
         if views is not None:
-            rule = evolve(rule, views=tuple(self._views_of(views, table, f"{path}.{VIEWS}")))
+            rule = evolve(rule, views=tuple(self._views_of(name, views, table, f"{path}.{VIEWS}")))
         return None if len(self.problems) > known else self._interned.setdefault(rule, rule)
 
-    def _views_of(self, raw: object, inherited: Mapping[str, object], path: str) -> Iterator[tuple[str, Rule | None]]:
+    def _views_of(
+        self, name: str, raw: object, inherited: Mapping[str, object], path: str
+    ) -> Iterator[tuple[str, Rule | None]]:
         """Yield what each view of a name is answered by; a view's table has the name's keys below it."""
         for view, table in self.views.tables(raw, path, self.problems):
-            yield view, None if table is None else self._rule_of(table, inherited, join(path, view))
+            yield view, None if table is None else self._rule_of(name, table, inherited, join(path, view))
 
-    def _rule_of(self, table: dict[str, object], inherited: Mapping[str, object], path: str) -> Rule:
+    def _rule_of(self, name: str, table: dict[str, object], inherited: Mapping[str, object], path: str) -> Rule:
         """Return the rule of a table over what it inherits and the defaults; what is wrong is added to the problems."""
         below = {**self._defaults, **(without_wrong(inherited) if inherited else {})}
-        rule = RULE.read({**below, **table}, path, self.problems)
+        own = {key: value for key, value in table.items() if key != HEALTH_TABLE}
+        rule = RULE.read(over(below, own), path, self.problems)
         if rule is None:
             # What is right is looked at all the same, so that nothing is found only the next time.
-            rule = self._read_right({**below, **without_wrong(table)})
-        self.problems += ttl_clashes(rule, table, path)
-        self.problems += address_clashes(rule, table, path)
+            rule = self._read_right(over(below, without_wrong(own)))
+        rule = with_health(with_all_targets(rule), inherited, name, path, [])
+        rule = with_health(rule, table, name, path, self.problems)
+        for clashes in (ttl_clashes, address_clashes, choice_clashes):
+            self.problems += clashes(rule, table, path)
         return rule
 
     def _place(
@@ -229,13 +243,13 @@ class Flagged:
         else:
             wire = self._known.pop(wire, wire)
         self._first.setdefault(wire, self._file)
-        if (rule.target if rule else _target(table)) == wire:
-            key = f"{join('flatten', name)}.target"
-            self.problems.append(problem(key, name, _OWN_TARGET))
-        for view, other in rule.views if rule else ():
-            if other is not None and other.target == wire:
-                key = f"{join(join('flatten', name), VIEWS)}.{view}.target"
-                self.problems.append(problem(key, name, _OWN_TARGET))
+        path = join("flatten", name)
+        if rule is None and own_target(table) == wire:
+            self.problems.append(problem(f"{path}.target", name, _OWN_TARGET))
+        for place, each in rules_under(path, rule):
+            if wire in each.all_targets:
+                key = f"targets[{each.targets.index(wire)}]" if each.targets else "target"
+                self.problems.append(problem(f"{place}.{key}", name, _OWN_TARGET))
         if rule is not None:
             self.rules[wire] = rule
 
@@ -264,7 +278,7 @@ class Flagged:
         """Return the table without the tables that unquoted dots in a name have made; None where nothing is left."""
         if not isinstance(table, dict):
             return table
-        rest = {key: value for key, value in table.items() if is_key(key) or not isinstance(value, dict)}
+        rest = {key: value for key, value in table.items() if is_key(key, value) or not isinstance(value, dict)}
         if len(rest) == len(table):
             return table
         for whole in divided_names(name, {key: value for key, value in table.items() if key not in rest}):
@@ -283,11 +297,3 @@ def _is_written(name: str, wire: bytes) -> bool:
 def _outside(name: str) -> Refusal:
     shown = quoted(name.rstrip(".") or name)
     return Refusal("not in a zone of access.zones", f"its zone in access.zones as well, like {shown}")
-
-
-def _target(table: object) -> bytes | None:
-    """Return the target in a table that is wrong otherwise."""
-    try:
-        return names.target(table.get("target")) if isinstance(table, dict) else None
-    except Refusal:
-        return None

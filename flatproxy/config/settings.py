@@ -101,6 +101,35 @@ NO_GUARDING = Guarding(special=True)
 
 
 @frozen(kw_only=True)
+class Check:
+    """How addresses are probed, and how often. Equal checks of one address are one probe.
+
+    `host` is the name that an HTTP server is asked for and that its certificate must be good for, in text; `status` are
+    the codes that are good, both ends included; `ca_file` None stands for the system's certificates.
+    """
+
+    kind: Literal["tcp", "http", "https"] = field(metadata={"key": "check"})
+    port: int
+    host: str = ""
+    path: str = "/"
+    status: tuple[tuple[int, int], ...] = ((200, 399),)
+    verify: bool = True
+    ca_file: Path | None = None
+    interval_s: float = 10.0
+    timeout_s: float = 3.0
+    fall: int = 3
+    rise: int = 2
+
+
+@frozen(kw_only=True)
+class Checking:
+    """`[flatten."NAME".health]`: with a smaller share than `minimum` of well addresses, all are answered."""
+
+    check: Check
+    minimum: float = 0.5
+
+
+@frozen(kw_only=True)
 class Rule:
     """One `[flatten."NAME"]` with `[defaults]` merged in. Equal rules are one object, whatever their number."""
 
@@ -111,6 +140,10 @@ class Rule:
     stale_for_s: int = 86400
     stale_ttl_s: int = 30
     any: Literal["hinfo", "forward"] = "hinfo"
+    targets: tuple[bytes, ...] = ()
+    """All of several targets, the first of which is `target`; none where there is one."""
+    use: Literal["first", "all"] = "first"
+    health: Checking | None = None
     hold_absent_s: int = 3600
     hold_change_s: int = 0
     special: Literal["refuse", "allow"] = "refuse"
@@ -120,6 +153,21 @@ class Rule:
     pin: tuple[Address, ...] = ()
     views: tuple[tuple[str, Rule | None], ...] = ()
     """What clients of a view are answered by, None where by the nameserver; of the others this rule is the one."""
+
+    @property
+    def all_targets(self) -> tuple[bytes, ...]:
+        """The targets in their order."""
+        return self.targets or (self.target,)
+
+    @property
+    def needs_choice(self) -> bool:
+        """Whether what is answered depends on more than one target's resolution."""
+        return not self.pin and bool(self.targets or self.health)
+
+    @property
+    def is_tailored(self) -> bool:
+        """Whether networks get answers of their own. Not of several targets, nor where addresses must be checked."""
+        return self.client_subnet != "off" and not (self.pin or self.needs_choice)
 
     @property
     def guarding(self) -> Guarding:

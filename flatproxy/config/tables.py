@@ -25,7 +25,7 @@ T = TypeVar("T", bound=AttrsInstance)
 
 INCLUDE = "include"
 """The one key that stands above all tables."""
-_FLAGGED_ONLY = ("target", "fallback", "pin")
+_FLAGGED_ONLY = ("target", "targets", "use", "fallback", "pin")
 
 # What to write for a key that must be there and is not.
 _MISSING = {
@@ -33,6 +33,7 @@ _MISSING = {
     "servers": 'servers = ["192.0.2.53:53"], with the address of the existing nameserver',
     "zones": 'zones = ["example.com"], with the zones of the nameserver; or zones = ["."] for every name',
     "target": 'target = "lb.example.net", with the host name whose addresses are the answer',
+    "check": 'check = "https", or "http" or "tcp"',
     "key": 'key = "/etc/flatproxy/keys/Kexample.com.+013+34567"; flatproxy keygen makes such a pair',
     "path": 'path = "/var/lib/flatproxy/answers.sqlite"; or leave [state] out to keep answers in memory only',
 }
@@ -42,8 +43,8 @@ _MISSING = {
 class TableReader(Generic[T]):
     """A table that becomes an object of `kind`; `readers` has the reader of each of its attributes.
 
-    An attribute `timeout_s` is written `timeout`; one without a reader has no key. A key must be there where its
-    attribute has no default.
+    An attribute `timeout_s` is written `timeout`, another one as its metadata say; one without a reader has no key. A
+    key must be there where its attribute has no default.
     """
 
     kind: type[T]
@@ -53,8 +54,11 @@ class TableReader(Generic[T]):
     required: frozenset[str] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        attributes = {attribute.name.removesuffix("_s"): attribute for attribute in fields(self.kind)}
-        attributes = {key: each for key, each in attributes.items() if each.name in self.readers}
+        attributes = {
+            each.metadata.get("key", each.name.removesuffix("_s")): each
+            for each in fields(self.kind)
+            if each.name in self.readers
+        }
         object.__setattr__(self, "keys", {key: attribute.name for key, attribute in attributes.items()})
         required = frozenset(key for key, attribute in attributes.items() if attribute.default is NOTHING)
         object.__setattr__(self, "required", required)
@@ -105,6 +109,12 @@ RULE: Final = TableReader(
     Rule,
     {
         "target": names.target,
+        "targets": values.array(
+            names.target,
+            example='["lb-eu.example.net", "lb-us.example.net"]',
+            empty="without a target there is nothing to answer",
+        ),
+        "use": values.choice(("first", "all"), "the first target that is well is used, or all that are"),
         "types": _read_types,
         "max_ttl_s": values.whole_seconds(1, "7d", '"300s"'),
         "min_ttl_s": values.whole_seconds(0, "7d", '"0s"'),

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flatproxy.config.several import HEALTH_TABLE
 from flatproxy.config.tables import RULE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 VIEWS = "views"
-"""The one table that stands under a flagged name."""
+"""The table under a flagged name that has one for each view."""
 _MOST_LABELS = 127  # 255 octets hold no more
 
 
-def is_key(key: str) -> bool:
+def is_key(key: str, value: object) -> bool:
     """Tell whether a key, and no label, stands under a flagged name."""
-    return key in RULE.keys or key == VIEWS
+    if key == HEALTH_TABLE and isinstance(value, dict) and value.keys() & {"target", "targets"}:
+        return False
+    return key in RULE.keys or key in (VIEWS, HEALTH_TABLE)
 
 
 def divided_names(name: str, tables: Mapping[str, object]) -> Iterator[str]:

@@ -13,9 +13,18 @@ import dns.rdataclass
 import dns.rdatatype
 from attrs import evolve
 
-from flatproxy.diagnose import signatures
+from flatproxy.diagnose import addresses, signatures
 from flatproxy.diagnose.asking import Asking, Bounded
-from flatproxy.diagnose.explained import Flattened, Forwarded, TailoredFor, TypeReport, seen, tailored_for
+from flatproxy.diagnose.explained import (
+    Contender,
+    Flattened,
+    Forwarded,
+    TailoredFor,
+    TypeReport,
+    judged,
+    seen,
+    tailored_for,
+)
 from flatproxy.diagnose.prospects import OwnAnswer, answer_now, kept_in, limit_of
 from flatproxy.diagnose.traces import follow
 from flatproxy.diagnose.zones import Keys
@@ -33,6 +42,7 @@ if TYPE_CHECKING:
     import dns.message
 
     from flatproxy.config.settings import Address, Endpoint, Rule, Settings
+    from flatproxy.diagnose.addresses import Probed
     from flatproxy.diagnose.prospects import Earlier, Kept
     from flatproxy.diagnose.traces import Walk
     from flatproxy.flatten.chain import Found
@@ -64,18 +74,42 @@ async def explain(
 async def _flattened(settings: Settings, name: bytes, rule: Rule, tailored: TailoredFor | None) -> Flattened:
     asking = Asking(settings)
     kept = kept_in(settings.state)
+    sent = tailored.sent if tailored is not None else None
+    places = [
+        evolve(rule, target=target, targets=()) for target in (rule.all_targets if not rule.pin else (rule.target,))
+    ]
     reports, signed = await asyncio.gather(
-        _type_reports(asking, name, rule, kept, tailored.sent if tailored is not None else None),
+        asyncio.gather(*(_type_reports(asking, name, each, kept, sent) for each in places)),
         _signed_zone(asking, name),
     )
+    contenders = [
+        Contender(target=each.target, types=tuple(_rewritten(own, each)))
+        for each, own in zip(places, reports, strict=True)
+    ]
     return Flattened(
         name=names.to_text(name),
         rule=rule,
-        types=tuple(_rewritten(reports, rule)),
+        contenders=tuple(judged(contenders, rule.use)),
         signed=signed,
+        health=await _health(settings, rule, contenders),
         keys=_keys(settings, name),
         tailored=tailored,
     )
+
+
+async def _health(settings: Settings, rule: Rule, contenders: Sequence[Contender]) -> tuple[Probed, ...]:
+    """Return what one probe says of each address that is let through; nothing where none is checked."""
+    if rule.health is None or rule.pin:
+        return ()
+    found = [report.walk for each in contenders for report in each.types if report.walk.found is not None]
+    rdatas = [
+        rdata
+        for walk in found
+        if walk.found is not None and types.has_addresses(types.number_of(walk.rdtype))
+        for rdata in sift(rule.guarding, types.number_of(walk.rdtype), walk.found.rdatas)[0]
+    ]
+    check = rule.health.check
+    return tuple((await addresses.probe(settings, [(check, rdata) for rdata in rdatas])).values())
 
 
 def _rewritten(reports: Sequence[TypeReport], rule: Rule) -> Iterator[TypeReport]:
@@ -84,13 +118,13 @@ def _rewritten(reports: Sequence[TypeReport], rule: Rule) -> Iterator[TypeReport
     known = [each for each in found if each is not None and each.rdatas]
     ends = {_end(each) for each in known}
     at = ends.pop() if len(ends) == 1 else names.ROOT
-    addresses = frozenset(rdata for each in known for rdata in sift(rule.guarding, types.TYPE_A, each.rdatas)[0])
+    had = frozenset(rdata for each in known for rdata in sift(rule.guarding, types.TYPE_A, each.rdatas)[0])
     for report in reports:
         number, own = types.number_of(report.walk.rdtype), report.walk.found
         if not types.is_service(number) or own is None or not report.answer.addresses:
             yield report
             continue
-        rdatas = svcb.rewritten(own.rdatas, _end(own), at, addresses)
+        rdatas = svcb.rewritten(own.rdatas, _end(own), at, had)
         yield evolve(report, answer=evolve(report.answer, addresses=tuple(types.rdata_texts(number, rdatas))))
 
 

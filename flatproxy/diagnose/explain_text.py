@@ -37,16 +37,22 @@ def render(report: Flattened | Forwarded) -> Iterator[str]:
 
 
 def _flattened(report: Flattened) -> Iterator[str]:
-    yield from wrapped(f"{report.name} is flattened: its target is {names.to_text(report.rule.target)}", "", 0)
+    yield from wrapped(f"{report.name} is flattened: {_targets(report)}", "", 0)
     if report.seen is not None:
         yield from wrapped(_seen(report.seen), "", 0)
     if report.tailored is not None:
         yield from wrapped(_tailored(report.tailored), "", 0)
-    for one in report.types:
-        yield ""
-        yield one.walk.rdtype
-        yield from table([_hop_row(hop) for hop in one.walk.hops])
-        yield from _type(one, report)
+    for contender in report.contenders:
+        if len(report.contenders) > 1:
+            yield ""
+            answered = "is answered" if contender.answered else "is not answered now"
+            yield from wrapped(f"{names.to_text(contender.target)} {answered}", "", 0)
+        for one in contender.types:
+            yield ""
+            yield one.walk.rdtype
+            yield from table([_hop_row(hop) for hop in one.walk.hops])
+            yield from _type(one, report)
+    yield from _health(report)
     yield ""
     yield "Other types"
     addresses = map(types.text_of, types.OF_ADDRESSES)
@@ -61,6 +67,30 @@ def _flattened(report: Flattened) -> Iterator[str]:
         yield from wrapped(f"The zone {report.signed} is signed: {what}.", "", 0)
         for words in report.keys:
             yield from wrapped(words, "  ", 4)
+
+
+def _targets(report: Flattened) -> str:
+    if len(report.contenders) == 1:
+        return f"its target is {names.to_text(report.contenders[0].target)}"
+    how = "the first that is well" if report.rule.use == "first" else "all that are well"
+    return f"of its targets {', '.join(names.to_text(each.target) for each in report.contenders)}, {how}"
+
+
+def _health(report: Flattened) -> Iterator[str]:
+    if report.rule.health is None or report.rule.pin:
+        return
+    check = report.rule.health.check
+    host = f" as {check.host}" if check.host else ""
+    path = f", {check.path}" if check.kind != "tcp" else ""
+    yield ""
+    yield f"Health: {check.kind} port {check.port}{host}{path}"
+    if report.health:
+        yield from table([(each.text, each.words) for each in report.health])
+    else:
+        yield "  no address to probe"
+    if any(each.failure and not each.unknown for each in report.health):
+        what = f"An address leaves the answer after {check.fall} failures in a row, {check.interval_s:g} s apart"
+        yield from wrapped(f"{what}; whether one has, a running flatproxy's flatproxy_health_up says.", "", 0)
 
 
 def _hop_row(hop: TraceHop) -> tuple[str, str, str, str]:

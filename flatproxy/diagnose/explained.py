@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from flatproxy.wire import names
+from flatproxy.wire import names, types
 from flatproxy.wire.client_subnet import Subnet, to_send
 from flatproxy.wire.special import special_network
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flatproxy.config.settings import Address, Rule, Settings
+    from flatproxy.diagnose.addresses import Probed
     from flatproxy.diagnose.prospects import Limit, OwnAnswer, Prospect
     from flatproxy.diagnose.traces import Walk
     from flatproxy.wire.prefixes import Network
+
+_RANKS = {"pinned": 0, "fresh": 0, "held": 1, "stale": 2}
+_NONE = 3
 
 
 @frozen(kw_only=True)
@@ -39,6 +45,38 @@ class TypeReport:
             "answer": self.answer.as_json(),
             "scope": self.scope,
         }
+
+
+@frozen(kw_only=True)
+class Contender:
+    """One of several targets of a name, or the only one, and whether it is answered now, health left aside."""
+
+    target: bytes
+    types: tuple[TypeReport, ...]
+    answered: bool = True
+
+    @property
+    def rank(self) -> int:
+        """How good its addresses are: 0 fresh, 1 held, 2 stale, 3 none."""
+        found = [each.answer for each in self.types if types.has_addresses(types.number_of(each.walk.rdtype))]
+        return min((_RANKS.get(answer.rung, _NONE) for answer in found if answer.addresses), default=_NONE)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "target": names.to_text(self.target),
+            "answered": self.answered,
+            "types": [report.as_json() for report in self.types],
+        }
+
+
+def judged(contenders: Sequence[Contender], use: str) -> list[Contender]:
+    """Return the targets of a name, those marked that are answered: as `table/choice.py` does, health left aside."""
+    best = min(each.rank for each in contenders)
+    if best == 0 and use == "all":
+        return [evolve(each, answered=each.rank == 0) for each in contenders]
+    first = next(each for each in contenders if each.rank == best)
+    return [evolve(each, answered=each is first) for each in contenders]
 
 
 @frozen(kw_only=True)
@@ -98,8 +136,8 @@ def tailored_for(settings: Settings, rule: Rule, client: Address | None, network
         return None
     if rule.client_subnet == "off":
         return TailoredFor(network=text, why_not='client_subnet is "off"')
-    if rule.pin:
-        return TailoredFor(network=text, why_not="a pinned answer is the same for all")
+    if not rule.is_tailored:
+        return TailoredFor(network=text, why_not="what is pinned, of several targets, or checked is the same for all")
     packed = client.packed if client is not None else b""
     if own is None and (special := special_network(packed)) is not None:
         return TailoredFor(network=text, why_not=f"it is in {special}")
@@ -113,12 +151,19 @@ class Flattened:
 
     name: str
     rule: Rule
-    types: tuple[TypeReport, ...]
+    contenders: tuple[Contender, ...]
     signed: str | None
+    health: tuple[Probed, ...] = ()
+    """What one probe of each address has said, where these are checked."""
     keys: tuple[str, ...] = ()
     """What is known of our keys of that zone, in words."""
     seen: Seen | None = None
     tailored: TailoredFor | None = None
+
+    @property
+    def types(self) -> tuple[TypeReport, ...]:
+        """The types of the target that is answered, the first of them where several are."""
+        return next(each.types for each in self.contenders if each.answered)
 
     @property
     def ok(self) -> bool:
@@ -134,7 +179,9 @@ class Flattened:
             "tailored": self.tailored.as_json() if self.tailored is not None else None,
             "seen": self.seen.as_json() if self.seen is not None else None,
             "ok": self.ok,
-            "target": names.to_text(self.rule.target),
+            "target": names.to_text(next(each.target for each in self.contenders if each.answered)),
+            "targets": [each.as_json() for each in self.contenders] if self.rule.targets else None,
+            "health": [each.as_json() for each in self.health] if self.rule.health is not None else None,
             "types": [report.as_json() for report in self.types],
             "fallback": [str(address) for address in self.rule.fallback],
             "any": self.rule.any,

@@ -84,8 +84,9 @@ def _outside(settings: Settings) -> Iterator[tuple[dns.name.Name, dns.rdatatype.
     yield dns.name.root, dns.rdatatype.NS
     zones = frozenset(settings.access.zones) - {names.ROOT}
     for rule in settings.flatten.values():
-        if names.enclosing(rule.target, zones) is None:
-            yield names.to_name(rule.target), dns.rdatatype.A
+        for target in rule.all_targets:
+            if names.enclosing(target, zones) is None:
+                yield names.to_name(target), dns.rdatatype.A
             return
 
 

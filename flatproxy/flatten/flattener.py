@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from time import monotonic, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
@@ -16,6 +16,8 @@ from flatproxy.flatten import signings
 from flatproxy.flatten.client_subnets import ClientSubnets
 from flatproxy.flatten.controllers import hidden_from
 from flatproxy.flatten.guards import sift
+from flatproxy.flatten.health.preparing import prober_for
+from flatproxy.flatten.health.watching import Watching
 from flatproxy.flatten.key_probes import KeyProbes
 from flatproxy.flatten.refresher import Refresher
 from flatproxy.flatten.resolvers.datagrams import DatagramClient
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from flatproxy.config.settings import Settings
     from flatproxy.counts import BucketTable
+    from flatproxy.flatten.health.probes import Prober
     from flatproxy.flatten.resolvers.datagrams import PortReaders
     from flatproxy.flatten.stores.store import Store
     from flatproxy.signing.zone import ZoneSigning
@@ -50,6 +53,7 @@ class _Prepared:
     upstream: Servers
     store: Store | None
     keys: signings.Keys
+    prober: Prober | None
 
 
 class Flattener:
@@ -59,13 +63,22 @@ class Flattener:
     without them, each resolution is a task with sockets of its own.
     """
 
-    def __init__(self, table: Table, serve_packets: Callable[[], None], readers: PortReaders | None = None) -> None:
+    def __init__(
+        self,
+        table: Table,
+        serve_packets: Callable[[], None],
+        readers: PortReaders | None = None,
+        reactor: Any = None,  # noqa: ANN401 - many interfaces
+    ) -> None:
         self._table = table
         self._serve_packets = serve_packets
         self._settings: Settings | None = None
         self._prepared: _Prepared | None = None
         self._store: Store | None = None
         self._saving: Saving | None = None
+        self._reactor = reactor
+        self.health = Watching(table, monotonic)
+        table.feed.subscribe(self.health)
         nobody = Servers((), 0.0, recursion=False)
         self._zone_probes = ZoneProbes(nobody, table.zones, rest=serve_packets)
         self._key_probes = KeyProbes(nobody, table, wall=table.wall, keep=self._keep_keys)
@@ -108,6 +121,7 @@ class Flattener:
             ),
             store=SqliteStore(settings.state.path) if first and settings.state else self._store,
             keys=signings.keys_of(settings.dnssec),
+            prober=prober_for(settings.flatten, self._reactor),
         )
 
     def abort(self) -> None:
@@ -129,8 +143,10 @@ class Flattener:
         tailoring.v4_bits, tailoring.v6_bits = resolver.subnet_v4, resolver.subnet_v6
         tailoring.wait_s = resolver.timeout_s
         now = monotonic()
+        self.health.probe_by(prepared.prober)
         adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s, self._serve_packets)
         self._keep(adopted, now)
+        self.health.follow()
         self._refresher.follow(adopted, now)
         if self._saving is not None:
             self._saving.forget(adopted.gone)
@@ -180,6 +196,7 @@ class Flattener:
         """Yield what is to be done now."""
         yield lambda: self._refresher.tick(now)
         yield lambda: self._table.tailoring.expire(now)
+        yield lambda: self.health.tick(now)
         yield lambda: self._zone_probes.tick(now)
         yield lambda: self._key_probes.tick(now)
         store = self._store
@@ -200,6 +217,7 @@ class Flattener:
         """End what is under way, and write what is left to write."""
         await self._refresher.stop()
         await self._subnets.stop()
+        await self.health.stop()
         await self._zone_probes.stop()
         await self._key_probes.stop()
         if self._store is not None:

@@ -42,7 +42,8 @@ def resolve_again_at(target: Target, now: float, chance: float, *, asked: bool) 
         return retry_at(now, max(target.failures, 1), chance, longest_s)
     ttl_s = target.resolution.ttl_s
     if target.history.absent_since is not None:
-        ends = [answer.held.until for answer in target.answers if answer.held is not None and now < answer.held.until]
+        held = [answer.held_of(target) for answer in target.answers]
+        ends = [each.until for each in held if each is not None and now < each.until]
         if ends:
             # Once more before the end, so that what is said then is fresh.
             return max(min(now + retry_s(ttl_s), min(ends) - MIN_INTERVAL_S), now + MIN_INTERVAL_S)

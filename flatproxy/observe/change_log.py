@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, field
 from twisted.logger import Logger
 
-from flatproxy.table.changes import Failed, KeyChanged, PlaceholderMissed, Refused, RungChanged, Settled, SignedChanged
+from flatproxy.observe import choice_log
+from flatproxy.table.changes import (
+    ChoiceChanged,
+    Failed,
+    HealthChanged,
+    KeyChanged,
+    PlaceholderMissed,
+    Refused,
+    RungChanged,
+    Settled,
+    SignedChanged,
+)
 from flatproxy.table.ladder import Rung
 from flatproxy.wire import names, types
 
@@ -63,6 +74,8 @@ class ChangeLog:
             case RungChanged(before=before, after=after) if before is not None or after is not Rung.FRESH:
                 if self._may_write():
                     _say_rung(change)
+            case HealthChanged() | ChoiceChanged() if self._may_write():
+                choice_log.say(change)
             case KeyChanged():
                 _say_key(change)
             case PlaceholderMissed() if self._placeholders < REMEMBERED:
@@ -137,16 +150,9 @@ class ChangeLog:
 
 def _say_addresses(target: Target, before: Resolution | None) -> None:
     for answer in target.answers:
-        log.info(
-            "{name} {type}: {old} → {new}{others}",
-            event="address_change",
-            name=names.to_text(answer.first_name),
-            type=target.type_text,
-            old=types.rdata_texts(target.rdtype, _rdatas(before)),
-            new=types.rdata_texts(target.rdtype, _rdatas(target.resolution)),
-            others=_others(answer.names),
-            target=str(target),
-        )
+        if answer.selection is not None:
+            continue  # what is answered is told where it is chosen
+        choice_log.say_addresses(answer, _rdatas(before), _rdatas(target.resolution))
 
 
 def _say_rung(change: RungChanged) -> None:
@@ -158,7 +164,7 @@ def _say_rung(change: RungChanged) -> None:
         type=answer.target.type_text,
         old=change.before.name.lower() if change.before is not None else "none",
         new=change.after.name.lower(),
-        others=_others(answer.names),
+        others=choice_log.others(answer.names),
     )
 
 
@@ -178,7 +184,3 @@ def _say_key(change: KeyChanged) -> None:
 
 def _rdatas(resolution: Resolution | None) -> tuple[bytes, ...]:
     return resolution.rdatas if resolution is not None else ()
-
-
-def _others(count: int) -> str:
-    return f" (and {count - 1} more names)" if count > 1 else ""

@@ -132,6 +132,25 @@ ADDRESS_CHANGE = Family(
     "gauge", "address_change_timestamp_seconds", "Unix time of the last change of the addresses.", _NAME
 )
 CHAIN_LENGTH = Family("gauge", "chain_length", "Names passed on the way to the addresses, the target counted.", _NAME)
+HEALTH_UP = Family(
+    "gauge",
+    "health_up",
+    "Whether an address of a flagged name's target passes its checks: 1 or 0.",
+    ("name", "target", "address"),
+)
+HEALTH_FLAPS = Family(
+    "counter",
+    "health_flaps",
+    "How often an address of a flagged name's target fell sick or got well.",
+    ("name", "target", "address"),
+)
+HEALTH_FAILING_OPEN = Family(
+    "gauge",
+    "health_failing_open",
+    "Whether so few addresses of a flagged name's targets are well that all are answered: 1 or 0.",
+    ("name",),
+)
+HEALTH_SECONDS = Family("histogram", "health_probe_seconds", "Time of one probe of an address, failed ones included.")
 RESOLUTIONS = Family("counter", "resolutions", "Finished resolutions by outcome.", (*_NAME, "outcome"))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from ipaddress import ip_address
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,7 @@ from prometheus_client.utils import floatToGoString
 
 from flatproxy.observe import families as f
 from flatproxy.observe.sources import RUNGS
-from flatproxy.wire import types
+from flatproxy.wire import names, types
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from flatproxy.counts import BucketTable, Traffic, Verdicts
-    from flatproxy.observe.sources import NameStatus, Server, Sources
+    from flatproxy.observe.sources import AddressHealth, NameStatus, Server, Sources
 
 DETAIL_LIMIT: Final = 1000
 """Up to this many flagged names (counted per type) each has its own series; above it only those that are not fresh.
@@ -71,6 +72,8 @@ class Collector:
         """Every family with its samples as they are now. The statuses of the names shown are read once."""
         yield from _traffic(self.sources.traffic())
         yield _histogram(f.RESOLVE_SECONDS, self.sources.resolve_latency)
+        yield _histogram(f.HEALTH_SECONDS, self.sources.probe_latency)
+        yield from _health(self.sources)
         yield from _servers(list(self.sources.servers()))
         yield from _names(self.sources, self.now())
         yield from self._condition()
@@ -135,6 +138,20 @@ def _traffic(traffic: Traffic) -> Iterator[Metric]:
         (f.TCP_EVICTED, traffic.tcp_evicted),
     ):
         yield family.of(((), value))
+
+
+def _health(sources: Sources) -> Iterator[Metric]:
+    """Show addresses that are checked, of which several names, views and targets may have the same."""
+    shown: dict[tuple[str, ...], AddressHealth] = {}
+    for each in islice(sources.checked_addresses(), DETAIL_LIMIT):
+        labels = names.to_text(each.name), names.to_text(each.target), str(ip_address(each.address))
+        shown.setdefault(labels, each)  # the sick ones come first
+    yield f.HEALTH_UP.of(*((labels, int(each.is_well)) for labels, each in shown.items()))
+    yield f.HEALTH_FLAPS.of(*((labels, each.flaps) for labels, each in shown.items()))
+    failing: dict[str, bool] = {}
+    for name, fails in islice(sources.failing_open(), DETAIL_LIMIT):
+        failing.setdefault(names.to_text(name), fails)
+    yield f.HEALTH_FAILING_OPEN.of(*(((name,), int(fails)) for name, fails in failing.items()))
 
 
 def _servers(servers: Sequence[Server]) -> Iterator[Metric]:

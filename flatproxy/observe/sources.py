@@ -110,6 +110,30 @@ class SubnetCounts(Protocol):
         """Return how many there are of each target."""
 
 
+class AddressHealth(Protocol):
+    """One address of a target of a flagged name; names are in wire form."""
+
+    @property
+    def name(self) -> bytes:
+        """The flagged name."""
+
+    @property
+    def target(self) -> bytes:
+        """The target that has the address."""
+
+    @property
+    def address(self) -> bytes:
+        """The address, of 4 or 16 octets."""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it passes its checks."""
+
+    @property
+    def flaps(self) -> int:
+        """How often that changed."""
+
+
 class Reload(Protocol):
     """How the last loading of the configuration went."""
 
@@ -145,6 +169,11 @@ class Sources:
     statuses: Callable[[float], Iterable[NameStatus]]
     not_fresh: Callable[[float], Iterable[NameStatus]]
     resolve_latency: BucketTable
+    probe_latency: BucketTable
+    checked_addresses: Callable[[], Iterable[AddressHealth]]
+    """The addresses that are checked, the sick ones first."""
+    failing_open: Callable[[], Iterable[tuple[bytes, bool]]]
+    """The names whose addresses are checked, those first of which so few are well that all are answered."""
     addresses_cut: Callable[[], int]
     state_errors: Callable[[], int]
     signed_zones: Callable[[], Iterable[str]]

@@ -53,7 +53,7 @@ class App:
         self._table.feed.subscribe(ChangeLog())
         self._readers = Readers(asyncio.get_running_loop())
         self._forwarder = Forwarder(reactor, self._table, self._readers, listen_at)
-        self._flattener = Flattener(self._table, self._readers.serve, self._readers)
+        self._flattener = Flattener(self._table, self._readers.serve, self._readers, reactor)
         registry = CollectorRegistry()
         metrics.register(registry, self._sources(), monotonic)
         self._http = HttpSide(
@@ -111,6 +111,9 @@ class App:
             statuses=self.statuses,
             not_fresh=lambda now: status.not_fresh(self._table, now),
             resolve_latency=flattener.latency,
+            probe_latency=flattener.health.latency,
+            checked_addresses=flattener.health.addresses,
+            failing_open=flattener.health.failing_open,
             addresses_cut=lambda: self._table.tally.left_out,
             state_errors=lambda: flattener.state_errors,
             signed_zones=lambda: map(names.to_text, self._table.zones.signed),

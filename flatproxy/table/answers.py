@@ -13,7 +13,7 @@ from attrs import define, field
 from flatproxy.config.settings import NAMES_KEPT
 from flatproxy.table import signatures
 from flatproxy.table.changes import RungChanged
-from flatproxy.table.held import held_until
+from flatproxy.table.held import held_of
 from flatproxy.table.ladder import Held, Resolution, Rung, Step, lifetime_s, rung_at, step
 from flatproxy.wire import edns, records, reply, types
 from flatproxy.wire.peek import HEADER
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from flatproxy.config.settings import Group, Rule
+    from flatproxy.table.selection import Selection
     from flatproxy.table.signatures import Signed
     from flatproxy.table.target import Target
 
@@ -78,8 +79,8 @@ class TargetAnswer:
     """The names after the first one, as many as `Group` keeps."""
     siblings: tuple[TargetAnswer, ...] = ()
     """The rule's answers for the other types."""
-    families: tuple[Target, ...] = ()
-    """The targets of those that are addresses, for an answer of addresses: one of them alone may be withdrawn."""
+    selection: Selection | None = None
+    """What says which target is answered, where there are several or their health counts; `target` is that one."""
     said: Rung | None = None
     """The rung that was published last."""
     given_elsewhere: Callable[[], bool] | None = None
@@ -109,8 +110,6 @@ class TargetAnswer:
     def stand_beside(self, siblings: tuple[TargetAnswer, ...]) -> None:
         """Take note of the rule's answers for the other types."""
         self.siblings = siblings
-        if types.has_addresses(self.target.rdtype):
-            self.families = tuple(each.target for each in siblings if types.has_addresses(each.target.rdtype))
 
     @property
     def rung(self) -> Rung | None:
@@ -126,16 +125,32 @@ class TargetAnswer:
 
     def step(self, now: float) -> Step:
         """Return rung, rdatas and TTL at `now`."""
-        return step(self.target.resolution, self.rule, self.target.rdtype, now, self.held)
+        if self.selection is None:
+            return step(self.target.resolution, self.rule, self.target.rdtype, now, self.held_of(self.target))
+        chosen, rdtype = self.selection.current(now), self.target.rdtype
+        self.target = chosen.targets[rdtype]
+        return chosen.steps[rdtype]
 
-    @property
-    def held(self) -> Held | None:
-        """The addresses that are held, though the target has none."""
-        history, span_s = self.target.history, self.rule.hold_absent_s
-        if history.absent_since is None or not span_s:
+    def families_of(self, target: Target) -> Sequence[Target]:
+        """Return what has the addresses of other types beside one of its targets: one of them may be withdrawn."""
+        if not types.has_addresses(target.rdtype):
+            return ()
+        if self.selection is not None:
+            return self.selection.families_of(target)
+        return [each.target for each in self.siblings if types.has_addresses(each.target.rdtype)]
+
+    def held_of(self, target: Target) -> Held | None:
+        """Return the addresses of one of its targets that are held, though it has none."""
+        if target.history.absent_since is None:
             return None
-        until = held_until(history, (other.history for other in self.families), span_s)
-        return None if until is None else Held(history.addresses, until)
+        others = (other.history for other in self.families_of(target))
+        return held_of(target.history, others, self.rule.hold_absent_s)
+
+    def is_cold(self, now: float) -> bool:
+        """Tell whether it is still worth waiting for."""
+        if self.selection is None:
+            return self.target.is_cold(now)
+        return self.target.rdtype in self.selection.current(now).cold
 
     def expire(self) -> None:
         """Render anew at the next query: something else than the target has changed what is answered."""
@@ -143,7 +158,11 @@ class TargetAnswer:
 
     def count(self, now: float, *, cold: bool) -> float:
         """Count rung and coldness; return when the rung changes if nothing is resolved meanwhile."""
-        rung, until = rung_at(self.target.resolution, self.rule, self.target.rdtype, now, self.held)
+        if self.selection is None:
+            target = self.target
+            rung, until = rung_at(target.resolution, self.rule, target.rdtype, now, self.held_of(target))
+        else:
+            rung, until = self.step(now).rung, self.selection.current(now).look_at
         tally = self.target.table.tally
         if rung is not self._rung:
             tally.move(self, self._rung, rung)
@@ -153,6 +172,10 @@ class TargetAnswer:
 
     def look(self, now: float, *, cold: bool) -> float:
         """Count, and publish a change of rung unless cold; return when to look again."""
+        return self.look_itself(now, cold=cold) if self.selection is None else self.selection.look(now)
+
+    def look_itself(self, now: float, *, cold: bool) -> float:
+        """Do so for this type alone."""
         until = self.count(now, cold=cold)
         if not cold and self._rung is not None and self._rung is not self.said:
             before, self.said = self.said, self._rung
@@ -161,8 +184,8 @@ class TargetAnswer:
 
     def _render(self, now: float) -> None:
         self._made = {}
-        self._source = self.target.resolution
         self._step = current = self.step(now)
+        self._source = self.target.resolution
         self._until = min(current.until, now + RENDERED_S)
         self._records = (
             records.record_set(self.target.rdtype, current.ttl_s, current.rdatas) if current.rdatas else None
@@ -173,11 +196,7 @@ class TargetAnswer:
         if now >= self._until or self._source is not self.target.resolution:
             self._render(now)
         current = self._step
-        return (
-            current is None
-            or current.rung is Rung.UPSTREAM
-            or (current.rung is Rung.FALLBACK and self.target.is_cold(now))
-        )
+        return current is None or current.rung is Rung.UPSTREAM or (current.rung is Rung.FALLBACK and self.is_cold(now))
 
     def reply(self, query: bytes, end: int, now: float, *, udp: bool, options: bytes = b"") -> bytes | None:
         """Return the reply to a well-formed query, None where the nameserver is to answer (or the target is cold).
@@ -268,4 +287,6 @@ class TargetAnswer:
 
     def wait(self, now: float, ready: Callable[[], None]) -> bool:
         """Have `ready` called when the cold target is resolved, has failed or took too long."""
+        if self.selection is not None:
+            return self.selection.wait(self.target.rdtype, now, ready)
         return self.target.wait(now, ready)

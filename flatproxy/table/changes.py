@@ -12,8 +12,11 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 if TYPE_CHECKING:
+    from flatproxy.config.settings import Check
     from flatproxy.table.answers import TargetAnswer
+    from flatproxy.table.choice import Pick
     from flatproxy.table.ladder import Resolution, Rung
+    from flatproxy.table.selection import Selection
     from flatproxy.table.target import Target
 
 log = Logger()
@@ -96,7 +99,46 @@ class Refused:
     reasons: Mapping[bytes, str]
 
 
-Change = KeyChanged | PlaceholderMissed | Settled | Failed | Refused | RungChanged | SignedChanged | ZoneChanged
+@frozen
+class OffersChanged:
+    """The addresses of a selection's targets are others, whether or not they are answered."""
+
+    selection: Selection
+
+
+@frozen
+class ChoiceChanged:
+    """Others of a selection's targets or addresses are answered; `before` is None for the first choice."""
+
+    selection: Selection
+    before: Pick | None
+    after: Pick
+
+
+@frozen
+class HealthChanged:
+    """An address fell sick, for a reason in plain text, or got well; it is one of these selections' targets'."""
+
+    check: Check
+    address: bytes
+    is_well: bool
+    reason: str
+    selections: tuple[Selection, ...]
+
+
+Change = (
+    HealthChanged
+    | ChoiceChanged
+    | OffersChanged
+    | KeyChanged
+    | PlaceholderMissed
+    | Settled
+    | Failed
+    | Refused
+    | RungChanged
+    | SignedChanged
+    | ZoneChanged
+)
 Subscriber = Callable[[Change], None]
 
 

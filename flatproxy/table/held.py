@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import evolve, frozen
 
+from flatproxy.table.ladder import Held
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -66,6 +68,14 @@ def held_until(history: History, others: Iterable[History], hold_absent_s: float
     if any(other.is_present for other in others):
         return since + min(GRACE_S, hold_absent_s)
     return since + hold_absent_s
+
+
+def held_of(history: History, others: Iterable[History], hold_absent_s: float) -> Held | None:
+    """Return the addresses of a family that are held, though its target has none; None where none are."""
+    if history.absent_since is None or not hold_absent_s:
+        return None
+    until = held_until(history, others, hold_absent_s)
+    return None if until is None else Held(history.addresses, until)
 
 
 def retry_s(negative_ttl_s: float) -> float:

@@ -100,14 +100,14 @@ def placeholders_missing(table: Table) -> Iterator[tuple[str, str]]:
 
 def _status(answer: TargetAnswer, now: float) -> dict[str, Any]:
     """Return what all names of an answer share: the fields of `NameStatus` but its name."""
+    step = answer.step(now)  # chooses the target, where there are several
     target, rule = answer.target, answer.rule
     resolution = target.resolution
-    step = answer.step(now)
     fresh = step.rung is Rung.FRESH
     served = resolution if step.rung in (Rung.FRESH, Rung.HELD, Rung.STALE) else None
     return {
         "rdtype": target.type_text,
-        "target": names.to_text(rule.target),
+        "target": names.to_text(target.name),
         "rung": step.rung.name.lower(),
         "absent": fresh and not step.rdatas,
         "ttl_left_s": float(step.ttl_s) if fresh else 0.0,
@@ -115,6 +115,6 @@ def _status(answer: TargetAnswer, now: float) -> dict[str, Any]:
         "stale_left_s": stale_until(served, rule) - now if served and step.rung is not Rung.HELD else None,
         "rdatas": tuple(types.rdata_texts(target.rdtype, step.rdatas)),
         "changed_at": target.changed_at,
-        "chain": resolution.names if resolution else (names.to_text(rule.target),),
+        "chain": resolution.names if resolution else (names.to_text(target.name),),
         "outcomes": target.outcomes,
     }

@@ -13,8 +13,9 @@ from attrs import define, field
 from flatproxy.config.settings import NO_GUARDING, Rules
 from flatproxy.table.agenda import Agenda
 from flatproxy.table.answers import TargetAnswer
-from flatproxy.table.any_answer import AnyAnswer
+from flatproxy.table.any_answers import AnyAnswer
 from flatproxy.table.changes import Feed
+from flatproxy.table.selection import Selection
 from flatproxy.table.services import ServiceAnswer
 from flatproxy.table.tailored import TailoredAnswer, Tailoring
 from flatproxy.table.tally import Tally
@@ -23,9 +24,9 @@ from flatproxy.table.zones import Zones
 from flatproxy.wire import types
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from flatproxy.config.settings import Group, Rule
+    from flatproxy.config.settings import Check, Group, Rule
     from flatproxy.table.answers import Answer
     from flatproxy.table.target import TargetKey
 
@@ -62,6 +63,7 @@ class _Making:
     viewed: dict[tuple[int, str], Rule | None] = field(factory=dict)
     shared: dict[tuple[Rule, int], TargetAnswer] = field(factory=dict)
     serving: dict[Target, list[TargetAnswer]] = field(factory=dict)
+    selections: list[Selection] = field(factory=list)
     hinfos: dict[int, AnyAnswer] = field(factory=dict)
     new: list[Target] = field(factory=list)
 
@@ -90,6 +92,10 @@ class Table:
     _by_rule: dict[bytes, ByRule] = field(factory=dict)
     _viewed: dict[tuple[int, str], Rule | None] = field(factory=dict)
     """What a view is answered by in place of a rule (by its `id`)."""
+    selections: list[Selection] = field(factory=list)
+    """What stands behind the answers of rules with several targets, or with health checks."""
+    sick: Callable[[Check], Collection[bytes]] = lambda _check: ()
+    """Returns the addresses that fail a check."""
     _pinned: list[Target] = field(factory=list)
     """The targets of names that are pinned: nobody resolves them."""
 
@@ -113,7 +119,7 @@ class Table:
     def answers(self) -> Iterator[TargetAnswer]:
         """Every answer that has a target, once."""
         for target in (*self.targets.values(), *self._pinned):
-            yield from target.answers
+            yield from (answer for answer in target.answers if answer.target is target)
 
     def adopt(
         self, rules: Mapping[bytes, Rule], now: float, cold_s: float, rest: Callable[[], None] = _nothing
@@ -134,19 +140,25 @@ class Table:
                 if rule is not None:
                     self._add(made, group, rule, view)
         self.rules, self._by_rule, self._viewed = rules, made.by_rule, made.viewed
+        self.selections = made.selections
         return Adopted(made.new, self._serve(made.serving, now, rest))
 
     def _add(self, made: _Making, group: Group, rule: Rule, view: str | None) -> None:
         """Make the answers of a rule that the names of a group have, be it for one view only."""
         numbers = sorted(map(types.number_of, rule.types))
         if (rule, numbers[0]) not in made.shared:
-            answers = [
-                self._answer_of(self._target_of(rule, number, made), rule, group.first, view) for number in numbers
+            places = [
+                {number: self._target_of(name, rule, number, made) for number in numbers}
+                for name in (rule.all_targets if rule.needs_choice else (rule.target,))
             ]
+            answers = [self._answer_of(places[0][number], rule, group.first, view) for number in numbers]
+            if rule.needs_choice:
+                made.selections.append(self._selection_of(rule, places, answers, view))
             for number, answer in zip(numbers, answers, strict=True):
                 answer.stand_beside(tuple(other for other in answers if other is not answer))
                 made.shared[rule, number] = answer
-                made.serving.setdefault(answer.target, []).append(answer)
+                for place in places:
+                    made.serving.setdefault(place[number], []).append(answer)
         for number in numbers:
             answer = made.shared[rule, number]
             if view is None:
@@ -157,23 +169,35 @@ class Table:
             any_answer = made.hinfos.setdefault(ttl_s, AnyAnswer(ttl_s, self))
             made.by_rule[question(b"", types.TYPE_ANY)][id(rule)] = any_answer
 
-    def _target_of(self, rule: Rule, rdtype: int, made: _Making) -> Target:
+    def _selection_of(
+        self, rule: Rule, places: list[dict[int, Target]], answers: list[TargetAnswer], view: str | None
+    ) -> Selection:
+        """Return what chooses for new answers, with the choice of those before: a reload is no change."""
+        selection = Selection(rule, tuple(places), self, answers)
+        before = self.get(question(answers[0].first_name, answers[0].target.rdtype), view)
+        if isinstance(before, TargetAnswer) and before.selection and before.rule.all_targets == rule.all_targets:
+            selection.said = before.selection.said
+        for answer in answers:
+            answer.selection = selection
+        return selection
+
+    def _target_of(self, name: bytes, rule: Rule, rdtype: int, made: _Making) -> Target:
         if rule.pin:
-            self._pinned.append(Target(rule.target, rdtype, self, float("-inf")))
+            self._pinned.append(Target(name, rdtype, self, float("-inf")))
             return self._pinned[-1]
         # Guards are for addresses: what stands in records of other types is held to these when it is answered.
         guarding = rule.guarding if types.has_addresses(rdtype) else NO_GUARDING
-        key = rule.target, rdtype, guarding
+        key = name, rdtype, guarding
         target = self.targets.get(key)
         if target is None:
-            target = self.targets[key] = Target(rule.target, rdtype, self, made.cold_until, guarding)
+            target = self.targets[key] = Target(name, rdtype, self, made.cold_until, guarding)
             made.new.append(target)
         return target
 
     def _answer_of(self, target: Target, rule: Rule, first_name: bytes, view: str | None) -> TargetAnswer:
         """Return a new answer, with the rung of the one before for that name: a reload is no change of rung."""
         before = self.get(question(first_name, target.rdtype), view)
-        kind = TailoredAnswer if rule.client_subnet != "off" and not rule.pin else TargetAnswer
+        kind = TailoredAnswer if rule.is_tailored else TargetAnswer
         kind = ServiceAnswer if types.is_service(target.rdtype) else kind
         return kind(target, rule, first_name, said=before.said if isinstance(before, TargetAnswer) else None)
 

@@ -40,6 +40,8 @@ class Target:
     resolution: Resolution | None = None
     failures: int = 0
     """Failures in a row."""
+    version: int = 0
+    """Grows with each change of what is known of it."""
     history: History = NO_HISTORY
     """What was found of its addresses over time."""
     belief: Belief = NO_BELIEF
@@ -72,6 +74,7 @@ class Target:
     def settle(self, resolution: Resolution, outcome: str, wall: float) -> None:
         """Take what it was found to be; `wall` is Unix time."""
         before, self.resolution, self.failures = self.resolution, resolution, 0
+        self.version += 1
         self.table.tally.left_out += resolution.left_out - (before.left_out if before is not None else 0)
         if types.has_addresses(self.rdtype):
             self.history = self.history.after(resolution.rdatas, resolution.resolved_at)
@@ -82,14 +85,14 @@ class Target:
         self.table.feed.publish(change)
         self.look(resolution.resolved_at)
         for answer in self.answers:
-            for other in answer.families:
+            for other in answer.families_of(self):
                 if other.history.absent_since is not None:
                     other.reconsider(resolution.resolved_at)
 
     @property
     def living_families(self) -> Iterator[Target]:
         """The targets of the other types of addresses of its names that were last found to have some."""
-        return (other for answer in self.answers for other in answer.families if other.history.is_present)
+        return (other for answer in self.answers for other in answer.families_of(self) if other.history.is_present)
 
     def reconsider(self, now: float) -> None:
         """See whether its addresses are still held, another type of the same names having been resolved."""
@@ -102,7 +105,7 @@ class Target:
         span_s = self.guarding.hold_change_s
         if not span_s or not types.has_addresses(self.rdtype):
             return found
-        if not found and not any(answer.held for answer in self.answers) and not self.history.is_present:
+        if not found and not any(answer.held_of(self) for answer in self.answers) and not self.history.is_present:
             self.belief = NO_BELIEF
         self.belief = self.belief.after(found, now, span_s)
         return self.belief.current if found else ()
@@ -114,6 +117,7 @@ class Target:
     def fail(self, outcome: str, reason: str, now: float) -> None:
         """Take note that it could not be resolved; what it was found to be before stays."""
         self.failures += 1
+        self.version += 1
         self._count(outcome)
         self.table.feed.publish(Failed(self, reason))
         self.look(now)
@@ -122,6 +126,7 @@ class Target:
         """Take what was known before a restart, where nothing newer is known."""
         if self.resolution is None:
             self.resolution, self.history = resolution, history
+            self.version += 1
             if self.guarding.hold_change_s:
                 self.belief = Belief(current=history.addresses)
             for answer in self.answers:

@@ -40,5 +40,11 @@ def configuration(
 
 
 def _table(name: str, keys: Mapping[str, object]) -> str:
+    return f"[{name}]\n" + "".join(f"{key} = {_written(value)}\n" for key, value in keys.items())
+
+
+def _written(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_written(each)}" for key, each in value.items()) + "}"
     # Strings and lists of strings are written alike in JSON and TOML.
-    return f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+    return json.dumps(value)

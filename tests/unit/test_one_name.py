@@ -39,6 +39,7 @@ def _defined_twice() -> dict[str, list[str]]:
 
 
 OF_PARTS = {
+    "AddressHealth": "what a part needs of an address, as a Protocol",
     "NameStatus": "what a part needs of a status, as a Protocol",
     "Server": "likewise",
 }

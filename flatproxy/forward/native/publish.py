@@ -10,8 +10,8 @@ from ipaddress import collapse_addresses
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from flatproxy.forward.native.stages import hinfo_stage, stages_of
-from flatproxy.table.changes import Failed, Refused, RungChanged, Settled
+from flatproxy.forward.native.stages import hinfo_stage, stages_of, stages_of_choice
+from flatproxy.table.changes import ChoiceChanged, Failed, HealthChanged, OffersChanged, Refused, RungChanged, Settled
 from flatproxy.wire import names, types
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ class Publisher:
 
     def _handed_over(self, rule: Rule) -> int:
         """Say which queries Python answers: it knows views, and answers by client subnet."""
-        if rule.views or rule.client_subnet == "synthesize":
+        if rule.views or (rule.is_tailored and rule.client_subnet == "synthesize"):
             return int(self._core.HAND_ALL)
-        return int(self._core.HAND_SUBNETS if rule.client_subnet == "forward" else self._core.HAND_NOTHING)
+        return int(self._core.HAND_SUBNETS if rule.is_tailored else self._core.HAND_NOTHING)
 
     def _typed(self, rule: Rule, answers: dict[Key, _core.Answer]) -> Iterable[tuple[int, _core.Answer]]:
         """Yield each type that a rule answers, be it to one view, and with what."""
@@ -108,7 +108,7 @@ class Publisher:
         now = monotonic()
         for answer, said in self._of.items():
             answer.given_elsewhere = said.was_asked
-            if before.get((answer.rule, answer.target.rdtype)) is not said:
+            if before.get((answer.rule, answer.target.rdtype)) is not said or answer.selection is not None:
                 self._say(answer, now)
         for (rule, rdtype), said in answers.items():
             if isinstance(rule, int) and (rule, rdtype) not in before:
@@ -121,29 +121,36 @@ class Publisher:
         """Tell the path at once what a target was found to be; `follow` tells it of every other change."""
         match change:
             case Settled(target=target):
-                for answer in target.answers:
-                    self._say(answer, monotonic())
+                self._say_all(target.answers)
+            case ChoiceChanged(selection=selection):
+                self._say_all(selection.answers)
             case Failed(target=target):
                 self._changed[target] = None
             case RungChanged(answer=answer):
                 self._changed[answer.target] = None
-            case Refused():
+            case Refused() | OffersChanged() | HealthChanged():
                 pass
             case _:
                 self._zones_changed = True
 
     def follow(self, path: _core.Path) -> None:
         """Tell the path what has changed since."""
-        now = monotonic()
         changed, self._changed = self._changed, {}
         for target in changed:
-            for answer in target.answers:
-                self._say(answer, now)
+            self._say_all(target.answers)
+        now = monotonic()
         self._zones_changed |= self._table.zones.version != self._zones_version
         if self._zones_changed and now >= self._zones_at:
             self._zones_changed = False
             path.publish(self._zones())
             self._zones_at = monotonic() + ZONES_SHARE * (monotonic() - now)
+
+    def _say_all(self, answers: Iterable[TargetAnswer]) -> None:
+        """Say these answers, and those of other types that depend on the same targets."""
+        now = monotonic()
+        for answer in answers:
+            for each in (answer,) if answer.selection is None else answer.selection.answers:
+                self._say(each, now)
 
     def _say(self, answer: TargetAnswer, now: float) -> None:
         said = self._of.get(answer)
@@ -151,8 +158,11 @@ class Publisher:
             return
         # SVCB and HTTPS depend on other targets' addresses, too: Python puts them together. What is held depends on
         # other types, and a text goes with it.
-        held = answer.held
-        if answer.target.is_cold(now) or types.is_service(answer.target.rdtype) or (held and now < held.until):
+        target, selection = answer.target, answer.selection
+        held = answer.held_of(target)
+        if selection is not None and not types.is_service(target.rdtype):
+            said.say(stages_of_choice(selection, target.rdtype, now), False)  # noqa: FBT003 - as above
+        elif target.is_cold(now) or types.is_service(target.rdtype) or (held and now < held.until):
             said.unsay()
         else:
             said.say(stages_of(answer), not answer.rule.fallback)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flatproxy.table.ladder import fresh_until, lifetime_s, stale_until
+from flatproxy.table.ladder import Rung, fresh_until, lifetime_s, stale_until
 from flatproxy.wire import edns, records, types
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from flatproxy.forward.native._core import Layout, Stage
     from flatproxy.table.answers import TargetAnswer
+    from flatproxy.table.selection import Selection
 
 SECOND: Final = 10**9
 FOR_EVER: Final = 2**62
@@ -49,6 +50,22 @@ def stages_of(answer: TargetAnswer) -> tuple[Stage, ...]:
             found.append((gone, 0, rule.stale_ttl_s, edns.EDE_STALE, denies, said, None))
     if rule.fallback:
         found.append(_for_ever(rdtype, types.address_rdatas(rdtype, rule.fallback), rule.stale_ttl_s))
+    return tuple(found)
+
+
+def stages_of_choice(selection: Selection, rdtype: int, now: float) -> tuple[Stage, ...]:
+    """Return what is chosen now where that is fresh, nothing where it is not; it ends when a rung may change."""
+    chosen = selection.current(now)
+    made = chosen.steps[rdtype]
+    if made.rung is not Rung.FRESH or rdtype in chosen.cold:
+        return ()
+    said, denies = layout(rdtype, made.rdatas), not made.rdatas
+    runs_out, end = int(chosen.runs_out[rdtype] * SECOND), int(chosen.look_at * SECOND)
+    found: list[Stage] = []
+    if chosen.choice is not None and chosen.choice.left_out:
+        longest_s = selection.longest_s
+        found.append((min(runs_out - longest_s * SECOND, end), 0, longest_s, NO_ERROR, denies, said, None))
+    found.append((end, runs_out, min(made.ttl_s, 1), NO_ERROR, denies, said, None))
     return tuple(found)
 
 

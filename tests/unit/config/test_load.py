@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import re
+import tomllib
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
@@ -10,8 +11,20 @@ from pathlib import Path
 import pytest
 from attrs import fields
 
+from flatproxy.config.health import HEALTH
 from flatproxy.config.load import load, to_settings
-from flatproxy.config.settings import Access, Endpoint, Listen, Resolver, Rule, Settings, State, Upstream
+from flatproxy.config.settings import (
+    Access,
+    Check,
+    Checking,
+    Endpoint,
+    Listen,
+    Resolver,
+    Rule,
+    Settings,
+    State,
+    Upstream,
+)
 from flatproxy.config.tables import RULE, TABLE_KEYS
 from flatproxy.errors import ConfigError
 
@@ -143,13 +156,27 @@ def test_the_example_loads_and_says_the_defaults() -> None:
 
 def test_the_example_shows_every_key_below_a_comment() -> None:
     lines = EXAMPLE.read_text().splitlines()
-    shown = {line.split(" = ")[0] for line in lines if re.match(r"[a-z_]+ = ", line)}
-    assert "# pin = " in EXAMPLE.read_text()  # whoever copies the file must not have one
-    assert shown | {"pin"} == {key for table in TABLE_KEYS.values() for key in table} | set(RULE.keys)
+    shown = {line.split(" = ")[0] for line in lines if re.match(r"[a-z_0-9]+ = ", line)}
+    hidden = {"pin", "targets", "use"}
+    for key in hidden | set(HEALTH.keys):  # whoever copies the file must not have one
+        assert f"\n# {key} = " in EXAMPLE.read_text(), key
+    assert shown | hidden == {key for table in TABLE_KEYS.values() for key in table} | set(RULE.keys)
     for number, line in enumerate(lines):
-        if re.match(r"[a-z_]+ = ", line):
-            before = [text for text in lines[:number] if not re.match(r"[a-z_]+ = ", text)]
+        if re.match(r"[a-z_0-9]+ = ", line):
+            before = [text for text in lines[:number] if not re.match(r"[a-z_0-9]+ = ", text)]
             assert before[-1].startswith("#"), line
+
+
+def test_the_example_of_several_targets_says_the_defaults() -> None:
+    text = EXAMPLE.read_text()
+    begin, end = text.index('# [flatten."app.example.net"]'), text.index("# Another name, with settings of its own")
+    lines = [line[2:] for line in text[begin:end].splitlines() if not line.startswith("#  ")]
+    raw = tomllib.loads(MINIMAL + "\n".join(lines))
+    raw["access"]["zones"] = ["example.net"]
+    (rule,) = to_settings(raw).flatten.values()
+    assert rule.health is not None
+    check = Check(kind="https", port=443, host="app.example.net", path="/healthz", ca_file=rule.health.check.ca_file)
+    assert rule == Rule(target=rule.targets[0], targets=rule.targets, health=Checking(check=check))
 
 
 def test_every_setting_has_its_table() -> None:

@@ -26,7 +26,7 @@ def failed(rdtype: str, error: FlatproxyError) -> Walk:
 
 
 def judged(*walks: Walk, **keys: Any) -> list[Finding]:
-    return list(judge_target(Use(rule(**keys), [wire("example.com")]), walks))
+    return list(judge_target(Use(rule(**keys), wire("lb.test"), [wire("example.com")]), walks))
 
 
 def test_addresses_of_one_family_are_enough() -> None:
@@ -86,12 +86,12 @@ def test_a_ttl_of_zero_is_worth_a_word_unless_min_ttl_raises_it() -> None:
 
 def test_private_fallback_addresses() -> None:
     name = [wire("example.com")]
-    (finding,) = about_fallback(Use(rule(fallback=["192.0.2.10", "8.8.8.8"]), name))
+    (finding,) = about_fallback(Use(rule(fallback=["192.0.2.10", "8.8.8.8"]), wire("lb.test"), name))
     assert finding.key == 'flatten."example.com".fallback'
     assert "192.0.2.10" in finding.what
     assert "8.8.8.8" not in finding.what
-    assert not list(about_fallback(Use(rule(fallback=["8.8.8.8"]), name)))
-    assert not list(about_fallback(Use(rule(), name)))
+    assert not list(about_fallback(Use(rule(fallback=["8.8.8.8"]), wire("lb.test"), name)))
+    assert not list(about_fallback(Use(rule(), wire("lb.test"), name)))
 
 
 def test_names_with_one_rule_are_one_use() -> None:

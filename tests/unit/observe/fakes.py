@@ -49,6 +49,15 @@ class FakeStatus:
 
 
 @define(kw_only=True)
+class FakeAddress:
+    name: bytes = b"\7example\3org\0"
+    target: bytes = b"\2lb\7example\3net\0"
+    address: bytes = b"\xc6\x33\x64\x07"
+    is_well: bool = True
+    flaps: int = 0
+
+
+@define(kw_only=True)
 class FakeReload:
     success: bool = True
     digest: str = "ab" * 32
@@ -103,6 +112,9 @@ def sources() -> Sources:
         servers=lambda: [FakeServer(sent=84, pending=1, timeouts=2, mismatched=3)],
         **names_of(FakeStatus(), FakeStatus(rdtype="AAAA", rdatas=("2001:db8::7",))),
         resolve_latency=BucketTable(bounds=(0.1, 1.0), counts=[10, 2, 1], total=2.5),
+        probe_latency=BucketTable(bounds=(0.1, 1.0), counts=[5, 1, 0], total=0.5),
+        checked_addresses=lambda: [FakeAddress(), FakeAddress(address=bytes(4), is_well=False, flaps=3)],
+        failing_open=lambda: [(b"\7example\3org\0", True)],
         addresses_cut=lambda: 1000,
         state_errors=lambda: 5,
         signed_zones=lambda: ["example.org"],

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flatproxy.config.settings import Rule
 from flatproxy.table.answers import TargetAnswer
-from flatproxy.table.any_answer import AnyAnswer
+from flatproxy.table.any_answers import AnyAnswer
 from flatproxy.table.ladder import Resolution
 from flatproxy.table.table import Table, question
 from flatproxy.table.target import WAITERS

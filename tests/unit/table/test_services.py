@@ -5,16 +5,17 @@ from __future__ import annotations
 import dns.message
 import dns.rdata
 import pytest
+from attrs import evolve
 
-from flatproxy.config.settings import NO_GUARDING, Guarding, Rule
+from flatproxy.config.settings import NO_GUARDING, Check, Checking, Guarding, Rule
 from flatproxy.table.ladder import Resolution, Rung
 from flatproxy.table.services import ServiceAnswer
 from flatproxy.table.table import Table, question
-from flatproxy.wire.types import TYPE_A, TYPE_HTTPS
+from flatproxy.wire.types import TYPE_A, TYPE_AAAA, TYPE_HTTPS
 from tests.unit.wire.messages import end_of, query
 
 NAME = b"\7example\3com\0"
-LB = b"\2lb\4test\0"
+LB, US = b"\2lb\4test\0", b"\2us\4test\0"
 RULE = Rule(target=LB, types=frozenset({"A", "AAAA", "HTTPS"}))
 ONE, OTHER = bytes([192, 0, 2, 1]), bytes([192, 0, 2, 2])
 
@@ -29,11 +30,19 @@ def table(rule: Rule = RULE) -> Table:
     return made
 
 
-def settle(made: Table, rdtype: int, *rdatas: bytes, ttl_s: int = 60, at: float = 100.0, end: str = "lb.test") -> None:
+def settle(
+    made: Table,
+    rdtype: int,
+    *rdatas: bytes,
+    ttl_s: int = 60,
+    at: float = 100.0,
+    end: str = "lb.test",
+    name: bytes = LB,
+) -> None:
     resolution = Resolution(
         rdatas=rdatas, ttl_s=ttl_s, names=("lb.test", end)[: 1 + (end != "lb.test")], resolved_at=at
     )
-    made.targets[LB, rdtype, NO_GUARDING if rdtype == TYPE_HTTPS else Guarding()].settle(resolution, "addresses", 0.0)
+    made.targets[name, rdtype, NO_GUARDING if rdtype == TYPE_HTTPS else Guarding()].settle(resolution, "addresses", 0.0)
 
 
 def told(made: Table, now: float = 100.0) -> list[str]:
@@ -61,6 +70,39 @@ def test_hints_go_as_soon_as_the_addresses_have_moved() -> None:
     assert told(made) == ['1 . alpn="h2"']
     settle(made, TYPE_A, ONE)
     assert told(made) == ['1 . alpn="h2" ipv4hint="192.0.2.1"']
+
+
+def test_a_hint_at_a_sick_address_goes() -> None:
+    sick: set[bytes] = set()
+    made = table(evolve(RULE, health=Checking(check=Check(kind="tcp", port=1))))
+    made.sick = lambda _check: sick
+    settle(made, TYPE_A, ONE, OTHER)
+    settle(made, TYPE_AAAA)
+    settle(made, TYPE_HTTPS, https('1 . alpn="h2" ipv4hint="192.0.2.1"'))
+    assert told(made) == ['1 . alpn="h2" ipv4hint="192.0.2.1"']
+    sick.add(ONE)
+    made.selections[0].look(100.0)
+    assert told(made) == ['1 . alpn="h2"']
+
+
+def test_records_of_the_target_that_is_answered_and_of_no_other() -> None:
+    made = table(evolve(RULE, targets=(LB, US)))
+    for name, address in ((LB, ONE), (US, OTHER)):
+        settle(made, TYPE_A, address, name=name)
+        settle(made, TYPE_AAAA, name=name)
+    settle(made, TYPE_HTTPS, https('1 . alpn="h2"'))
+    settle(made, TYPE_HTTPS, https('1 . alpn="h3"'), name=US)
+    assert told(made) == ['1 . alpn="h2"']
+    settle(made, TYPE_A)
+    assert told(made) == ['1 . alpn="h3"']
+    together = table(evolve(RULE, targets=(LB, US), use="all"))
+    for name, address in ((LB, ONE), (US, OTHER)):
+        settle(together, TYPE_A, address, name=name)
+        settle(together, TYPE_AAAA, name=name)
+        settle(together, TYPE_HTTPS, https('1 . alpn="h2"'), name=name)
+    assert told(together) == []
+    settle(together, TYPE_A)
+    assert told(together) == ['1 . alpn="h2"']
 
 
 @pytest.mark.parametrize(("end", "target"), [("lb.test", "."), ("node.test", "lb.test.")])

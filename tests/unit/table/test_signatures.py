@@ -12,7 +12,7 @@ import dns.rrset
 import pytest
 from attrs import evolve
 
-from flatproxy.config.settings import Guarding, Rule
+from flatproxy.config.settings import Check, Checking, Guarding, Rule
 from flatproxy.signing import keys
 from flatproxy.signing.rrsig import sign
 from flatproxy.signing.zone import SignedSoa, ZoneSigning
@@ -199,3 +199,20 @@ def test_other_rules_are_other_original_ttls() -> None:
     made = reply(table(signing(), evolve(RULE, max_ttl_s=20)))
     assert made is not None
     assert (made.answer[0].ttl, made.answer[1][0].original_ttl) == (10, 20)
+
+
+def test_the_addresses_that_are_chosen_are_signed() -> None:
+    """A sick one is not among them, and the TTL that is signed is none that nobody is told."""
+    rule = evolve(RULE, health=Checking(check=Check(kind="tcp", port=1, interval_s=10)))
+    of = table(signing(), rule)
+    whole = reply(of)
+    of.sick = lambda _check: {ADDRESSES[1]}
+    of.selections[0].look(110.0)
+    made = reply(of)
+    assert whole is not None
+    assert made is not None
+    assert [len(each.answer[0]) for each in (whole, made)] == [3, 2]
+    for each in (whole, made):
+        rrset, rrsig = each.answer
+        assert rrset.ttl <= rrsig[0].original_ttl
+        validate(rrset, rrsig)

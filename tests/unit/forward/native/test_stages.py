@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import evolve
 
-from flatproxy.config.settings import Rule
-from flatproxy.forward.native.stages import NO_ERROR, SECOND, hinfo_stage, layout, stages_of
+from flatproxy.config.settings import Check, Checking, Rule
+from flatproxy.forward.native.stages import NO_ERROR, SECOND, hinfo_stage, layout, stages_of, stages_of_choice
 from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.ladder import Resolution, Rung, step
 from flatproxy.table.table import Table, question
@@ -65,6 +65,48 @@ def test_each_stage_is_the_ladders_rung(rule: Rule, resolution: Resolution | Non
         assert (said[5], said[4]) == (layout(1, expected.rdatas), not expected.rdatas), now
         assert _ttl(said, now) == expected.ttl_s, now
         assert said[3] == (edns.EDE_STALE if expected.rung is Rung.STALE else NO_ERROR), now
+
+
+OTHER = b"\5other\7example\3net\0"
+SICK = b"\1\2\3\4"
+SEVERAL = Rule(target=TARGET, targets=(TARGET, OTHER), types=frozenset({"A"}), stale_for_s=60)
+CHECKED = evolve(SEVERAL, health=Checking(check=Check(kind="tcp", port=1, interval_s=5), minimum=0.1))
+
+
+@pytest.mark.parametrize("rule", [SEVERAL, evolve(SEVERAL, use="all"), CHECKED], ids=["first", "all", "health"])
+@pytest.mark.parametrize("first", [FOUND, evolve(FOUND, rdatas=()), None], ids=["found", "NODATA", "nothing"])
+def test_what_is_chosen_is_said_while_it_is_fresh_and_never_longer(rule: Rule, first: Resolution | None) -> None:
+    table = Table(sick=lambda _check: {SICK})
+    table.adopt({NAME: rule}, 50.0, 1.0)
+    answer = table.get(question(NAME, 1))
+    assert isinstance(answer, TargetAnswer)
+    (one, other) = table.targets.values()
+    if first is not None:
+        one.settle(first, "addresses", 0.0)
+    else:
+        one.fail("timeout", "silence", 100.0)
+    other.settle(evolve(FOUND, rdatas=(b"\5\6\7\x08",), ttl_s=15), "addresses", 0.0)
+    (selection,) = table.selections
+    stages = stages_of_choice(selection, 1, 100.0)
+    assert stages
+    for now in MOMENTS:
+        said = _now(stages, now)
+        if said is None:
+            assert now >= 115.0
+            continue
+        expected = answer.step(now)
+        assert (said[5], said[4]) == (layout(1, expected.rdatas), not expected.rdatas), now
+        assert (_ttl(said, now), expected.rung) == (expected.ttl_s, Rung.FRESH), now
+
+
+def test_nothing_is_said_of_what_is_cold_or_not_fresh() -> None:
+    table = Table()
+    table.adopt({NAME: SEVERAL}, 100.0, 1.0)
+    (selection,) = table.selections
+    assert stages_of_choice(selection, 1, 100.5) == ()
+    for target in table.targets.values():
+        target.fail("timeout", "silence", 100.5)
+    assert stages_of_choice(selection, 1, 100.5) == ()
 
 
 def test_records_of_one_size_rotate_and_others_keep_their_order() -> None:

@@ -1,4 +1,4 @@
-"""The answer to ANY at a flagged name: one record that says that there are others."""
+"""What ANY is answered with at a flagged name: a short record that says nothing (RFC 8482)."""
 
 from __future__ import annotations
 

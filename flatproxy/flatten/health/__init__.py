@@ -1,0 +1,1 @@
+"""Probes of targets' addresses: when to probe, how, and what it says of an address."""

@@ -1,0 +1,117 @@
+"""The probes under way: begun when they are due, ended with what they check. How one is made is `probes`' matter."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from functools import partial
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from flatproxy.counts import BucketTable
+from flatproxy.errors import NoWay, ProbeFailed
+from flatproxy.flatten.health.states import ProbeSchedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Coroutine, Hashable, Iterable, Iterator
+
+    from flatproxy.config.settings import Check
+    from flatproxy.flatten.health.states import Watched
+
+    Probe = Callable[[Check, bytes], Coroutine[None, None, None]]
+
+log = Logger()
+
+SPREAD_S = 0.05
+"""What is due in one tick is begun over so long: a probe costs up to a few milliseconds, and packets wait meanwhile."""
+
+
+@define(eq=False)
+class HealthChecks:
+    """Watches addresses for its users. `probe` raises `ProbeFailed` or `NoWay`, and ends by itself within the timeout.
+
+    `clock` returns monotonic seconds; `changed` is told of each address that fell sick or got well, and how
+    the last probe failed.
+    """
+
+    probe: Probe
+    clock: Callable[[], float]
+    changed: Callable[[Watched, str], None]
+    spread_s: float = SPREAD_S
+    latency: BucketTable = field(factory=BucketTable)
+    no_ways: int = 0
+    """Probes that could not be sent from here."""
+    _schedule: ProbeSchedule = field(factory=ProbeSchedule)
+    _running: dict[Watched, asyncio.Task[None]] = field(factory=dict)
+
+    def watch(self, user: Hashable, check: Check, addresses: Collection[bytes]) -> None:
+        """Have these addresses probed for a user, and no others. At a reload, let the new users in first."""
+        self._end_probes(self._schedule.watch(user, check, addresses, self.clock()))
+
+    def forget(self, user: Hashable) -> None:
+        """Have nothing probed for a user any more."""
+        self._end_probes(self._schedule.forget(user))
+
+    def _end_probes(self, unused: Iterable[Watched]) -> None:
+        for watched in unused:
+            task = self._running.get(watched)
+            if task is not None:
+                task.cancel()
+
+    def sick(self, check: Check) -> Collection[bytes]:
+        """Return the addresses that are sick under a check."""
+        return self._schedule.sick(check)
+
+    @property
+    def sick_ones(self) -> Iterator[Watched]:
+        """Everything that is watched and sick."""
+        return self._schedule.sick_ones
+
+    @property
+    def watched(self) -> Collection[Watched]:
+        """Everything that is watched."""
+        return self._schedule.watched
+
+    def tick(self, now: float) -> None:
+        """Begin the probes that are due."""
+        for watched in self._schedule.begin(now):
+            task = asyncio.get_running_loop().create_task(self._probe(watched))
+            self._running[watched] = task
+            # A task that is cancelled before it began never comes to its own `finally`.
+            task.add_done_callback(partial(self._ended, watched))
+
+    async def _probe(self, watched: Watched) -> None:
+        """Make one probe and keep what it says; never raises."""
+        await asyncio.sleep(random.random() * self.spread_s)
+        began, success, reason = self.clock(), None, ""
+        try:
+            await self.probe(watched.check, watched.address)
+            success = True
+        except ProbeFailed as error:
+            success, reason = False, str(error)
+        except NoWay:
+            self.no_ways += 1
+        except Exception:  # noqa: BLE001 - one server's oddity must not end the probing
+            log.failure("probing {address} went wrong", event="probe_failed", address=_text(watched))
+        now = self.clock()
+        self.latency.add(now - began)
+        if self._schedule.end(watched, now, success=success):
+            self.changed(watched, reason)
+
+    def _ended(self, watched: Watched, _task: asyncio.Task[None]) -> None:
+        del self._running[watched]
+        self._schedule.cancel(watched)
+
+    async def stop(self) -> None:
+        """End what is under way."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _text(watched: Watched) -> str:
+    return str(ip_address(watched.address))
