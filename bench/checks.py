@@ -47,7 +47,7 @@ class CheckedServers(Server):
 
     def requests(self) -> list[tuple[float, int]]:
         """Return when each address was asked."""
-        octets = self.log.read_bytes()
+        octets = self.log.read_bytes() if self.log.exists() else b""
         return list(RECORD.iter_unpack(octets[: len(octets) - len(octets) % RECORD.size]))
 
 

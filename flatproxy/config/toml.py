@@ -19,7 +19,8 @@ _PIECE = 200
 """Flagged names in a piece."""
 _MANY_LINES = ('"""', "'''")
 _TABLE_ITSELF = re.compile(r"""^[ \t]*\[[ \t]*["']?flatten["']?[ \t]*\]""", re.MULTILINE)
-_HEADER = re.compile(r'^\[flatten\."', re.MULTILINE)
+_HEADER = re.compile(r"""^\[flatten\."(?:[^"\\\n]|\\.)*"\]""", re.MULTILINE)
+"""The table of a name itself; those below it stay in its piece."""
 
 
 class _NotInPieces(Exception):

@@ -112,7 +112,8 @@ def _about(signing: ZoneSigning, key: Key, dnskeys: Collection[bytes], ttl_s: in
         what = "absent: the nameserver does not publish the key, so nothing is signed with it"
         return findings.warning(place, shown, what, f"publish {key.record}")
     if state.state == "active":
-        return findings.fine(place, shown, f"active for {span_text(time() - state.since)}: flagged names are signed")
+        signs = "" if off(signing, dnskeys) else ": flagged names are signed"
+        return findings.fine(place, shown, f"active for {span_text(time() - state.since)}{signs}")
     if state.state == "waiting":
         left_s = state.left_s(time())
         return findings.info(place, shown, f"waiting: it is published, and may sign in {span_text(left_s)}", _LATER)

@@ -1,7 +1,8 @@
 """What the nameserver says of the zones with keys of ours: its DNSKEY RRset, its signed SOA, and its placeholders.
 
 Asked in the background; an answer never waits for it. A zone costs two questions as often as its DNSKEY RRset's TTL
-says, a flagged name in it one at the start and one in `ROUND_S`, `RATE` a second at most.
+says; a flagged name in it one when its signed answer is first asked for, else when its turn comes after the start, and
+one in each `ROUND_S`, so many a second at most.
 """
 
 from __future__ import annotations
@@ -75,6 +76,12 @@ def signed_soa(response: dns.message.Message, apex: bytes) -> SignedSoa | None:
     )
 
 
+def _first_of(names_asked_for: dict[bytes, None]) -> bytes:
+    name = next(iter(names_asked_for))
+    del names_asked_for[name]
+    return name
+
+
 @define(eq=False)
 class KeyProbes:
     """Asks for the zones in the table's `zones.signings`, and tells these. `wall` returns Unix time."""
@@ -104,6 +111,7 @@ class KeyProbes:
         self._rules = rules
         for signing in self.table.zones.signings.values():
             signing.there = {name: there for name, there in signing.there.items() if name in rules}
+            signing.asked_for.clear()
             signing.missing = {name: missing for name, missing in signing.missing.items() if name in rules}
         self._queue.clear()
         self._left, self._first_round, self._round_due = iter(rules), True, float("-inf")
@@ -124,9 +132,16 @@ class KeyProbes:
         self._new.refill(now)
         self._known.refill(now)
         self._fill(now)
+        while len(self._tasks) < NAMES_UNDER_WAY + len(self._zones_under_way) and (name := self._next()) is not None:
+            self._begin(self._look_at_name(name))
+
+    def _next(self) -> bytes | None:
+        """Return the name to ask about next, those that a client has asked for first; None where no more is allowed."""
+        for signing in self.table.zones.signings.values():
+            if signing.asked_for:
+                return _first_of(signing.asked_for) if self._new.take() else None
         bucket = self._new if self._first_round else self._known
-        while self._queue and len(self._tasks) < NAMES_UNDER_WAY + len(self._zones_under_way) and bucket.take():
-            self._begin(self._look_at_name(self._queue.popleft()))
+        return self._queue.popleft() if self._queue and bucket.take() else None
 
     def _fill(self, now: float) -> None:
         """Find names to ask about, some at a time."""

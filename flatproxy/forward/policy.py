@@ -121,7 +121,7 @@ class Policy:
     def _passes_unsigned(self, question: bytes) -> bool:
         """Tell whether an answer would need a signature that cannot be made: the nameserver has one of its own."""
         name, rdtype = question[:-4], int.from_bytes(question[-4:-2], "big")
-        return self.signing.is_signed(name) and not self.signing.can_sign(name, rdtype)
+        return not self.signing.can_sign(name, rdtype) and self.signing.is_signed(name)
 
     def _serves(self, name: bytes) -> bool:
         """Tell whether this name (wire form, lower case) is in a served zone."""

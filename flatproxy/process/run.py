@@ -39,10 +39,14 @@ def run(path: Path, log_format: Literal["text", "json"], user_name: str | None =
     reactor = install_reactor()
     failures: list[Exception] = []
 
+    record = ReloadRecord("")
+
+    def take_signals(app: App) -> None:
+        _take_signals(Reloader(path, app, record, notifier), lambda: _stop(app, notifier, reactor))
+
     def start() -> None:
-        record = ReloadRecord("")
         try:
-            app = _started(path, user_name, reactor, record)
+            app = _started(path, user_name, reactor, record, take_signals)
         except Exception as error:  # noqa: BLE001 - raised again once the reactor has stopped
             failures.append(error)
             reactor.stop()
@@ -50,7 +54,6 @@ def run(path: Path, log_format: Literal["text", "json"], user_name: str | None =
         memory.settle()
         notifier.ready(f"listening on {', '.join(map(str, app.listening))}")
         _feed_watchdog(notifier, app, reactor)
-        _take_signals(Reloader(path, app, record, notifier), lambda: _stop(app, notifier, reactor))
 
     reactor.callLater(0, start)  # from within the loop: tasks can be made from the first moment
     reactor.run(installSignalHandlers=False)
@@ -58,14 +61,25 @@ def run(path: Path, log_format: Literal["text", "json"], user_name: str | None =
         raise failures[0]
 
 
-def _started(path: Path, user_name: str | None, reactor: Any, record: ReloadRecord) -> App:  # noqa: ANN401 - many interfaces
+def _started(
+    path: Path,
+    user_name: str | None,
+    reactor: Any,  # noqa: ANN401 - many interfaces
+    record: ReloadRecord,
+    take_signals: Callable[[App], None],
+) -> App:
     """Return the app, running. No frame that stays may hold the settings: a reload would not give back their memory."""
     settings = load_settings(path)
     record.digest, record.at = settings.digest, time()
     user = privileges.find_user(user_name) if user_name is not None else None
     passed = adopt(passed_sockets(os.environ, os.getpid()), settings.listen.dns)
     app = App(reactor, record, lambda endpoint, threads: passed.get(endpoint) or bind(endpoint, threads))
-    app.start(settings, lambda: _give_up_root(user, path, settings))
+
+    def bound() -> None:
+        _give_up_root(user, path, settings)
+        take_signals(app)  # before it says that it listens: whoever reads that may end it at once
+
+    app.start(settings, bound)
     return app
 
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     """Owner in wire form, type, TTL, rdata."""
 
 
+ASKED_FOR = 1_000
+"""Names that wait for their turn out of the row; for more of them it is no faster."""
+
+
 @frozen(kw_only=True)
 class SignedSoa:
     """The zone's SOA record as a denial carries it, with the nameserver's own signatures, good before `until`.
@@ -46,6 +50,8 @@ class ZoneSigning:
     soa: SignedSoa | None = None
     there: dict[bytes, frozenset[int]] = field(factory=dict)
     """The types that the nameserver has at each flagged name of the zone, where that is known."""
+    asked_for: dict[bytes, None] = field(factory=dict)
+    """Flagged names whose signed answer was asked for before that was known: these come first."""
     missing: dict[bytes, tuple[int, ...]] = field(factory=dict)
     """The flattened types without a placeholder, by flagged name."""
 
@@ -84,9 +90,15 @@ class ZoneSigning:
     def can_sign(self, name: bytes, rdtype: int) -> bool:
         """Tell whether an answer of a type can be signed: a type that its NSEC record does not list would be denied.
 
+        Where it is not known yet what stands at the name, that is asked for next.
         ANY is answered with HINFO, which nobody looks up in an NSEC record.
         """
-        return self.is_active and (rdtype == TYPE_ANY or rdtype in self.there.get(name, ()))
+        if not self.is_active:
+            return False
+        there = self.there.get(name)
+        if there is None and len(self.asked_for) < ASKED_FOR:
+            self.asked_for[name] = None
+        return rdtype == TYPE_ANY or (there is not None and rdtype in there)
 
     def rrsigs(self, owner: bytes, rdtype: int, ttl_s: int, rdatas: tuple[bytes, ...], now: float) -> tuple[bytes, ...]:
         """Return the rdatas of the RRSIGs over an RRset that is sent with `ttl_s` or less; `WireError` from `sign`."""

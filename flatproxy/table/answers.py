@@ -85,6 +85,8 @@ class TargetAnswer:
     """The rung that was published last."""
     given_elsewhere: Callable[[], bool] | None = None
     """Tells whether a packet thread has given it since the last call; None where there is no such thread."""
+    signed_here: Callable[[TargetAnswer], None] | None = None
+    """Told when a signed reply was made; None where nobody else could make the next one."""
     _rung: Rung | None = None
     """The rung that is counted."""
     _turn: int = field(factory=lambda: int(random.random() * 65_536))
@@ -236,6 +238,8 @@ class TargetAnswer:
         if signed.rrsigs:
             counts = (len(self._step.rdatas) + len(signed.rrsigs)).to_bytes(2, "big") + b"\0\0"
             octets += signed.answer_records(self._step.ttl_s)
+            if self.signed_here is not None:
+                self.signed_here(self)
         whole = reply.answer(query, end, counts, octets, limit=limit, options=options)
         if is_shared and self._step.rung is not Rung.FALLBACK and len(query) <= MADE_OCTETS:
             if made is None and len(self._made) < MADE_FORMS and len(self._step.rdatas) <= MADE_TURNS:

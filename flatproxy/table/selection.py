@@ -99,15 +99,26 @@ class Selection:
                     yield target
                     break
 
+    @property
+    def _targets_version(self) -> int:
+        return sum(target.version for place in self.places for target in place.values())
+
     def current(self, now: float) -> Chosen:
         """Return what is answered at `now`."""
-        version = sum(target.version for place in self.places for target in place.values())
+        version = self._targets_version
         if self._chosen is None or version != self._version or now >= self._chosen.until:
             self._chosen, self._version = self._choose(now), version
         return self._chosen
 
+    def reconsider(self, now: float) -> None:
+        """Look again although nothing has changed but somebody's health."""
+        self._chosen = None
+        self.look(now)
+
     def look(self, now: float) -> float:
-        """Put right what time, a resolution or a probe has changed, and publish it; return when to look again."""
+        """Put right what time or a resolution has changed, and publish it; return when to look again."""
+        if self._chosen is not None and now == self._looked_at and self._targets_version == self._version:
+            return self._chosen.look_at  # another of its targets has asked for the same
         self._chosen, self._looked_at = None, now
         chosen = self.current(now)
         for answer in self.answers:

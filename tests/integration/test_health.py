@@ -112,6 +112,8 @@ def test_a_load_balancer_that_loses_one_of_three(site: Site) -> None:
         event = site.proxy.wait_event("health_change", address=HOSTS[1], state="sick")
         assert "refused" in event["message"]
         assert event["name"] == "example.com"
+        site.proxy.reload(site.proxy.config.replace("minimum = 0.3", "minimum = 0.4"))
+        assert site.answer()[0] == [HOSTS[0], HOSTS[2]]  # a reload knows what was found
         servers[1].start()
         site.until_answered(*HOSTS)
         site.proxy.wait_event("health_change", address=HOSTS[1], state="well")
@@ -137,6 +139,17 @@ def test_a_server_that_is_there_and_no_use(site: Site, harm: Callable[[WebServer
         harm(servers[2])
         site.until_answered(*HOSTS[:2])
         assert site.proxy.wait_event("health_change", address=HOSTS[2])["because"] == f" ({reason})"
+
+
+def test_addresses_of_the_newer_protocol(site: Site) -> None:
+    with web_servers(["::1", *HOSTS]) as servers:
+        site.resolver.set("lb.test", "AAAA", ["::1"], TTL)
+        site.start({"check": "http", "port": servers[0].port, "minimum": 0.1})
+        until(lambda: servers[0].asked, "it is asked")
+        assert [rdata.to_text() for rrset in site.ask("AAAA").answer for rdata in rrset] == ["::1"]
+        servers[0].stop()
+        until(lambda: not site.ask("AAAA").answer, "it is NODATA")
+        assert site.answer()[0] == sorted(HOSTS)
 
 
 def test_what_only_accepts_is_well_by_tcp(site: Site) -> None:

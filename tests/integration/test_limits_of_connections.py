@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import selectors
+import socket
 import threading
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ import dns.rcode
 import pytest
 
 from tests.support import dnsio, packets, queries
+from tests.support.configuration import configuration
+from tests.support.ports import bind_pair
 from tests.support.proxy_header import header
 from tests.support.waiting import until
 from tests.support.zones import wire_name
@@ -143,6 +146,39 @@ def test_idle_ones_are_closed(begin: Callable[..., Proxy]) -> None:
         waiting.settimeout(0.1)
         with pytest.raises(TimeoutError):
             waiting.recv(1)
+
+
+def _serve_one_by_one(door: socket.socket) -> None:
+    """Answer the first message of each connection, then close it: the others wait in the listen queue."""
+    while True:
+        try:
+            connection, _ = door.accept()
+        except OSError:
+            return
+        with connection:
+            message = dnsio.read_frame(connection)
+            if message is not None:
+                connection.sendall(packets.frame(message[:2] + b"\x84\0" + message[4:]))
+
+
+def test_a_crowd_before_a_short_listen_queue(start: Callable[..., Proxy]) -> None:
+    """Those that find it full would try again after a second, all at once, and then after three: later than this."""
+    udp, door = bind_pair()
+    with udp, contextlib.ExitStack() as stack:
+        door.listen(10)
+        server = threading.Thread(target=_serve_one_by_one, args=(door,))
+        server.start()
+        try:
+            proxy = start(configuration(upstream=[door.getsockname()], upstream_={"timeout": "2s"}), ready=False)
+            clients = [stack.enter_context(connect(proxy)) for _ in range(200)]
+            for client in clients:
+                client.sendall(packets.frame(GOOD))
+            replies = [dnsio.read_frame(client) for client in clients]
+        finally:
+            door.shutdown(socket.SHUT_RDWR)
+            server.join()
+            door.close()
+    assert [reply and reply[3] & 0x0F for reply in replies] == [dns.rcode.NOERROR] * 200
 
 
 # Messages on one connection

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dns.message
+import dns.rcode
 import pytest
 
 from flatproxy.forward.native.choice import VARIABLE, installed
 from tests.support import dnsio
 from tests.support.configuration import configuration
 from tests.support.load import Load
-from tests.support.ports import free_port
+from tests.support.ports import free_port, text
+from tests.support.service import bound_pair, no_error, service
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -23,8 +26,12 @@ if TYPE_CHECKING:
     from tests.support.nameserver import Nameserver
     from tests.support.nsd import Nsd
     from tests.support.proxy import Proxy
+    from tests.support.scripted import Scripted
+    from tests.support.service import Prepare
 
     Start = Callable[..., Proxy]
+
+__all__ = ["no_error", "service"]
 
 MX = dns.message.make_query("example.com", "MX")
 
@@ -64,6 +71,28 @@ def test_two_threads_answer_alike_and_reload(
         until(lambda: len(load.asked) > asked + 20, "it goes on")
     assert load.lost == []
     assert {"packets-0", "packets-1"} <= _threads(proxy)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_threads_share_the_sockets_that_systemd_passed(
+    no_error: Scripted, service: Prepare, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """What is asked during a restart is answered after it."""
+    monkeypatch.setenv(VARIABLE, "1")
+    with bound_pair(host) as (address, sockets):
+        config = configuration(upstream=[no_error.address], dns=[text(address)], listen={"threads": 2})
+        proxy = service(config, passed=sockets)
+        proxy.start()
+        for number in range(10):
+            assert proxy.ask(MX, tcp=bool(number % 2)).rcode() == dns.rcode.NOERROR
+        assert {"packets-0", "packets-1"} <= _threads(proxy)
+        proxy.stop()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.settimeout(10)
+            udp.connect(("127.0.0.1", address[1]))
+            udp.send(MX.to_wire())
+            proxy.start()
+            assert udp.recv(4096)[:2] == MX.to_wire()[:2]
 
 
 def test_a_port_that_is_taken_is_not_shared(nsd: Nsd, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,6 +136,31 @@ def test_the_header_names_the_address_that_was_asked(start: Callable[..., Proxy]
         assert len(told) == 28 + len(_QUERY)
 
 
+@pytest.mark.parametrize("tcp", [False, True])
+def test_a_reload_begins_to_tell_and_ends_it(powerdns: PowerDns, start: Callable[..., Proxy], *, tcp: bool) -> None:
+    """PowerDNS answers nobody without a header, and the other server nobody with one."""
+
+    def script(query: Query) -> bytes | None:
+        wire = query.data
+        return None if wire.startswith(SIGNATURE) else wire[:2] + b"\x84\5" + wire[4:]
+
+    def config(upstream: Address, *, tells: bool) -> str:
+        return configuration(upstream=[upstream], upstream_={"proxy_protocol": tells})
+
+    ask = dnsio.tcp if tcp else dnsio.udp
+    with Scripted(script) as plain:
+        proxy = start(config(plain.address, tells=False))
+        for _ in range(2):
+            reply = ask(proxy.address, _QUERY)
+            assert reply is not None
+            assert reply[3] & 0x0F == dns.rcode.REFUSED
+            proxy.reload(config(powerdns.address, tells=True))
+            reply = ask(proxy.address, _QUERY)
+            assert reply is not None
+            assert reply[-4:] == _ADDRESS
+            proxy.reload(config(plain.address, tells=False))
+
+
 def test_probes_and_questions_of_our_own_name_nobody(telling: Callable[..., Proxy], powerdns: PowerDns) -> None:
     proxy, before = telling(), len(powerdns.asked)
     # PowerDNS writes a header without a client as 0.0.0.0.

@@ -32,7 +32,7 @@ options {{
     dnssec-validation yes;
     synth-from-dnssec yes;
     empty-zones-enable no;
-    max-cache-ttl 5;
+    max-cache-ttl {longest_s};
 }};
 zone "{zone}" {{ type forward; forward only; forwarders {{ {authority} port {authority_port}; }}; }};
 """
@@ -45,6 +45,8 @@ class BindResolver(Startable):
     authority: Address
     anchors: Sequence[str]
     """The zone's trusted keys: flags, protocol, algorithm, key."""
+    longest_s: int = 5
+    """For how long anything is kept."""
     host: str = "127.0.0.1"
     port: int = field(default=0, init=False)
     child: Child | None = field(default=None, init=False)
@@ -61,6 +63,7 @@ class BindResolver(Startable):
             _CONFIG.format(
                 anchors=anchors,
                 folder=self.folder,
+                longest_s=self.longest_s,
                 host=self.host,
                 port=self.port,
                 zone=self.zone,
@@ -78,7 +81,8 @@ class BindResolver(Startable):
 
     def _answers(self) -> bool:
         try:
-            dns.query.udp(dns.message.make_query("localhost", "A"), self.host, timeout=0.5, port=self.port)
+            # Its own zone: it asks nobody.
+            dns.query.udp(dns.message.make_query("version.bind", "TXT", "CH"), self.host, timeout=0.5, port=self.port)
         except (dns.exception.DNSException, OSError):
             return False
         return True

@@ -186,7 +186,7 @@ class Proxy(Startable):
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"SIGTERM did not end it:\n{self.log}") from None
-        assert code == 0, self.log
+        assert code == 0, (code, self.log)
         strange = [event for event in self.events if "Traceback" in json.dumps(event) or event["event"] == "not_json"]
         assert not strange, "\n".join(event["message"] for event in strange)
 

@@ -53,6 +53,8 @@ class Signing(Startable):
     folder: Path
     key: Path
     nsec3: bool = False
+    dnskey_ttl_s: int = TTL_S
+    """Of the DNSKEY RRset, where the policy of the nameserver says it."""
     host: str = "127.0.0.1"
     port: int = field(default=0, init=False)
     child: Child | None = field(default=None, init=False)
@@ -113,6 +115,11 @@ class Signing(Startable):
         """The zone's key-signing keys: flags, protocol, algorithm, key."""
         return [key for key in self.keys() if key.startswith("257 ")]
 
+    @property
+    def zsks(self) -> set[str]:
+        """The zone-signing keys, ours among them."""
+        return {key for key in self.keys() if key.startswith("256 ")}
+
     def stop(self) -> None:
         if self.child is not None:
             self.child.stop()
@@ -136,8 +143,9 @@ policy:
   - id: own
     algorithm: ecdsap256sha256
     nsec3: {nsec3}
-    dnskey-ttl: {ttl}
+    dnskey-ttl: {dnskey_ttl}
     zone-max-ttl: {ttl}
+    propagation-delay: 4
 zone:
   - domain: {zone}
     storage: "{folder}"
@@ -161,10 +169,28 @@ class KnotSigning(Signing):
         path = self.folder / "knot.conf"
         nsec3 = "on" if self.nsec3 else "off"
         path.write_text(
-            _KNOT.format(folder=self.folder, host=self.host, port=self.port, nsec3=nsec3, ttl=TTL_S, zone=ZONE)
+            _KNOT.format(
+                folder=self.folder,
+                host=self.host,
+                port=self.port,
+                nsec3=nsec3,
+                dnskey_ttl=self.dnskey_ttl_s,
+                ttl=TTL_S,
+                zone=ZONE,
+            )
         )
         run(["keymgr", "-c", str(path), ZONE, "import-pub", f"{self.key}.key"])
         return ["knotd", "-c", str(path)]
+
+    def roll_zsk(self) -> None:
+        """Begin to go over to another zone-signing key of its own."""
+        run(["knotc", "-s", str(self.folder / "k.sock"), "zone-key-rollover", ZONE, "zsk"])
+
+    def take_out(self) -> None:
+        """Publish our key no more."""
+        tag = str(int(self.key.name.rpartition("+")[2]))
+        run(["keymgr", "-c", str(self.folder / "knot.conf"), ZONE, "delete", tag])
+        run(["knotc", "-s", str(self.folder / "k.sock"), "-b", "zone-sign", ZONE])
 
 
 _NSD = """\

@@ -44,7 +44,7 @@ server:
     qname-minimisation: yes
     qname-minimisation-strict: yes
     local-zone: "test." nodefault
-    cache-max-ttl: 5
+    cache-max-ttl: {longest_s}
     root-hints: "{folder}/root.hints"
 remote-control:
     control-enable: no
@@ -70,6 +70,8 @@ class Unbound(Startable):
 
     tells_subnets: bool = False
     """Whether it tells the authority its clients' networks (RFC 7871)."""
+    longest_s: int = 5
+    """For how long anything is kept."""
 
     host: str = "127.0.0.1"
     port: int = field(default=0, init=False)
@@ -106,6 +108,7 @@ class Unbound(Startable):
                 + ("validator iterator" if self.anchors else "iterator"),
                 subnets="    send-client-subnet: 127.0.0.0/8\n" if self.tells_subnets else "",
                 anchors="".join(f'    trust-anchor: "{anchor}"\n' for anchor in self.anchors),
+                longest_s=self.longest_s,
                 aggressive="yes" if self.aggressive else "no",
             )
             + "".join(_STUB.format(zone=zone, host=host, port=port) for zone in self.stubs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
+    address_family: Any
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
@@ -56,6 +58,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, web: WebServer) -> None:
         self.web = web
         self.ended = threading.Event()
+        self.address_family = socket.AF_INET6 if ":" in web.host else socket.AF_INET
         super().__init__((web.host, web.port), _Handler)
 
     def finish_request(self, request: Any, client_address: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -13,7 +14,10 @@ from twisted.logger import Logger
 
 from flatproxy.counts import BucketTable
 from flatproxy.errors import NoWay, ProbeFailed
-from flatproxy.flatten.health.states import ProbeSchedule
+from flatproxy.flatten.health.states import UNDER_WAY, ProbeSchedule
+
+if sys.platform != "win32":
+    import resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Hashable, Iterable, Iterator
@@ -27,6 +31,17 @@ log = Logger()
 
 SPREAD_S = 0.05
 """What is due in one tick is begun over so long: a probe costs up to a few milliseconds, and packets wait meanwhile."""
+
+_SHARE = 16
+"""The part of the process's descriptors that probes may have."""
+
+
+def most_under_way() -> int:
+    """Return how many probes may be under way at once, a descriptor each."""
+    if sys.platform == "win32":
+        return UNDER_WAY
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return UNDER_WAY if soft == resource.RLIM_INFINITY else max(min(UNDER_WAY, soft // _SHARE), 1)
 
 
 @define(eq=False)
@@ -44,7 +59,7 @@ class HealthChecks:
     latency: BucketTable = field(factory=BucketTable)
     no_ways: int = 0
     """Probes that could not be sent from here."""
-    _schedule: ProbeSchedule = field(factory=ProbeSchedule)
+    _schedule: ProbeSchedule = field(factory=lambda: ProbeSchedule(most_under_way()))
     _running: dict[Watched, asyncio.Task[None]] = field(factory=dict)
 
     def watch(self, user: Hashable, check: Check, addresses: Collection[bytes]) -> None:

@@ -58,6 +58,8 @@ class Watched:
 class ProbeSchedule:
     """Every watched address, by its users: anything that needs to know of it, such as an answer."""
 
+    under_way: int = UNDER_WAY
+    """How many may be probed at once."""
     _watched: dict[tuple[Check, bytes], Watched] = field(factory=dict)
     _wanted: dict[Hashable, tuple[Check, frozenset[bytes]]] = field(factory=dict)
     _sick: dict[Check, set[bytes]] = field(factory=dict)
@@ -108,7 +110,7 @@ class ProbeSchedule:
 
     def begin(self, now: float) -> Iterator[Watched]:
         """Yield what to probe now, as much as there is room for; each is to be ended by `end`."""
-        while len(self._probing) < UNDER_WAY and (watched := self._agenda.next_due(now)) is not None:
+        while len(self._probing) < self.under_way and (watched := self._agenda.next_due(now)) is not None:
             self._probing.add(watched)
             yield watched
 

@@ -82,7 +82,7 @@ class Watching:
         self.table.feed.publish(HealthChanged(watched.check, watched.address, watched.is_well, reason, selections))
         now = self.clock()
         for selection in selections:
-            selection.look(now)
+            selection.reconsider(now)
 
     def tick(self, now: float) -> None:
         """Begin the probes that are due."""

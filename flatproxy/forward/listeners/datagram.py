@@ -46,8 +46,8 @@ class DatagramListener:
 
     datagrams, link, gone = True, None, False
 
-    def __init__(self, sock: socket.socket, exchange: Exchange, proxies: Networks, *, tells_client: bool) -> None:
-        """Listen on a bound socket. PROXY headers are believed from `proxies`; `tells_client`: they are written."""
+    def __init__(self, sock: socket.socket, exchange: Exchange, proxies: Networks) -> None:
+        """Listen on a bound socket. PROXY headers are believed from `proxies`."""
         self._socket = sock
         self._exchange = exchange
         self._proxies = proxies
@@ -58,7 +58,7 @@ class DatagramListener:
         self.endpoint = Endpoint(host, port)
         self._host, self._port = octets_of(host), port.to_bytes(2, "big")
         is_wildcard = host in ("0.0.0.0", "::")  # noqa: S104 - recognises the wildcard, binds nothing
-        self._control = CONTROL if is_wildcard or proxies or tells_client else 0
+        self._control = CONTROL if is_wildcard or proxies else 0
         if self._control:
             ask_for_destination(sock)
 
@@ -79,17 +79,15 @@ class DatagramListener:
 
     def _receive(self, message: bytes, controls: Sequence[Control], peer: Any, now: float) -> None:  # noqa: ANN401 - a tuple
         host, asked = octets_of(peer[0]), self._host
-        client = b""
+        client = host + peer[1].to_bytes(2, "big")
         source: tuple[Control, ...] = ()
         if controls:
             control, told = destination(controls[0])
             source, asked = (control,), told or asked
-        if self._control:
-            client = host + peer[1].to_bytes(2, "big")
-            if host in self._proxies:
-                named, start = proxy.parse(message)
-                message, client = message[start:], named or client
-                host = client[:-2]
+        if host in self._proxies:
+            named, start = proxy.parse(message)
+            message, client = message[start:], named or client
+            host = client[:-2]
         self._exchange.receive(message, host, self, Back(peer, source, client, asked + self._port), now)
 
     def proxy_header(self, back: Back) -> bytes:

@@ -42,7 +42,6 @@ class Listening:
         self._readers = readers
         self._bound: list[ListenSocket] = []
         self._proxies = Networks(())
-        self._tells_client = False
         self._committed = False
         self._datagrams: list[DatagramListener] = []
         self._ports: list[IListeningPort] = []
@@ -54,7 +53,6 @@ class Listening:
         for endpoint in settings.listen.dns:
             self._bound += self._listen_at(endpoint, 1)
         self._proxies = Networks(settings.listen.proxy_from)
-        self._tells_client = settings.upstream.proxy_protocol
 
     def abort(self) -> None:
         """Close what was bound and is not read from."""
@@ -71,7 +69,7 @@ class Listening:
         self._bound.clear()
 
     def _begin_datagrams(self, sock: socket.socket, reactor: Any) -> None:  # noqa: ANN401, ARG002 - as the other
-        listener = DatagramListener(sock, self._exchange, self._proxies, tells_client=self._tells_client)
+        listener = DatagramListener(sock, self._exchange, self._proxies)
         self._readers.add(listener)
         self._datagrams.append(listener)
 

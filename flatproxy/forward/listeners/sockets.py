@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
 from flatproxy.config.settings import Endpoint
 from flatproxy.errors import FlatproxyError
 from flatproxy.forward.bounds import RECEIVE_BUFFER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Transport = Literal["udp", "tcp"]
 
@@ -33,14 +36,29 @@ def bind(endpoint: Endpoint, threads: int = 1) -> tuple[ListenSocket, ...]:
     `threads`: as many of each, between which the kernel spreads clients (SO_REUSEPORT). `FlatproxyError` says which
     address is not to be had.
     """
-    first = _bind_pair(endpoint)
-    if threads == 1:
-        return first
-    # The first pair has found that nobody else has the port; shared ones would stand beside another process's.
-    host, port = first[0].socket.getsockname()[:2]
-    for each in first:
+    for attempts_left in reversed(range(_PORT_ATTEMPTS)):
+        first = _bind_pair(endpoint)
+        if threads == 1:
+            return first
+        # The first pair has found that nobody else has the port; shared ones would stand beside another process's.
+        host, port = first[0].socket.getsockname()[:2]
+        _close(first)
+        bound: list[ListenSocket] = []
+        try:
+            for _ in range(threads):
+                bound += _bind_pair(Endpoint(host, port), shared=True)
+        except FlatproxyError:
+            _close(bound)
+            if endpoint.port or not attempts_left:
+                raise  # else somebody was quicker, and another port is as good
+        else:
+            return tuple(bound)
+    raise AssertionError("the last attempt raises")
+
+
+def _close(bound: Iterable[ListenSocket]) -> None:
+    for each in bound:
         each.socket.close()
-    return tuple(each for _ in range(threads) for each in _bind_pair(Endpoint(host, port), shared=True))
 
 
 def _bind_pair(endpoint: Endpoint, *, shared: bool = False) -> tuple[ListenSocket, ...]:

@@ -84,7 +84,13 @@ class Servers:
     """The nameservers, and each thread's connected UDP sockets to them. `OSError` where one is not to be had."""
 
     def __new__(
-        cls, addresses: tuple[tuple[str, int], ...], *, threads: int, sockets: int, timeout_s: float
+        cls,
+        addresses: tuple[tuple[str, int], ...],
+        *,
+        threads: int,
+        sockets: int,
+        timeout_s: float,
+        tells_client: bool,
     ) -> Servers: ...
     def order(self, udp: tuple[int, ...], tcp: tuple[int, ...], /) -> None:
         """Say which are up over UDP and over TCP, by number, in the order in which they are to be asked."""
@@ -125,6 +131,9 @@ class Handed:
         Raises `ValueError` over UDP where its question is not a plain one.
         """
 
+    def proxy_header(self) -> bytes:
+        """Return the PROXY header that names a datagram's client; nothing for one of a connection."""
+
 @final
 class Path:
     """The packet threads. Limits are those of docs/limits.md."""
@@ -142,10 +151,12 @@ class Path:
         output_octets: int = ...,
         handed: int = ...,
         handed_octets: int = ...,
+        setting_up: int = ...,
         idle_s: float = ...,
         stalled_s: float = ...,
         transfer_begins_s: float = ...,
         transfer_pauses_s: float = ...,
+        settled_s: float = ...,
     ) -> Path: ...
     @property
     def under_way(self) -> int:

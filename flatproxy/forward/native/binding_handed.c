@@ -92,9 +92,21 @@ static PyObject *handed_get(struct object *self, void *what) {
 
 #define GET(name, key, text) {name, (getter)handed_get, NULL, text, (void *)(intptr_t)(key)}
 
+static PyObject *handed_proxy_header(struct object *self, PyObject *nothing) {
+    (void)nothing;
+    struct handed *handed = held_by(self);
+    uint8_t header[PROXY_ROOM];
+    if (!handed)
+        return NULL;
+    if (!handed->listener) /* it is the connection's to send */
+        return PyBytes_FromStringAndSize(NULL, 0);
+    return octets_of(header, proxy_make(header, &handed->client, &handed->listener->bound, false));
+}
+
 static PyMethodDef handed_methods[] = {
     METHOD("reply", handed_reply, METH_O, "Send this reply to the client."),
     METHOD("forward", handed_forward, METH_NOARGS, "Have the path send it to the nameserver; over TCP as it is."),
+    METHOD("proxy_header", handed_proxy_header, METH_NOARGS, "Return the PROXY header of a datagram's client."),
     {NULL, NULL, 0, NULL},
 };
 static PyGetSetDef handed_gets[] = {

@@ -39,24 +39,29 @@ static PyObject *path_make(PyTypeObject *type, PyObject *args, PyObject *keyword
                             "output_octets",
                             "handed",
                             "handed_octets",
+                            "setting_up",
                             "idle_s",
                             "stalled_s",
                             "transfer_begins_s",
                             "transfer_pauses_s",
+                            "settled_s",
                             NULL};
     unsigned threads;
-    struct limits limits = {16384, 4096, 1024, 256, 500, 256 * 1024, 64 * 1024, 16384, 64 * 1024 * 1024, 0, 0, 0, 0};
-    double idle = 30, stalled = 60, begins = 10, pauses = 60;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "I|$IIIIIIIIIdddd", words, &threads, &limits.pending,
+    struct limits limits = {16384, 4096, 1024, 256, 500, 256 * 1024, 64 * 1024, 16384, 64 * 1024 * 1024, 8, 0, 0, 0, 0, 0};
+    double idle = 30, stalled = 60, begins = 10, pauses = 60, settled = 0.05;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "I|$IIIIIIIIIIddddd", words, &threads, &limits.pending,
                                      &limits.pending_share, &limits.connections, &limits.connections_a_client,
                                      &limits.pipeline, &limits.pipeline_octets, &limits.output, &limits.handed,
-                                     &limits.handed_octets, &idle, &stalled, &begins, &pauses))
+                                     &limits.handed_octets, &limits.setting_up, &idle, &stalled, &begins, &pauses,
+                                     &settled))
         return NULL;
     if (threads < 1 || threads > MAX_THREADS || !limits.pending || limits.pending > 1 << 20 || !limits.connections)
         return raise_for(-2, "1 to 64 threads, and room for something"), NULL;
     /* The kernel spreads connections over the threads, so each has its share of what all may have. */
     limits.connections = (limits.connections + threads - 1) / threads;
     limits.connections_a_client = (limits.connections_a_client + threads - 1) / threads;
+    limits.setting_up = limits.setting_up > threads ? limits.setting_up / threads : 1;
+    limits.settled = as_ns(settled);
     limits.idle = as_ns(idle);
     limits.stalled = as_ns(stalled);
     limits.transfer_begins = as_ns(begins);

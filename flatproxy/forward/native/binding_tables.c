@@ -274,14 +274,15 @@ static int take_address(PyObject *told, union address *address, socklen_t *size)
 }
 
 static PyObject *servers_make(PyTypeObject *type, PyObject *args, PyObject *keywords) {
-    static char *words[] = {"addresses", "threads", "sockets", "timeout_s", NULL};
+    static char *words[] = {"addresses", "threads", "sockets", "timeout_s", "tells_client", NULL};
     PyObject *told;
     unsigned threads, sockets;
     double timeout_s;
+    int tells_client = 0;
     union address addresses[MAX_SERVERS];
     socklen_t sizes[MAX_SERVERS];
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!$IId", words, &PyTuple_Type, &told, &threads, &sockets,
-                                     &timeout_s))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!$IIdp", words, &PyTuple_Type, &told, &threads, &sockets,
+                                     &timeout_s, &tells_client))
         return NULL;
     Py_ssize_t count = PyTuple_Size(told);
     if (count < 1 || count > MAX_SERVERS || threads < 1 || threads > MAX_THREADS || sockets < 1 || sockets > 4096)
@@ -290,7 +291,8 @@ static PyObject *servers_make(PyTypeObject *type, PyObject *args, PyObject *keyw
         if (take_address(PyTuple_GetItem(told, number), &addresses[number], &sizes[number]))
             return NULL;
     struct servers *servers =
-        servers_new(addresses, sizes, (unsigned)count, threads, sockets, (int64_t)(timeout_s * (double)SECOND));
+        servers_new(addresses, sizes, (unsigned)count, threads, sockets, (int64_t)(timeout_s * (double)SECOND),
+                    tells_client);
     return servers ? object_around(type, servers) : PyErr_SetFromErrno(PyExc_OSError);
 }
 

@@ -1,4 +1,4 @@
-"""Which packet path takes the packets: the one in C where it is asked for, there and able to, else the one in Python.
+"""Which packet path takes the packets: the one in C where it is there and able to, else the one in Python.
 
 It reads `FLATPROXY_NATIVE` and looks for the extension; nothing here touches a packet.
 """
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 VARIABLE: Final = "FLATPROXY_NATIVE"
 NATIVE: Final = "C"
 PYTHON: Final = "Python"
-ON_REQUEST: Final = f"{VARIABLE}=1 or [listen] threads other than 1 has C take them"
-NO_HEADERS: Final = "PROXY headers are written and read in Python"
+NO_HEADERS: Final = "PROXY headers are read in Python"
 
 
 @frozen
@@ -37,16 +36,14 @@ class Choice:
         return PYTHON if self.core is None else NATIVE
 
 
-def installed(threads: int = 1) -> Choice:
-    """Return what this installation and its environment choose for so many threads, 0 being one for each core.
+def installed() -> Choice:
+    """Return what this installation and its environment choose.
 
     `FlatproxyError` where the path in C is asked for and missing.
     """
     wanted = os.environ.get(VARIABLE, "")
     if wanted == "0":
         return Choice(None, why=f"{VARIABLE}=0")
-    if wanted != "1" and threads == 1:
-        return Choice(None, why=ON_REQUEST)
     try:
         return Choice(import_module("flatproxy.forward.native._core"))
     except ImportError as error:
@@ -60,8 +57,8 @@ def installed(threads: int = 1) -> Choice:
 
 def choose(settings: Settings) -> Choice:
     """Return the path for these settings, with its threads; `FlatproxyError` where the two do not go together."""
-    choice = installed(settings.listen.threads)
-    if choice.core is not None and (settings.listen.proxy_from or settings.upstream.proxy_protocol):
+    choice = installed()
+    if choice.core is not None and settings.listen.proxy_from:
         choice = Choice(None, why=NO_HEADERS)
     threads = settings.listen.threads or (cores() if choice.core is not None else 1)
     if threads > 1 and choice.core is None:

@@ -1,4 +1,5 @@
-/* A client's connection and its own connection to a nameserver, its link. Shared by stream.c and link.c alone. */
+/* A client's connection and its own connection to a nameserver, its link. Shared by doors.c, stream.c, link.c and
+ * dial.c alone. */
 #ifndef FLATPROXY_CONNECTION_H
 #define FLATPROXY_CONNECTION_H
 
@@ -27,13 +28,13 @@ struct asked {
     uint8_t octets[];
 };
 
-enum link_state { LINK_CLOSED, LINK_DIALLED, LINK_OPEN };
+enum link_state { LINK_CLOSED, LINK_WAITING, LINK_DIALLED, LINK_OPEN };
 
 struct connection {
     struct side client, link;
     struct thread *thread;
     struct connection *older, *newer; /* in the order of arrival */
-    struct connection *next_changed, *next_dead;
+    struct connection *next_changed, *next_dead, *next_waiting;
     uint64_t serial;
     uint32_t place;
     struct client peer;
@@ -45,7 +46,8 @@ struct connection {
     enum link_state link_state;
     struct part *part; /* whose `server` the link leads to */
     unsigned server, tried, adoptions;
-    int64_t dialled_at;
+    bool setting_up; /* counted as such: not open yet, or open for a moment and nothing came */
+    int64_t dialled_at, opened_at;
     struct asked *asked, **asked_end;
     uint32_t asked_count, asked_octets;
 };
@@ -54,6 +56,8 @@ enum { HOST_BUCKETS = 4096 };
 
 struct streams {
     struct connection *oldest, *newest, *changed, *dead;
+    struct connection *waiting, **waiting_end; /* for their turn to connect to a nameserver */
+    bool has_turns;                            /* one may have come since */
     struct connection **places; /* of open connections */
     uint32_t limit, limit_a_client, count;
     uint64_t serials;
@@ -75,7 +79,20 @@ bool side_drain(struct side *side, uint32_t bound); /* sends what it can; false 
 void link_ask(struct connection *connection, const uint8_t *message, size_t size, size_t end);
 void link_event(struct connection *connection, uint32_t events);
 void link_sweep(struct connection *connection);
+void link_fail(struct connection *connection, struct asked **link); /* says SERVFAIL to one query */
 void link_lost(struct connection *connection);
 void link_close(struct connection *connection); /* and forget what was asked */
+
+/* In dial.c. */
+
+/* Waits for a turn at the best server that has not failed just now; without one, says SERVFAIL to all. */
+void dial(struct connection *connection);
+void dial_sweep(struct connection *connection);
+void dial_waiting(struct thread *thread);            /* connects those whose turn it is */
+void settle_link(struct connection *connection);     /* it is no longer being set up: the next one's turn */
+void hang_up(struct connection *connection);
+
+/* Takes note that a server did not answer what was sent to it then; whoever judges health is to look now. */
+void note_silence(struct thread *thread, struct part *part, unsigned server, int64_t since);
 
 #endif

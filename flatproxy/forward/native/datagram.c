@@ -45,7 +45,7 @@ static void send_query(struct thread *thread, struct query *query, unsigned serv
     count(&part->counts[server].pending);
     count(&part->counts[server].udp_sent);
     write16(message, id);
-    outbox_put_query(thread, socket, message, query->size);
+    outbox_put_query(thread, query, message);
 }
 
 /* Forwards a plain query; `message` may be written to, and must stay until the round ends. */
@@ -304,7 +304,7 @@ static void send_again(struct thread *thread, struct query *query) {
     memcpy(copy, query_octets(query), query->size);
     write16(copy, query->id);
     count(&query->socket->part->counts[query->socket->server].udp_sent);
-    outbox_put_query(thread, query->socket, copy, query->size);
+    outbox_put_query(thread, query, copy);
 }
 
 void datagrams_sweep(struct thread *thread) {

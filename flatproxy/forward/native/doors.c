@@ -21,6 +21,7 @@ int streams_new(struct thread *thread) {
     if (!streams)
         return -1;
     thread->streams = streams;
+    streams->waiting_end = &streams->waiting;
     streams->limit = limits->connections;
     streams->limit_a_client = limits->connections_a_client;
     streams->places = calloc(streams->limit, sizeof *streams->places);

@@ -51,9 +51,9 @@ class HandedListener:
         """Send a reply; the path counts what cannot be sent."""
         back.reply(reply)
 
-    def proxy_header(self, back: object) -> bytes:  # noqa: ARG002 - as any listener's
-        """Return nothing: with PROXY headers the path in C takes no packets."""
-        return b""
+    def proxy_header(self, back: _core.Handed) -> bytes:
+        """Return the PROXY header that names a datagram's client; a connection's is the path's to send."""
+        return back.proxy_header()
 
 
 @define(eq=False)

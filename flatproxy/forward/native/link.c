@@ -1,9 +1,8 @@
-/* A client connection's own connection to the nameserver: opened when first needed, and again when it was closed.
+/* What a client connection has under way with the nameserver, over one connection after another (see dial.c).
  *
  * It keeps what was asked until it is answered, so that a nameserver that closes between queries costs nothing, and
  * one that closes in the middle of an answer costs SERVFAIL, never half a message. Messages keep their IDs. */
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -27,77 +26,17 @@ static void forget(struct connection *connection, struct asked **link) {
     free(asked);
 }
 
-static void fail(struct connection *connection, struct asked **link) {
+void link_fail(struct connection *connection, struct asked **link) {
     uint8_t out[ERROR_ROOM];
     size_t made = servfail_make(connection->thread, (*link)->octets, (*link)->size, out);
     forget(connection, link);
     connection_respond(connection, out, made);
 }
 
-static void hang_up(struct connection *connection) {
-    if (connection->link.watch.fd >= 0)
-        close(connection->link.watch.fd);
-    connection->link.watch.fd = -1;
-    if (connection->link_state != LINK_CLOSED)
-        connection->part->links--;
-    connection->link_state = LINK_CLOSED;
-    connection->part = NULL; /* which may be closed from now on */
-    connection->link.full = false;
-    buffer_clear(&connection->link.in);
-    buffer_clear(&connection->link.out);
-}
-
 void link_close(struct connection *connection) {
     hang_up(connection);
     while (connection->asked)
         forget(connection, &connection->asked);
-}
-
-/* Takes note that a server did not answer what was sent to it then; whoever judges health is to look now. */
-static void note_silence(struct thread *thread, struct part *part, unsigned server, int64_t since) {
-    count_latest(&part->counts[server].tcp_silent_since, since);
-    outpost_tell(&thread->path->outpost);
-}
-
-/* Begins to connect to one server; false where that fails at once. */
-static bool connect_to(struct connection *connection, struct part *part, unsigned server) {
-    struct thread *thread = connection->thread;
-    const struct servers *servers = part->servers;
-    int on = 1, fd = socket(servers->address[server].any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return false;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    connection->link.watch.fd = fd;
-    connection->link.events = EPOLLOUT;
-    if ((connect(fd, &servers->address[server].any, servers->address_size[server]) && errno != EINPROGRESS) ||
-        thread_watch(thread, &connection->link.watch, EPOLLOUT)) {
-        close(fd);
-        connection->link.watch.fd = -1;
-        return false;
-    }
-    connection->link_state = LINK_DIALLED;
-    connection->dialled_at = thread->now;
-    connection->part = part;
-    connection->server = server;
-    part->links++;
-    return true;
-}
-
-/* Connects to the best server that has not failed just now; without one, says SERVFAIL to all. */
-static void dial(struct connection *connection) {
-    struct part *part = connection->thread->part;
-    if (connection->adoptions != connection->thread->adoptions)
-        connection->tried = 0; /* other nameservers are in force since */
-    connection->adoptions = connection->thread->adoptions;
-    for (int server; connection->asked && part && (server = servers_next(part->servers, BY_STREAM, connection->tried)) >= 0;) {
-        connection->tried |= 1u << server;
-        if (connect_to(connection, part, (unsigned)server))
-            return;
-        note_silence(connection->thread, part, (unsigned)server, connection->thread->now);
-    }
-    connection->tried = 0;
-    while (connection->asked && !connection->dead)
-        fail(connection, &connection->asked);
 }
 
 static void transmit(struct connection *connection, struct asked *asked) {
@@ -144,6 +83,7 @@ static void came(struct connection *connection, const uint8_t *message, size_t s
     struct thread *thread = connection->thread;
     struct server_counts *counts = &connection->part->counts[connection->server];
     struct asked **link = &connection->asked;
+    settle_link(connection);
     while (*link && !is_answered_by(*link, message, size))
         link = &(*link)->next;
     struct asked *asked = *link;
@@ -208,9 +148,23 @@ static void read_link(struct connection *connection) {
     buffer_trim(in);
 }
 
+/* Begins a connection with who the client is, where the nameserver is to be told. */
+static void tell_client(struct connection *connection) {
+    uint8_t header[PROXY_ROOM];
+    union address asked = {0};
+    socklen_t size = sizeof asked;
+    if (!connection->part->servers->tells_client)
+        return;
+    if (getsockname(connection->client.watch.fd, &asked.any, &size) ||
+        !buffer_append(&connection->link.out, header, proxy_make(header, &connection->peer, &asked, true)))
+        connection_kill(connection);
+}
+
 static void connected(struct connection *connection) {
     connection->link_state = LINK_OPEN;
+    connection->opened_at = connection->thread->now;
     connection->tried = 0;
+    tell_client(connection);
     for (struct asked *asked = connection->asked, *next; asked && !connection->dead; asked = next) {
         next = asked->next;
         transmit(connection, asked);
@@ -245,7 +199,7 @@ void link_lost(struct connection *connection) {
             forget(connection, link);
             connection->finishing = true;
         } else if ((*link)->attempts >= ATTEMPTS) {
-            fail(connection, link);
+            link_fail(connection, link);
         } else {
             link = &(*link)->next;
         }
@@ -258,14 +212,12 @@ void link_lost(struct connection *connection) {
 void link_sweep(struct connection *connection) {
     struct thread *thread = connection->thread;
     const struct limits *limits = &thread->path->limits;
-    if (connection->client.full || !thread->part)
+    if (!thread->part)
+        return;
+    dial_sweep(connection);
+    if (connection->client.full)
         return; /* what is overdue may be waiting here */
     int64_t timeout = thread->part->servers->timeout;
-    if (connection->link_state == LINK_DIALLED && thread->now - connection->dialled_at > timeout) {
-        note_silence(thread, connection->part, connection->server, connection->dialled_at);
-        hang_up(connection);
-        dial(connection);
-    }
     int64_t begins = timeout > limits->transfer_begins ? timeout : limits->transfer_begins;
     for (struct asked **link = &connection->asked; !connection->dead && *link;) {
         struct asked *asked = *link;
@@ -278,7 +230,7 @@ void link_sweep(struct connection *connection) {
                 count(&connection->part->counts[connection->server].tcp_timeouts);
                 note_silence(thread, connection->part, connection->server, asked->sent_at);
             }
-            fail(connection, link);
+            link_fail(connection, link);
         } else {
             link = &asked->next;
         }

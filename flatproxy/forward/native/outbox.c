@@ -73,13 +73,19 @@ void outbox_put_reply(struct thread *thread, struct listener *listener, const st
     client_address(header, &out->clients[place], out->control[place]);
 }
 
-void outbox_put_query(struct thread *thread, struct upstream_socket *socket, uint8_t *message, size_t size) {
+void outbox_put_query(struct thread *thread, const struct query *query, uint8_t *message) {
     if (thread->query_count == ROOM)
         flush_queries(thread);
     unsigned place = thread->query_count++;
-    thread->query_sockets[place] = socket;
-    thread->query_parts[place] = (struct iovec){message, size};
-    thread->queries[place].msg_hdr = (struct msghdr){.msg_iov = &thread->query_parts[place], .msg_iovlen = 1};
+    struct iovec *parts = thread->query_parts[place];
+    bool tells = query->socket->part->servers->tells_client;
+    thread->query_sockets[place] = query->socket;
+    parts[1] = (struct iovec){message, query->size};
+    if (tells) {
+        uint8_t *header = thread->query_headers[place];
+        parts[0] = (struct iovec){header, proxy_make(header, &query->client, &query->listener->bound, false)};
+    }
+    thread->queries[place].msg_hdr = (struct msghdr){.msg_iov = parts + !tells, .msg_iovlen = 1 + tells};
 }
 
 uint8_t *scratch_take(struct thread *thread, size_t size) {

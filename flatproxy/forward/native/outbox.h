@@ -10,7 +10,7 @@
 /* Has a reply sent to a client, or a query to a nameserver, when the round ends. */
 void outbox_put_reply(struct thread *thread, struct listener *listener, const struct client *client, uint8_t *reply,
                       size_t size);
-void outbox_put_query(struct thread *thread, struct upstream_socket *socket, uint8_t *message, size_t size);
+void outbox_put_query(struct thread *thread, const struct query *query, uint8_t *message);
 void outbox_flush(struct thread *thread);
 
 /* Memory until the next flush; where it runs short what was gathered is sent first. `size` is MAX_MESSAGE at most. */

@@ -15,7 +15,6 @@ from attrs import define, field, frozen
 from flatproxy.config.settings import Endpoint
 from flatproxy.errors import FlatproxyError
 from flatproxy.forward import bounds
-from flatproxy.forward.native.choice import NO_HEADERS
 from flatproxy.forward.native.handover import Handover, PathLimits
 from flatproxy.forward.native.publish import Publisher
 from flatproxy.forward.native.servers import PathServers
@@ -72,8 +71,6 @@ class PacketPath:
 
     def prepare(self, settings: Settings, shares: Descriptors, pool: Pool) -> None:
         """Open what these settings need; `FlatproxyError` where a socket is not to be had."""
-        if settings.upstream.proxy_protocol:
-            raise FlatproxyError(f"[upstream] proxy_protocol takes effect with a restart only: {NO_HEADERS}")
         if self._path is None:
             self._open(settings, shares)
         in_force = self._servers is not None and self._servers.pool is pool
@@ -95,6 +92,8 @@ class PacketPath:
                 pipeline_octets=bounds.PIPELINE_OCTETS,
                 idle_s=bounds.IDLE_S,
                 stalled_s=bounds.STALLED_S,
+                setting_up=bounds.SETTING_UP,
+                settled_s=bounds.SETTLED_S,
             )
             for endpoint in settings.listen.dns:
                 self._listen(self.listen_at(endpoint, self.choice.threads))

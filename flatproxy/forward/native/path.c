@@ -116,7 +116,9 @@ struct listener *path_listen(struct path *path, unsigned number, int fd, bool tc
     struct listener *listener = calloc(1, sizeof *listener);
     struct outbox *out = tcp ? NULL : calloc(1, sizeof *out);
     struct thread *thread = path->threads[number];
-    if (listener && (tcp || out) && prepare_to_listen(fd, tcp) && !(tells && ask_for_destination(fd))) {
+    socklen_t size = sizeof listener->bound;
+    if (listener && (tcp || out) && prepare_to_listen(fd, tcp) && !(tells && ask_for_destination(fd)) &&
+        !getsockname(fd, &listener->bound.any, &size)) {
         listener->watch = (struct watch){tcp ? WATCH_DOOR : WATCH_DATAGRAMS, fd};
         listener->thread = thread;
         listener->out = out;

@@ -13,6 +13,7 @@
 #include "judge.h"
 #include "letters.h"
 #include "pending.h"
+#include "proxy.h"
 #include "rates.h"
 #include "servers.h"
 #include "sockets.h"
@@ -33,8 +34,8 @@ enum {
 /* The bounds of docs/limits.md, for each thread but for what is handed over; durations in nanoseconds. */
 struct limits {
     uint32_t pending, pending_share, connections, connections_a_client, pipeline, pipeline_octets, output;
-    uint32_t handed, handed_octets;
-    int64_t idle, stalled, transfer_begins, transfer_pauses;
+    uint32_t handed, handed_octets, setting_up;
+    int64_t idle, stalled, transfer_begins, transfer_pauses, settled;
 };
 
 /* Replies that leave from one socket when the round ends. */
@@ -51,6 +52,7 @@ struct listener {
     struct watch watch;
     struct thread *thread;
     struct outbox *out; /* datagrams only */
+    union address bound;
     bool tells_destination;
     bool left, closing; /* written and read by the policy's thread alone */
     bool reading;
@@ -94,7 +96,8 @@ struct thread {
     size_t scratch_used;
 
     struct mmsghdr queries[ROOM];
-    struct iovec query_parts[ROOM];
+    struct iovec query_parts[ROOM][2]; /* the second one is the message */
+    uint8_t query_headers[ROOM][PROXY_ROOM];
     struct upstream_socket *query_sockets[ROOM];
     unsigned query_count;
 

@@ -10,6 +10,7 @@ from ipaddress import collapse_addresses
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from flatproxy.forward.native.signed import SignedAnswers
 from flatproxy.forward.native.stages import hinfo_stage, stages_of, stages_of_choice
 from flatproxy.table.changes import ChoiceChanged, Failed, HealthChanged, OffersChanged, Refused, RungChanged, Settled
 from flatproxy.wire import names, types
@@ -48,6 +49,7 @@ class Publisher:
         self._prepared: tuple[dict[Key, _core.Answer], _core.Table] | None = None
         self._of: dict[TargetAnswer, _core.Answer] = {}
         self._changed: dict[Target, None] = {}
+        self._signed = SignedAnswers(table)
         self._zones_changed = True
         self._zones_at = 0.0
         self._zones_version = -1
@@ -105,10 +107,11 @@ class Publisher:
         before, self._answers = self._answers, answers
         mine = ((answer, answers.get((answer.rule, answer.target.rdtype))) for answer in self._table.answers)
         self._of = {answer: said for answer, said in mine if said is not None}
-        now = monotonic()
+        signed, now = self._signed.forget(), monotonic()
         for answer, said in self._of.items():
-            answer.given_elsewhere = said.was_asked
-            if before.get((answer.rule, answer.target.rdtype)) is not said or answer.selection is not None:
+            answer.given_elsewhere, answer.signed_here = said.was_asked, self._sign
+            key = answer.rule, answer.target.rdtype
+            if before.get(key) is not said or answer.selection is not None or key in signed:
                 self._say(answer, now)
         for (rule, rdtype), said in answers.items():
             if isinstance(rule, int) and (rule, rdtype) not in before:
@@ -135,6 +138,7 @@ class Publisher:
 
     def follow(self, path: _core.Path) -> None:
         """Tell the path what has changed since."""
+        self._changed.update(dict.fromkeys(self._signed.outdated(monotonic())))
         changed, self._changed = self._changed, {}
         for target in changed:
             self._say_all(target.answers)
@@ -165,7 +169,12 @@ class Publisher:
         elif target.is_cold(now) or types.is_service(target.rdtype) or (held and now < held.until):
             said.unsay()
         else:
-            said.say(stages_of(answer), not answer.rule.fallback)
+            said.say(stages_of(answer, self._signed.rrsigs(answer, now)), not answer.rule.fallback)
+
+    def _sign(self, answer: TargetAnswer) -> None:
+        """Have the path give an answer signed, too, that Python has just given so."""
+        if self._signed.add(answer):
+            self._changed[answer.target] = None
 
     def _zones(self) -> _core.Zones:
         zones = self._table.zones

@@ -48,11 +48,12 @@ void part_close(struct part *part) {
 }
 
 struct servers *servers_new(const union address *addresses, const socklen_t *sizes, unsigned count, unsigned threads,
-                            unsigned sockets, int64_t timeout) {
+                            unsigned sockets, int64_t timeout, bool tells_client) {
     struct servers *servers = calloc(1, sizeof *servers + threads * sizeof *servers->part);
     if (!servers)
         return NULL;
     servers->timeout = timeout;
+    servers->tells_client = tells_client;
     servers->count = count;
     servers->sockets = sockets;
     servers->threads = threads;

@@ -26,6 +26,7 @@ struct part {
     struct servers *servers;
     struct upstream_socket *sockets; /* those of the first server, then those of the second … */
     struct server_counts counts[MAX_SERVERS];
+    uint32_t setting_up[MAX_SERVERS]; /* connections to each */
     uint32_t pending, links;
     bool adopted;
     struct part *next; /* one that is no longer in force */
@@ -35,6 +36,7 @@ struct servers {
     _Atomic uint32_t references;
     _Atomic uint64_t order[TRANSPORTS]; /* numbers, four bits each, the first to be asked lowest; 15 ends it */
     int64_t timeout;        /* nanoseconds */
+    bool tells_client;      /* by a PROXY header before what is asked */
     unsigned count, sockets, threads;
     union address address[MAX_SERVERS];
     socklen_t address_size[MAX_SERVERS];
@@ -43,7 +45,7 @@ struct servers {
 
 /* Opens `sockets` sockets for each server and thread; NULL with errno where one is not to be had. */
 struct servers *servers_new(const union address *addresses, const socklen_t *sizes, unsigned count, unsigned threads,
-                            unsigned sockets, int64_t timeout);
+                            unsigned sockets, int64_t timeout, bool tells_client);
 void servers_release(struct servers *servers);
 
 /* Closes the sockets of one thread. */

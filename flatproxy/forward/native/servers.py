@@ -46,7 +46,11 @@ class PathServers:
         addresses = tuple((server.host, server.port) for server in upstream.servers)
         try:
             servers = choice.core.Servers(
-                addresses, threads=choice.threads, sockets=sockets, timeout_s=upstream.timeout_s
+                addresses,
+                threads=choice.threads,
+                sockets=sockets,
+                timeout_s=upstream.timeout_s,
+                tells_client=upstream.proxy_protocol,
             )
         except OSError as error:
             raise FlatproxyError(f"cannot open a socket to every upstream server: {error.strerror}") from None

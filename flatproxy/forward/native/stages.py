@@ -32,8 +32,20 @@ def layout(rdtype: int, rdatas: Sequence[bytes]) -> Layout:
     return b"".join(made), len(made), 0, rotating, len(made[0]) if rotating else 0
 
 
-def stages_of(answer: TargetAnswer) -> tuple[Stage, ...]:
-    """Return fresh, stale and fallback as far as there are any, or the pin; whatever is over by now does no harm."""
+def signed_layout(rdtype: int, rdatas: Sequence[bytes], rrsigs: Sequence[bytes]) -> Layout | None:
+    """Return the records of an RRset with its signatures behind them, None without any."""
+    if not rrsigs:
+        return None
+    octets, answers, authorities, rotating, step = layout(rdtype, rdatas)
+    signatures = b"".join(records.record(records.QNAME, types.TYPE_RRSIG, 0, rrsig) for rrsig in rrsigs)
+    return octets + signatures, answers + len(rrsigs), authorities, rotating, step
+
+
+def stages_of(answer: TargetAnswer, rrsigs: Sequence[bytes] = ()) -> tuple[Stage, ...]:
+    """Return fresh, stale and fallback as far as there are any, or the pin; whatever is over by now does no harm.
+
+    `rrsigs` are over the fresh records; what comes after these Python signs, in its time.
+    """
     resolution, rule, rdtype = answer.target.resolution, answer.rule, answer.target.rdtype
     if rule.pin:
         return (_for_ever(rdtype, types.address_rdatas(rdtype, rule.pin), rule.stale_ttl_s),)
@@ -43,8 +55,9 @@ def stages_of(answer: TargetAnswer) -> tuple[Stage, ...]:
         lifetime = lifetime_s(resolution.ttl_s, rule)
         runs_out = int((resolution.resolved_at + lifetime) * SECOND)
         fresh = int(fresh_until(resolution, rule) * SECOND)
+        signed = signed_layout(rdtype, resolution.rdatas, rrsigs)
         # A set that may be cached at all is not sent with TTL 0 in its last second.
-        found.append((fresh, runs_out, min(lifetime, 1), NO_ERROR, denies, said, None))
+        found.append((fresh, runs_out, min(lifetime, 1), NO_ERROR, denies, said, signed))
         if rule.stale_for_s:
             gone = int(stale_until(resolution, rule) * SECOND)
             found.append((gone, 0, rule.stale_ttl_s, edns.EDE_STALE, denies, said, None))

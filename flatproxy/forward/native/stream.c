@@ -286,13 +286,16 @@ static void settle(struct connection *connection) {
 
 void streams_settle(struct thread *thread) {
     struct streams *streams = thread->streams;
-    while (streams->changed) {
-        struct connection *connection = streams->changed;
-        streams->changed = connection->next_changed;
-        connection->changed = false;
-        if (!connection->dead)
-            settle(connection);
-    }
+    do {
+        while (streams->changed) {
+            struct connection *connection = streams->changed;
+            streams->changed = connection->next_changed;
+            connection->changed = false;
+            if (!connection->dead)
+                settle(connection);
+        }
+        dial_waiting(thread);
+    } while (streams->changed);
     while (streams->dead) { /* events of this round may have named them until now */
         struct connection *connection = streams->dead;
         streams->dead = connection->next_dead;

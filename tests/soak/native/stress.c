@@ -195,7 +195,7 @@ static void publish(struct path *path, struct answer *answer) {
 static struct servers *serve(struct path *path) {
     union address addresses[2] = {at(server_port), at(server_port)};
     socklen_t sizes[2] = {sizeof addresses[0].ipv4, sizeof addresses[1].ipv4};
-    struct servers *servers = servers_new(addresses, sizes, 2, THREADS, 4, SECOND / 5);
+    struct servers *servers = servers_new(addresses, sizes, 2, THREADS, 4, SECOND / 5, false);
     must(servers && !path_use_servers(path, servers), "servers");
     return servers;
 }

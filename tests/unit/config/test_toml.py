@@ -97,3 +97,9 @@ def test_a_reload_makes_no_name_and_no_rule_anew(kind: str, tmp_path: Path) -> N
     assert {id(rule) for rule in (*first.values(), *second.values())} == {id(first[b"\1a\7example\3com\0"])}
     assert len(first) == 3
     assert (first.added, second.added) == (None, (b"\1d\7example\3com\0",))
+
+
+def test_a_table_below_a_name_stays_with_it() -> None:
+    table = '[flatten."n{0}.example.com"]\ntarget = "t.test"\n[flatten."n{0}.example.com".health]\ncheck = "http"\n'
+    text = MINIMAL + "".join(map(table.format, range(500)))
+    assert toml._read_pieces(text) == tomllib.loads(text)

@@ -167,6 +167,19 @@ def test_each_flagged_name_is_asked_about_and_again_in_each_round() -> None:
     assert len([asked for asked in world.until(ROUND_S + 10, step_s=2.0) if "NULL" in asked]) == 2
 
 
+def test_a_name_that_is_asked_for_comes_first() -> None:
+    """Among many it would wait for minutes."""
+    world = World()
+    world.until(25.0)
+    late = b"\4late" + APEX
+    world.probes.cover(Rules({b"%c%06d%s" % (6, number, APEX): RULE for number in range(3_000)} | {late: RULE}))
+    world.until(27.0)
+    assert not world.table.zones.can_sign(late, TYPE_A)
+    world.until(28.0)
+    assert world.table.zones.can_sign(late, TYPE_A)
+    assert len(world.signing.there) < 1_000
+
+
 def test_a_missing_placeholder_is_said_once_and_shown() -> None:
     world = World()
     world.nameserver.bitmap = "A"

@@ -71,7 +71,7 @@ class World:
     def judge(self, *sick: bytes) -> None:
         self.sick = set(sick)
         for selection in self.table.selections:
-            selection.look(self.now)
+            selection.reconsider(self.now)
 
     def says(self, rdtype: int = TYPE_A) -> tuple[str, tuple[bytes, ...], int]:
         step = self.answer(rdtype).step(self.now)

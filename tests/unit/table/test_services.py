@@ -81,7 +81,7 @@ def test_a_hint_at_a_sick_address_goes() -> None:
     settle(made, TYPE_HTTPS, https('1 . alpn="h2" ipv4hint="192.0.2.1"'))
     assert told(made) == ['1 . alpn="h2" ipv4hint="192.0.2.1"']
     sick.add(ONE)
-    made.selections[0].look(100.0)
+    made.selections[0].reconsider(100.0)
     assert told(made) == ['1 . alpn="h2"']
 
 

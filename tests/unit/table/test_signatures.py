@@ -207,7 +207,7 @@ def test_the_addresses_that_are_chosen_are_signed() -> None:
     of = table(signing(), rule)
     whole = reply(of)
     of.sick = lambda _check: {ADDRESSES[1]}
-    of.selections[0].look(110.0)
+    of.selections[0].reconsider(110.0)
     made = reply(of)
     assert whole is not None
     assert made is not None

@@ -47,13 +47,11 @@ class _Stand:
     exchange: _Exchange = field(factory=_Exchange)
     sockets: list[Any] = field(factory=list)
 
-    def listen(
-        self, host: str = "127.0.0.1", proxies: Networks = NOBODY, *, tells_client: bool = False
-    ) -> DatagramListener:
+    def listen(self, host: str = "127.0.0.1", proxies: Networks = NOBODY) -> DatagramListener:
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         sock.setblocking(False)
         sock.bind((host, 0))
-        made = DatagramListener(sock, cast("Exchange", self.exchange), proxies, tells_client=tells_client)
+        made = DatagramListener(sock, cast("Exchange", self.exchange), proxies)
         self.sockets.append(made)
         return made
 
@@ -121,7 +119,7 @@ def test_a_message_that_breaks_something_costs_itself_alone(stand: _Stand) -> No
 
 
 def test_a_trusted_header_names_the_client(stand: _Stand) -> None:
-    listener = stand.listen(proxies=Networks([ip_network("127.0.0.0/8")]), tells_client=True)
+    listener = stand.listen(proxies=Networks([ip_network("127.0.0.0/8")]))
     client = stand.client(listener)
     named = octets_of("203.0.113.5") + b"\0\x63"
     client.send(proxy.header(named, octets_of("192.0.2.53") + b"\0\x35", udp=True) + b"one")

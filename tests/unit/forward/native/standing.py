@@ -67,6 +67,7 @@ class Standing:
     servers: int = 1
     timeout_s: float = 60.0
     wildcard: bool = False
+    tells_client: bool = False
     limits: Mapping[str, float] = field(factory=dict)
     path: _core.Path = field(init=False)
     nameservers: list[socket.socket] = field(factory=list)
@@ -97,7 +98,9 @@ class Standing:
 
     def servers_at(self, *ports: int) -> _core.Servers:
         at = tuple(("127.0.0.1", port) for port in ports)
-        return _core.Servers(at, threads=self.threads, sockets=4, timeout_s=self.timeout_s)
+        return _core.Servers(
+            at, threads=self.threads, sockets=4, timeout_s=self.timeout_s, tells_client=self.tells_client
+        )
 
     def publish(self, **more: object) -> None:
         """Put a table in force: as this one says, but for `more`."""

@@ -43,7 +43,7 @@ def test_ipv6_all_the_way(wildcard: bool) -> None:
             )
         )
         at = (("::1", nameserver.getsockname()[1]),)
-        path.publish(_core.Servers(at, threads=1, sockets=2, timeout_s=60.0))
+        path.publish(_core.Servers(at, threads=1, sockets=2, timeout_s=60.0, tells_client=False))
         client.connect(("::1", listener.getsockname()[1]))
         path.listen(listener.detach(), wildcard=wildcard)
         path.start()
@@ -128,7 +128,7 @@ def test_nothing_but_what_is_to_be_published_is_published(stand: Stand) -> None:
         table,
         None,
         _core.Answer(),
-        _core.Servers((("127.0.0.1", 53),), threads=2, sockets=1, timeout_s=1.0),
+        _core.Servers((("127.0.0.1", 53),), threads=2, sockets=1, timeout_s=1.0, tells_client=False),
     ):
         with pytest.raises(TypeError):
             standing.path.publish(wrong)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import define, evolve, field
 
-from flatproxy.config.settings import Access, Endpoint, Guarding, Listen, Rule, Settings, Upstream
+from flatproxy.config.settings import Access, Check, Checking, Endpoint, Guarding, Listen, Rule, Settings, Upstream
 from flatproxy.forward.native.publish import Publisher, ranges
 from flatproxy.table.ladder import Resolution
 from flatproxy.table.table import Table
@@ -73,7 +73,7 @@ class _Extension:
 
 
 @define(eq=False)
-class _Stand:
+class Stand:
     core: Any = field(factory=_Extension)
     table: Table = field(factory=Table)
     publisher: Publisher = field(init=False)
@@ -99,11 +99,11 @@ class _Stand:
 
 
 @pytest.fixture
-def stand() -> _Stand:
-    return _Stand()
+def stand() -> Stand:
+    return Stand()
 
 
-def test_names_rules_zones_and_networks_are_told(stand: _Stand) -> None:
+def test_names_rules_zones_and_networks_are_told(stand: Stand) -> None:
     said = stand.take(SETTINGS)
     numbers: array[int] = said["rule_numbers"]
     assert (said["names"], list(numbers), said["zones"], said["everyone"]) == (ZONE, [0], ZONE, True)
@@ -117,7 +117,7 @@ def test_ranges_are_sorted_and_apart() -> None:
     assert ranges(networks, 4) == b"\x0a\0\0\0\x0a\xff\xff\xff" + b"\xc0\0\2\0\xc0\0\2\xff"
 
 
-def test_a_target_that_settles_is_told_and_one_that_is_cold_is_handed_over(stand: _Stand) -> None:
+def test_a_target_that_settles_is_told_and_one_that_is_cold_is_handed_over(stand: Stand) -> None:
     answer = stand.said(stand.take(SETTINGS))
     assert answer.told == [None]
     stand.table.targets[TARGET, 1, Guarding()].settle(FOUND, "ok", 0.0)
@@ -126,7 +126,7 @@ def test_a_target_that_settles_is_told_and_one_that_is_cold_is_handed_over(stand
     assert answer.told[-1][1] is True
 
 
-def test_a_target_whose_answer_a_thread_gave_was_asked(stand: _Stand) -> None:
+def test_a_target_whose_answer_a_thread_gave_was_asked(stand: Stand) -> None:
     answer = stand.said(stand.take(SETTINGS))
     target = stand.table.targets[TARGET, 1, Guarding()]
     target.was_asked()
@@ -136,14 +136,14 @@ def test_a_target_whose_answer_a_thread_gave_was_asked(stand: _Stand) -> None:
     assert not target.was_asked()
 
 
-def test_a_target_that_fails_goes_to_the_nameserver(stand: _Stand) -> None:
+def test_a_target_that_fails_goes_to_the_nameserver(stand: Stand) -> None:
     answer = stand.said(stand.take(SETTINGS))
     stand.table.targets[TARGET, 1, Guarding()].fail("timeout", "no reply", 60.0)
     stand.follow()
     assert answer.told[-1] == ((), True)
 
 
-def test_a_reload_leaves_the_answers_of_unchanged_rules_alone(stand: _Stand) -> None:
+def test_a_reload_leaves_the_answers_of_unchanged_rules_alone(stand: Stand) -> None:
     answer = stand.said(stand.take(SETTINGS))
     stand.table.targets[TARGET, 1, Guarding()].settle(FOUND, "ok", 0.0)
     stand.follow()
@@ -155,7 +155,7 @@ def test_a_reload_leaves_the_answers_of_unchanged_rules_alone(stand: _Stand) -> 
     assert len(other.told) == 1, "what is known of the target is said at once"
 
 
-def test_what_is_found_of_zones_is_told(stand: _Stand) -> None:
+def test_what_is_found_of_zones_is_told(stand: Stand) -> None:
     stand.take(SETTINGS)
     assert stand.core.published[-1] == (b"", ())
     stand.publisher._zones_at = 0.0
@@ -168,7 +168,7 @@ def test_what_is_found_of_zones_is_told(stand: _Stand) -> None:
     assert stand.core.published[-1] == (ZONE, ((1, SOA),))
 
 
-def test_what_was_prepared_and_given_up_is_not_published(stand: _Stand) -> None:
+def test_what_was_prepared_and_given_up_is_not_published(stand: Stand) -> None:
     stand.take(SETTINGS)
     before = len(stand.core.published)
     stand.publisher.prepare(evolve(SETTINGS, flatten={}))
@@ -177,7 +177,7 @@ def test_what_was_prepared_and_given_up_is_not_published(stand: _Stand) -> None:
     assert len(stand.core.published) == before
 
 
-def test_what_a_view_is_answered_is_handed_over_whatever_its_type(stand: _Stand) -> None:
+def test_what_a_view_is_answered_is_handed_over_whatever_its_type(stand: Stand) -> None:
     inside = evolve(RULE, target=b"\6inside\0", types=frozenset({"AAAA"}))
     rule = evolve(RULE, views=(("inside", inside), ("branch", None)), any="forward")
     said = stand.take(evolve(SETTINGS, flatten={ZONE: rule}))
@@ -192,7 +192,7 @@ def test_queries_that_are_tailored_are_handed_over(stand: _Stand) -> None:
         assert said["rules"][0][0] == getattr(stand.core, f"HAND_{wanted}")
 
 
-def test_addresses_that_are_held_are_handed_over(stand: _Stand) -> None:
+def test_addresses_that_are_held_are_handed_over(stand: Stand) -> None:
     answer = stand.said(stand.take(SETTINGS))
     target = stand.table.targets[TARGET, 1, Guarding()]
     now = monotonic()
@@ -203,9 +203,40 @@ def test_addresses_that_are_held_are_handed_over(stand: _Stand) -> None:
     assert len(answer.told[-1][0]) == 2
 
 
-def test_addresses_that_are_refused_leave_the_zones_alone(stand: _Stand) -> None:
+def test_addresses_that_are_refused_leave_the_zones_alone(stand: Stand) -> None:
     stand.take(SETTINGS)
     published = len(stand.core.published)
     stand.table.targets[TARGET, 1, Guarding()].refuse({bytes(4): "special"})
     stand.follow()
     assert len(stand.core.published) == published
+
+
+OTHER = b"\5other\7example\3net\0"
+CHECKED = evolve(
+    RULE, targets=(TARGET, OTHER), health=Checking(check=Check(kind="tcp", port=1, interval_s=5), minimum=0.1)
+)
+TWO = evolve(FOUND, rdatas=(bytes(4), b"\1\2\3\4"), ttl_s=20)
+
+
+def test_who_falls_sick_is_told_of_at_once(stand: Stand) -> None:
+    """A choice is said as long as it is fresh, and handed over after that: then Python chooses."""
+    answer = stand.said(stand.take(evolve(SETTINGS, flatten={ZONE: CHECKED})))
+    assert answer.told[-1] == ((), False)
+    now = monotonic()
+    for name in (OTHER, TARGET):
+        stand.table.targets[name, 1, Guarding()].settle(evolve(TWO, resolved_at=now), "ok", 0.0)
+    assert [(stage[2], stage[5][1]) for stage in answer.told[-1][0]] == [(1, 2)]
+    stand.table.sick = lambda _check: {bytes(4)}
+    stand.table.selections[0].reconsider(now)
+    stages, then_forward = answer.told[-1]
+    assert [(stage[2], stage[5][1]) for stage in stages] == [(5, 1), (1, 1)]
+    assert not then_forward
+
+
+def test_one_that_no_choice_is_known_of_is_handed_over_after_a_reload(stand: Stand) -> None:
+    stand.take(evolve(SETTINGS, flatten={ZONE: CHECKED}))
+    now = monotonic()
+    for name in (OTHER, TARGET):
+        stand.table.targets[name, 1, Guarding()].settle(evolve(TWO, resolved_at=now), "ok", 0.0)
+    answer = stand.said(stand.take(evolve(SETTINGS, flatten={ZONE: evolve(CHECKED, max_ttl_s=7)})))
+    assert [(stage[2], stage[5][1]) for stage in answer.told[-1][0]] == [(1, 2)]
