@@ -185,7 +185,7 @@ def test_what_a_view_is_answered_is_handed_over_whatever_its_type(stand: Stand) 
     assert (hand_over, sorted(dict(typed))) == (stand.core.HAND_ALL, [1, 28, 255])
 
 
-def test_queries_that_are_tailored_are_handed_over(stand: _Stand) -> None:
+def test_queries_that_are_tailored_are_handed_over(stand: Stand) -> None:
     modes: dict[ClientSubnet, str] = {"off": "NOTHING", "forward": "SUBNETS", "synthesize": "ALL"}
     for mode, wanted in modes.items():
         said = stand.take(evolve(SETTINGS, flatten={ZONE: evolve(RULE, client_subnet=mode)}))
