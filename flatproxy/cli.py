@@ -68,6 +68,11 @@ def parser() -> argparse.ArgumentParser:
         "--algorithm", choices=ALGORITHMS, default=ALGORITHMS[0], help="the zone's own (default: %(default)s)"
     )
     keygen.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where to (default: this directory)")
+    sync = commands.add_parser("sync", parents=[config], help="keep the zone's own records in step, without listening")
+    sync.add_argument("--once", action="store_true", help="try each name once, say how it stands, and end")
+    sync.add_argument("--dry-run", action="store_true", help="say what would be written, as a diff, and end")
+    sync.add_argument("--adopt", metavar="NAME", help="note that what the zone has at NAME now is ours, and end")
+    sync.add_argument("--log-format", choices=("text", "json"), default="text", help="lines to read, or JSON lines")
     demo = commands.add_parser("demo", help="run the proxy between embedded stand-ins")
     demo.add_argument("--once", action="store_true", help="a scripted tour that ends by itself")
     return whole
@@ -84,8 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _keygen(options.zone, options.algorithm, options.out)
     if options.command == "run":
         return _run(options.config, options.log_format, options.user)
+    if options.command == "sync":
+        return _sync(options)
     try:
-        settings = load_settings(options.config)
+        settings = load_settings(options.config, listening=False)
     except ConfigError as error:
         if options.command == "check" and options.json:
             _print_json(_problems(error))
@@ -140,6 +147,31 @@ def _run(path: Path, log_format: str, user_name: str | None) -> int:
     return FINE
 
 
+def _sync(options: argparse.Namespace) -> int:
+    """Keep records in step: once, for one name that is adopted, or until SIGTERM or SIGINT."""
+    from flatproxy.process import sync_once, syncing
+
+    path: Path = options.config
+    try:
+        if options.adopt is not None:
+            _print_lines(sync_once.adopt_name(path, options.adopt))
+            return FINE
+        if options.once or options.dry_run:
+            report = sync_once.try_once(path, dry=options.dry_run)
+            _print_lines(report.lines())
+            return FINE if report.ok else FAILED
+        syncing.keep_in_step(path, "json" if options.log_format == "json" else "text")
+    except ConfigError as error:
+        print(error if error.file else f"flatproxy: {error}", file=sys.stderr)
+        return WRONG
+    except FlatproxyError as error:
+        print(f"flatproxy: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return FAILED
+    return FINE
+
+
 def _check(settings: Settings, path: Path, *, as_json: bool) -> int:
     """Probe what the configuration names."""
     from flatproxy.diagnose.check import check
@@ -171,7 +203,7 @@ def _explain(settings: Settings, written: str, by: tuple[str | None, str | None]
     except Refusal as refusal:
         print(f"flatproxy explain: {wrong!r}: {refusal.reason}; write {refusal.write}", file=sys.stderr)
         return WRONG
-    report = asyncio.run(explain(settings, name, asks, around))
+    report = asyncio.run(explain(settings, name, asks, subnet=around))
     if as_json:
         _print_json(report.as_json())
     else:

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from attrs import define, field
 
 # From a warm cache on the same host to the longest timeout that makes sense.
+_SERVFAIL = 2
 LATENCY_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
@@ -27,6 +28,42 @@ class BucketTable:
         """Count one duration."""
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.total += seconds
+
+
+@define
+class Replies:
+    """What one server has replied: how long each reply took, and how many of them were SERVFAIL."""
+
+    latency: BucketTable = field(factory=BucketTable)
+    servfails: int = 0
+
+    def add(self, rcode: int, seconds: float) -> None:
+        """Count one reply."""
+        self.latency.add(seconds)
+        if rcode == _SERVFAIL:
+            self.servfails += 1
+
+
+@define
+class ResolverCounts:
+    """What was asked of one resolver, and what came of it."""
+
+    sent: int = 0
+    silences: int = 0
+    """ResolverCounts without a reply: none came in time, or its host said that nobody listens."""
+    unanswered: int = 0
+    """Silences since its last reply."""
+    replies: Replies = field(factory=Replies)
+
+    def answered(self, rcode: int, seconds: float) -> None:
+        """Count a reply."""
+        self.unanswered = 0
+        self.replies.add(rcode, seconds)
+
+    def silent(self) -> None:
+        """Count a question without a reply."""
+        self.unanswered += 1
+        self.silences += 1
 
 
 @define

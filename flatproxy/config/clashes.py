@@ -44,6 +44,13 @@ def ttl_clashes(rule: Rule, table: Mapping[str, object], path: str) -> Iterator[
         yield problem(f"{path}.max_ttl", table["max_ttl"], refusal)
 
 
+def sync_clashes(rule: Rule, table: Mapping[str, object], path: str) -> Iterator[Problem]:
+    """Yield what is wrong with `sync` at a name that is flattened for no address."""
+    if rule.sync and "sync" in table and not any(types.has_addresses(types.number_of(text)) for text in rule.types):
+        refusal = Refusal("only A and AAAA records are kept in step, and types has neither", "sync = false")
+        yield problem(f"{path}.sync", table["sync"], refusal)
+
+
 def address_clashes(rule: Rule, table: Mapping[str, object], path: str) -> Iterator[Problem]:
     """Yield the addresses of fallback and pin that would never be answered, and those of fallback outside allow."""
     for key in ("fallback", "pin"):

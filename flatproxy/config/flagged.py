@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import define, evolve, field
 
 from flatproxy.config import names
-from flatproxy.config.clashes import ANY_TARGET, address_clashes, ttl_clashes, without_wrong
+from flatproxy.config.clashes import ANY_TARGET, address_clashes, sync_clashes, ttl_clashes, without_wrong
 from flatproxy.config.problems import Refusal, join, kind_of, problem, quoted, toml_text
 from flatproxy.config.settings import Rule, Rules
 from flatproxy.config.several import (
@@ -220,7 +220,7 @@ class Flagged:
             rule = self._read_right(over(below, without_wrong(own)))
         rule = with_health(with_all_targets(rule), inherited, name, path, [])
         rule = with_health(rule, table, name, path, self.problems)
-        for clashes in (ttl_clashes, address_clashes, choice_clashes):
+        for clashes in (ttl_clashes, address_clashes, sync_clashes, choice_clashes):
             self.problems += clashes(rule, table, path)
         return rule
 

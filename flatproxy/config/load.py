@@ -15,6 +15,7 @@ from flatproxy.config.flagged import Flagged
 from flatproxy.config.include import included, read_file, read_include, toml_of
 from flatproxy.config.problems import Refusal, kind_of, problem, problems_of, quoted
 from flatproxy.config.settings import Endpoint, Resolver, Rules, Settings
+from flatproxy.config.sync import beside_sync, reaches, without_table
 from flatproxy.config.tables import (
     EXAMPLES,
     INCLUDE,
@@ -42,11 +43,14 @@ def _no_rest() -> None:
     """Go on at once."""
 
 
-def load(path: Path, rest: Callable[[], object] = _no_rest, before: Rules | None = None) -> Settings:
+def load(
+    path: Path, rest: Callable[[], object] = _no_rest, before: Rules | None = None, *, listening: bool = True
+) -> Settings:
     """Return the settings in a file and in those that it includes; `ConfigError` with every problem in them.
 
     `rest` is called again and again while many names are read, about once a millisecond. What is equal in the rules
-    `before`, those of the settings in force, is taken from there.
+    `before`, those of the settings in force, is taken from there. Without `listening`, a file with `[sync]` needs no
+    `[listen]`.
     """
     try:
         data = read_file(path)
@@ -62,7 +66,13 @@ def load(path: Path, rest: Callable[[], object] = _no_rest, before: Rules | None
         others.append(other)
     flagged = Flagged.after(before if before is not None else Rules(), rest)
     settings = to_settings(
-        raw, file=str(path), digest=digest.hexdigest(), others=others, problems=problems, flagged=flagged
+        raw,
+        file=str(path),
+        digest=digest.hexdigest(),
+        others=others,
+        problems=problems,
+        flagged=flagged,
+        listening=listening,
     )
     from_tables = bool(raw.get("flatten")) or any(other.tables for other in others)
     del raw, others, flagged
@@ -102,14 +112,15 @@ def to_settings(
     others: Sequence[Included] = (),
     problems: Sequence[Problem] = (),
     flagged: Flagged | None = None,
+    listening: bool = True,
 ) -> Settings:
     """Return the settings in what `tomllib` has read, and the flagged names in the `others` that are included.
 
-    `flagged` reads the flagged names.
+    `flagged` reads the flagged names; `listening` as for `load`.
     Raises `ConfigError` with every problem, those that are known already first; it names `file`.
     """
     problems = list(problems)
-    tables = _tables(raw, problems)
+    tables = _tables(raw, problems, listening=listening)
     parts: dict[str, Any] = {
         name: table.read(tables[name], name, problems) for name, table in TABLES.items() if name in tables
     }
@@ -129,12 +140,13 @@ def to_settings(
     problems += _own_nameserver(tables)
     problems += _unprotected(parts.get("resolver"))
     problems += _http_on_dns(tables)
+    problems += _beside_sync(tables, parts, flagged.rules)
     if problems:
         raise ConfigError(problems=tuple(problems), file=file)
     return Settings(**parts, flatten=flagged.rules, views=flagged.views.networks, dnssec=dnssec, digest=digest)
 
 
-def _tables(raw: Mapping[str, object], problems: list[Problem]) -> dict[str, dict[str, object]]:
+def _tables(raw: Mapping[str, object], problems: list[Problem], *, listening: bool) -> dict[str, dict[str, object]]:
     """Return the tables that are there, known and tables; the rest is added to `problems`."""
     tables: dict[str, dict[str, object]] = {}
     for name, value in raw.items():
@@ -147,10 +159,9 @@ def _tables(raw: Mapping[str, object], problems: list[Problem]) -> dict[str, dic
         else:
             refusal = Refusal(f"a table is needed, not {kind_of(value)}", EXAMPLES[name])
             problems.append(problem(name, value, refusal))
+    required = ("listen", "upstream", "access") if listening or "sync" not in raw else ("upstream", "access")
     problems.extend(
-        Problem(key=name, reason="this table is required", write=EXAMPLES[name])
-        for name in ("listen", "upstream", "access")
-        if name not in raw
+        Problem(key=name, reason="this table is required", write=EXAMPLES[name]) for name in required if name not in raw
     )
     return tables
 
@@ -200,7 +211,7 @@ def _own_nameserver(tables: Tables) -> Iterator[Problem]:
     for index, endpoint in _right_items(tables, "upstream", "servers", server):
         servers.setdefault(endpoint, index)
     for endpoint, index in servers.items():
-        own = next((each for each in listening if _reaches(endpoint, each)), None)
+        own = next((each for each in listening if reaches(endpoint, each)), None)
         if own is not None:
             other = quoted(str(Endpoint(endpoint.host, 5353)))
             yield Problem(
@@ -211,12 +222,13 @@ def _own_nameserver(tables: Tables) -> Iterator[Problem]:
             )
 
 
-def _reaches(server_at: Endpoint, listening_at: Endpoint) -> bool:
-    """Return whether what is sent to one endpoint arrives at the other, as far as the two addresses tell."""
-    if server_at.port != listening_at.port:
-        return False
-    to, own = ip_address(server_at.host), ip_address(listening_at.host)
-    return to == own or (own.is_unspecified and to.is_loopback and to.version == own.version)
+def _beside_sync(tables: Tables, parts: Mapping[str, Any], rules: Rules) -> Iterator[Problem]:
+    sync = parts.get("sync")
+    if "sync" not in tables:
+        yield from without_table(rules)
+    elif sync is not None:
+        listening = [endpoint for _, endpoint in _right_items(tables, "listen", "dns", read_listen_dns)]
+        yield from beside_sync(sync, listening, state="state" in tables)
 
 
 def _http_on_dns(tables: Tables) -> Iterator[Problem]:

@@ -140,6 +140,8 @@ class Rule:
     stale_for_s: int = 86400
     stale_ttl_s: int = 30
     any: Literal["hinfo", "forward"] = "hinfo"
+    sync: bool = False
+    sync_ttl_s: int = 60
     targets: tuple[bytes, ...] = ()
     """All of several targets, the first of which is `target`; none where there is one."""
     use: Literal["first", "all"] = "first"
@@ -237,6 +239,21 @@ class State:
 
 
 @frozen(kw_only=True)
+class Sync:
+    """`[sync]`: how the zone's own records follow, by dynamic update (RFC 2136) of the nameserver that takes them.
+
+    `server` None is the first of `upstream.servers`. Updates are signed with the key in `key_file` (TSIG) or, with
+    `gss`, by Kerberos. A name is updated once in `interval_s` at most; pinned answers only with `sync_pinned`.
+    """
+
+    server: Endpoint | None = None
+    key_file: Path | None = None
+    gss: bool = False
+    interval_s: int = 60
+    sync_pinned: bool = False
+
+
+@frozen(kw_only=True)
 class Dnssec:
     """One `[dnssec."ZONE"]`: the paths of its pairs of key files, without `.key` and `.private`, best first."""
 
@@ -248,11 +265,11 @@ class Settings:
     """A whole configuration.
 
     `flatten` maps each flagged name to its rule, `views` each view to its clients' networks, `dnssec` each zone's apex
-    to its keys.
+    to its keys. `listen` is without an address where the file, with `[sync]`, has no such table: nothing can be served.
     `digest` is the SHA-256, in hex, of the file and those that it includes, one after the other.
     """
 
-    listen: Listen
+    listen: Listen = Listen(dns=())
     upstream: Upstream
     access: Access
     resolver: Resolver = Resolver()
@@ -260,6 +277,7 @@ class Settings:
     views: Mapping[str, tuple[Network, ...]] = field(factory=dict)
     limits: Limits = Limits()
     state: State | None = None
+    sync: Sync | None = None
     dnssec: Mapping[bytes, Dnssec] = field(factory=dict)
     digest: str = ""
 

@@ -12,7 +12,7 @@ from attrs import NOTHING, AttrsInstance, field, fields, frozen
 
 from flatproxy.config import addresses, names, values
 from flatproxy.config.problems import Refusal, assignment, join, problems_of, toml_text
-from flatproxy.config.settings import Access, Dnssec, Limits, Listen, Resolver, Rule, State, Upstream
+from flatproxy.config.settings import Access, Dnssec, Limits, Listen, Resolver, Rule, State, Sync, Upstream
 from flatproxy.errors import Problem
 from flatproxy.wire import types
 
@@ -121,6 +121,8 @@ RULE: Final = TableReader(
         "stale_for_s": values.whole_seconds(0, "365d", '"1d"'),
         "stale_ttl_s": values.whole_seconds(0, "7d", '"30s"'),
         "any": values.choice(("hinfo", "forward"), "ANY is answered with HINFO or forwarded"),
+        "sync": values.flag,
+        "sync_ttl_s": values.whole_seconds(1, "7d", '"60s"'),
         "hold_absent_s": values.whole_seconds(0, "30d", '"1h"'),
         "hold_change_s": values.whole_seconds(0, "1d", '"0s"'),
         "special": values.choice(
@@ -195,7 +197,17 @@ TABLES: Final[dict[str, TableReader[Any]]] = {
             "queries_per_second": values.whole_number(0, 1_000_000, "1000, or 0 for no limit"),
         },
     ),
-    "state": TableReader(State, {"path": values.file_path}),
+    "state": TableReader(State, {"path": values.file_path('"/var/lib/flatproxy/answers.sqlite"')}),
+    "sync": TableReader(
+        Sync,
+        {
+            "server": addresses.server,
+            "key_file": values.file_path('"/etc/flatproxy/sync.key"'),
+            "gss": values.flag,
+            "interval_s": values.whole_seconds(1, "1d", '"60s"'),
+            "sync_pinned": values.flag,
+        },
+    ),
 }
 """The tables that become one object each, by name: an attribute of `Settings`."""
 
@@ -210,6 +222,7 @@ EXAMPLES: Final = {
     "limits": "[limits]\nresponses_per_second = 50",
     "dnssec": '[dnssec."example.com"]\nkey = "/etc/flatproxy/keys/Kexample.com.+013+34567"',
     "state": '[state]\npath = "/var/lib/flatproxy/answers.sqlite"',
+    "sync": '[sync]\nkey_file = "/etc/flatproxy/sync.key"  # as tsig-keygen writes it; or gss = true: Kerberos',
 }
 """What each table may look like."""
 

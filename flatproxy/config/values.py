@@ -62,13 +62,16 @@ def whole_number(low: int, high: int, example: str) -> Reader[int]:
     return read
 
 
-def file_path(value: object) -> Path:
-    """Return the path of a file."""
-    example = '"/var/lib/flatproxy/answers.sqlite"'
-    path = text(value, "a path", example)
-    if not path or "\0" in path:
-        raise Refusal("not the path of a file", example)
-    return Path(path)
+def file_path(example: str) -> Reader[Path]:
+    """Return a reader of the path of a file."""
+
+    def read(value: object) -> Path:
+        path = text(value, "a path", example)
+        if not path or "\0" in path:
+            raise Refusal("not the path of a file", example)
+        return Path(path)
+
+    return read
 
 
 def key_path(value: object) -> Path:

@@ -80,6 +80,11 @@ class Views:
                 there = f"; there is {', '.join(sorted(self._defined))}" if self._defined else ""
                 write = f"[{join('views', name)}]\n{_CLIENTS}"
                 problems.append(Problem(key=key, reason=f"no such view{there}", write=write))
+            problems.extend(
+                problem(join(key, each), table[each], Refusal("the zone's record is for all clients", "it at the name"))
+                for each in ("sync", "sync_ttl")
+                if each in table
+            )
             if "action" not in table:
                 yield name, table
                 continue

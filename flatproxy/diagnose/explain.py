@@ -54,11 +54,16 @@ _NEAR = 3
 
 
 async def explain(
-    settings: Settings, name: bytes, client: Address | None = None, subnet: Network | None = None
+    settings: Settings,
+    name: bytes,
+    client: Address | None = None,
+    kept: Kept | None = None,
+    *,
+    subnet: Network | None = None,
 ) -> Flattened | Forwarded:
     """Return what becomes of a name (wire form, lower case), asked by a client somewhere or by one without a view.
 
-    `subnet` is the EDNS client subnet of its query.
+    `kept` is what is known already, None: what the state file holds. `subnet` is the query's EDNS client subnet.
     """
     rule = settings.flatten.get(name)
     if rule is None:
@@ -68,12 +73,13 @@ async def explain(
     if instead is None:
         return evolve(await _forwarded(settings, name), seen=by)
     tailored = tailored_for(settings, instead, client, subnet)
-    return evolve(await _flattened(settings, name, instead, tailored), seen=by)
+    return evolve(await _flattened(settings, name, instead, kept or kept_in(settings.state), tailored), seen=by)
 
 
-async def _flattened(settings: Settings, name: bytes, rule: Rule, tailored: TailoredFor | None) -> Flattened:
+async def _flattened(
+    settings: Settings, name: bytes, rule: Rule, kept: Kept, tailored: TailoredFor | None
+) -> Flattened:
     asking = Asking(settings)
-    kept = kept_in(settings.state)
     sent = tailored.sent if tailored is not None else None
     places = [
         evolve(rule, target=target, targets=()) for target in (rule.all_targets if not rule.pin else (rule.target,))

@@ -5,12 +5,14 @@ No packet of a client passes here.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from ipaddress import ip_address
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
+from flatproxy.counts import ResolverCounts
 from flatproxy.errors import FlatproxyError
 from flatproxy.flatten import signings
 from flatproxy.flatten.client_subnets import ClientSubnets
@@ -20,6 +22,7 @@ from flatproxy.flatten.health.preparing import prober_for
 from flatproxy.flatten.health.watching import Watching
 from flatproxy.flatten.key_probes import KeyProbes
 from flatproxy.flatten.refresher import Refresher
+from flatproxy.flatten.resolvers.asked import AskedResolver
 from flatproxy.flatten.resolvers.datagrams import DatagramClient
 from flatproxy.flatten.resolvers.plain import Servers, expand
 from flatproxy.flatten.scope import ConfiguredScope
@@ -32,7 +35,7 @@ from flatproxy.wire import proxy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from flatproxy.config.settings import Settings
+    from flatproxy.config.settings import Endpoint, Settings
     from flatproxy.counts import BucketTable
     from flatproxy.flatten.health.probes import Prober
     from flatproxy.flatten.resolvers.datagrams import PortReaders
@@ -76,6 +79,7 @@ class Flattener:
         self._prepared: _Prepared | None = None
         self._store: Store | None = None
         self._saving: Saving | None = None
+        self._asked: dict[Endpoint, ResolverCounts] = defaultdict(ResolverCounts)
         self._reactor = reactor
         self.health = Watching(table, monotonic)
         table.feed.subscribe(self.health)
@@ -100,7 +104,7 @@ class Flattener:
         )
         table.tailoring.resolve = self._subnets.begin
         if readers is not None:
-            self._refresher.client = DatagramClient(readers, self._refresher.wake)
+            self._refresher.client = DatagramClient(readers, self._refresher.wake, asked=self._asked)
 
     def prepare(self, settings: Settings) -> None:
         """Find out who resolves; `FlatproxyError` where that cannot be read. The first store stays."""
@@ -111,7 +115,14 @@ class Flattener:
             raise FlatproxyError(f"resolver.require_ad believes resolvers on loopback only, and {others[0]} is not")
         self._prepared = _Prepared(
             settings=settings,
-            resolvers=Servers(servers, resolver.timeout_s, recursion=True, rest=rest, require_ad=resolver.require_ad),
+            resolvers=Servers(
+                servers,
+                resolver.timeout_s,
+                recursion=True,
+                rest=rest,
+                require_ad=resolver.require_ad,
+                counts=self._asked,
+            ),
             upstream=Servers(
                 upstream.servers,
                 upstream.timeout_s,
@@ -207,6 +218,22 @@ class Flattener:
     def latency(self) -> BucketTable:
         """How long resolutions took."""
         return self._refresher.latency
+
+    @property
+    def resolvers(self) -> list[AskedResolver]:
+        """The resolvers of the settings in force, in order of preference."""
+        servers = self._refresher.resolvers
+        endpoints = servers.endpoints if isinstance(servers, Servers) else ()
+        return [AskedResolver(endpoint, self._asked[endpoint]) for endpoint in endpoints]
+
+    def next_resolution(self, target: Target) -> float | None:
+        """Return when a target is resolved next (monotonic seconds), None where that is under way or never."""
+        return self._refresher.due_at(target)
+
+    @property
+    def state_fails(self) -> bool:
+        """Whether the state file could not be read or written the last time."""
+        return self._store is not None and self._store.failing
 
     @property
     def state_errors(self) -> int:

@@ -112,6 +112,10 @@ class Refresher:
         for target in adopted.new:
             self._due.set(target, now)
 
+    def due_at(self, target: Target) -> float | None:
+        """Return when a target is resolved next, None where that is under way."""
+        return self._due.due_at(target)
+
     def tick(self, now: float) -> None:
         """Begin what is due, and have the table take note of the time; for `SLICE_S` at most."""
         if self.client is not None:

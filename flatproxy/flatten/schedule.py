@@ -39,6 +39,11 @@ class Schedule:
         self._places[target] = agenda
         agenda.set(target, due)
 
+    def due_at(self, target: Target) -> float | None:
+        """Return when a target is due, None where it is not in the schedule."""
+        agenda = self._places.get(target)
+        return None if agenda is None else agenda.due_at(target)
+
     def hasten(self, target: Target, due: float) -> None:
         """Have a target that is in it due at this time."""
         agenda = self._places.get(target)

@@ -184,13 +184,6 @@ class Forwarder:
         """The nameservers of the settings in force."""
         return self._exchange.nameservers.servers if self._settings is not None else []
 
-    def missing(self) -> Iterator[str]:
-        """Yield what is not ready yet."""
-        if not self.listening:
-            yield "not listening"
-        if not any(server.has_answered for server in self.servers):
-            yield "upstream: no server answers"
-
     def parts(self, now: float) -> Iterator[Callable[[], None]]:
         """Yield what is to be done many times a second."""
         if self._settings is not None:

@@ -172,6 +172,11 @@ ADDRESSES_CUT = Family(
     "gauge", "addresses_cut", "Addresses of targets left out of answers, a target having more than 2000 of a type."
 )
 STATE_ERRORS = Family("counter", "state_errors", "Failed reads and writes of the state file.")
+SYNC_NAMES = Family("gauge", "sync_names", "Names whose records are kept in step, by how they stand.", ("state",))
+SYNC_TRIES = Family("counter", "sync_tries", "Tries to keep a record in step by outcome.", ("outcome",))
+SYNC_CONFLICT = Family(
+    "gauge", "sync_conflict", "A name that is not written any more since somebody else has; always 1.", ("name",)
+)
 RELOAD_SUCCESS = Family(
     "gauge", "config_reload_success", "Whether the last loading of the configuration worked: 1 or 0."
 )

@@ -158,7 +158,8 @@ class Sources:
     the longest there first, and costs what is taken of it. `names_by_rung` counts all. `addresses_cut` gives how many
     addresses are left out of answers now, `state_errors` failed reads and writes of the state file since the start (0
     where there is none), `signed_zones` the served zones found signed with DNSSEC,
-    `keys_by_state` the keys of ours by zone and state, `placeholders_missing` names and types, some where very many.
+    `keys_by_state` the keys of ours by zone and state, `placeholders_missing` names and types, some where very many,
+    `sync_states` how many of the names that are kept in step stand how, `sync_outcomes` tries by outcome.
     """
 
     traffic: Callable[[], Traffic]
@@ -181,6 +182,9 @@ class Sources:
     placeholders_missing: Callable[[], Iterable[tuple[str, str]]]
     tailoring: Callable[[], SubnetCounts]
     """What is known by client subnet."""
+    sync_states: Callable[[], Mapping[str, int]]
+    sync_outcomes: Callable[[], Mapping[str, int]]
+    sync_conflicts: Callable[[], Iterable[str]]
     controllers: Callable[[], Iterable[tuple[str, int]]]
     """The flagged names that are Active Directory domains, and how many controllers clients inside do not find."""
     reload: Callable[[], Reload]

@@ -17,8 +17,11 @@ from flatproxy.forward.readers import Readers
 from flatproxy.observe import metrics
 from flatproxy.observe.change_log import ChangeLog
 from flatproxy.observe.http import HttpSide
+from flatproxy.observe.running import Explanation, Running
 from flatproxy.observe.sources import Sources
+from flatproxy.observe.watch import Watch
 from flatproxy.process import phases
+from flatproxy.sync.updater import Updater
 from flatproxy.table import status
 from flatproxy.table.table import Table
 from flatproxy.wire import names
@@ -54,11 +57,11 @@ class App:
         self._readers = Readers(asyncio.get_running_loop())
         self._forwarder = Forwarder(reactor, self._table, self._readers, listen_at)
         self._flattener = Flattener(self._table, self._readers.serve, self._readers, reactor)
+        self._updater = Updater(self._table)
         registry = CollectorRegistry()
         metrics.register(registry, self._sources(), monotonic)
-        self._http = HttpSide(
-            reactor=reactor, registry=registry, missing=self.missing, alive=lambda: bool(self.listening)
-        )
+        self._watch = Watch(self._running())
+        self._http = HttpSide(reactor=reactor, registry=registry, watch=self._watch)
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = reactor
         self._ready = False
@@ -69,7 +72,7 @@ class App:
 
         `bound` is called once all sockets are there, before anything is read or written.
         """
-        phases.change((self._flattener, self._forwarder, self._http), settings, bound)
+        phases.change((self._flattener, self._updater, self._forwarder, self._http), settings, bound)
         self._settings = settings
         self._flattener.start()
         self._ticker.start(TICK_S, now=False)
@@ -96,7 +99,7 @@ class App:
     def reload(self, settings: Settings) -> None:
         """Go over to new settings; a `FlatproxyError` has changed nothing."""
         before = self.settings
-        phases.change((self._flattener, self._forwarder), settings)
+        phases.change((self._flattener, self._updater, self._forwarder), settings)
         self._settings = settings
         if (settings.listen, settings.state) != (before.listen, before.state):
             log.warn("[listen] and [state] changed: these take effect after a restart", event="restart_needed")
@@ -120,9 +123,35 @@ class App:
             keys_by_state=lambda: status.keys_by_state(self._table),
             placeholders_missing=lambda: status.placeholders_missing(self._table),
             tailoring=lambda: self._table.tailoring,
+            sync_states=self._updater.states,
+            sync_outcomes=lambda: self._updater.outcomes,
+            sync_conflicts=self._updater.conflicts,
             controllers=lambda: ((names.to_text(name), there) for name, there in flattener.hidden_controllers),
             reload=lambda: self._record,
         )
+
+    def _running(self) -> Running:
+        forwarder, flattener = self._forwarder, self._flattener
+        return Running(
+            table=self._table,
+            settings=lambda: self.settings,
+            listening=lambda: bool(forwarder.listening),
+            servers=lambda: forwarder.servers,
+            resolvers=lambda: flattener.resolvers,
+            reload=lambda: self._record,
+            state_fails=lambda: flattener.state_fails,
+            next_resolution=flattener.next_resolution,
+            packet_path=lambda: forwarder.packet_path.text,
+            explain=self._explain,
+            now=monotonic,
+            wall=time,
+            started=time(),
+        )
+
+    async def _explain(self, name: bytes) -> Explanation:
+        from flatproxy.diagnose.live import explain_live  # noqa: PLC0415 - only whoever asks needs it
+
+        return await explain_live(self.settings, name, self._table)
 
     @property
     def settings(self) -> Settings:
@@ -146,21 +175,18 @@ class App:
 
     def missing(self) -> list[str]:
         """Say what is not ready yet; nothing when all is."""
-        return list(self._missing())
-
-    def _missing(self) -> Iterator[str]:
-        yield from self._forwarder.missing()
-        yield from status.missing(self._table)
+        return list(self._watch.missing())
 
     def _tick(self) -> None:
         now = monotonic()
-        for parts in (self._forwarder.parts(now), self._flattener.parts(now)):
+        for parts in (self._forwarder.parts(now), self._flattener.parts(now), self._updater.parts(now)):
             for part in parts:
                 try:
                     part()
                 except Exception:  # noqa: BLE001 - one part's fault must not stop the others
                     log.failure("a periodic task went wrong", event="tick_failed")
-        if not self._ready and next(self._missing(), None) is None:
+        self._watch.tick(now)
+        if not self._ready and next(iter(self._watch.missing()), None) is None:
             self._ready = True
             log.info("ready", event="ready")
         self.ticked_at = now
@@ -170,6 +196,7 @@ class App:
         await self._forwarder.stop()
         if self._ticker.running:
             self._ticker.stop()
+        await self._updater.stop()
         await self._flattener.stop()
         self._http.stop()
         self._readers.close()

@@ -25,16 +25,17 @@ SWITCH_INTERVAL_S = 0.00002
 REST_S = 0.001
 
 
-def load_settings(path: Path, before: Rules | None = None) -> Settings:
+def load_settings(path: Path, before: Rules | None = None, *, listening: bool = True) -> Settings:
     """Return the settings in a file and in those that it includes; `ConfigError` with every problem in them.
 
+    Without `listening`, a file with `[sync]` needs no `[listen]`.
     What is equal in the rules `before` is taken from there. In the main thread, where nothing waits, it never rests.
     """
     with _without_collection():
         if threading.current_thread() is threading.main_thread():
-            return load(path)
+            return load(path, listening=listening)
         with _short_switch_interval():
-            return load(path, rest=lambda: sleep(REST_S), before=before)
+            return load(path, rest=lambda: sleep(REST_S), before=before, listening=listening)
 
 
 @contextmanager

@@ -59,6 +59,8 @@ class Reloader:
     app: Reloadable
     record: ReloadRecord
     supervisor: Supervisor
+    listening: bool = True
+    """Whether `[listen]` is required."""
     _task: asyncio.Task[None] | None = None
     _again: bool = False
 
@@ -87,7 +89,9 @@ class Reloader:
 
     async def _reload(self) -> None:
         # In a thread: a file of many names takes seconds to read, and packets do not wait for that.
-        settings = await asyncio.to_thread(load_settings, self.path, self.app.settings.flatten)
+        settings = await asyncio.to_thread(
+            load_settings, self.path, self.app.settings.flatten, listening=self.listening
+        )
         unused = [self.app.settings]
         self.app.reload(settings)
         self.record.success, self.record.digest, self.record.at = True, settings.digest, time()

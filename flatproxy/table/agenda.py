@@ -46,6 +46,10 @@ class Agenda(Generic[T]):
         self._entered[item] = due
         heappush(self._heap, (due, next(self._numbers), item))
 
+    def due_at(self, item: T) -> float:
+        """Return when an item that is there is due."""
+        return self._due[item]
+
     def drop(self, item: T) -> None:
         """Take an item out."""
         self._due.pop(item, None)

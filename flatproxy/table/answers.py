@@ -26,15 +26,6 @@ if TYPE_CHECKING:
     from flatproxy.table.signatures import Signed
     from flatproxy.table.target import Target
 
-MADE_FORMS = 16
-"""Forms of a query (EDNS or none, flags, letter case) whose replies are kept ready."""
-MADE_TURNS = 8
-MADE_OCTETS = 160
-"""Longer queries, and answers of more records, are replied to afresh each time."""
-
-RENDERED_S = 1.0
-"""What was made ready holds no longer: signatures and keys change while an answer does not."""
-
 _OPTIONS = {
     Rung.STALE: edns.error_option(edns.EDE_STALE),
     Rung.HELD: edns.error_option(edns.EDE_STALE, "the target has no address now, these are its last ones"),
@@ -94,8 +85,6 @@ class TargetAnswer:
     _source: Resolution | None = None
     _step: Step | None = None
     _records: records.RecordSet | None = None
-    _made: dict[bytes, list[bytes]] = field(factory=dict)
-    """Replies but for their ID, one for each rotation, by the query but for its ID; until the TTL moves on."""
 
     def share(self, group: Group) -> None:
         """Stand for the names of one more group with an equal rule."""
@@ -185,10 +174,9 @@ class TargetAnswer:
         return until
 
     def _render(self, now: float) -> None:
-        self._made = {}
         self._step = current = self.step(now)
         self._source = self.target.resolution
-        self._until = min(current.until, now + RENDERED_S)
+        self._until = current.until
         self._records = (
             records.record_set(self.target.rdtype, current.ttl_s, current.rdatas) if current.rdatas else None
         )
@@ -203,36 +191,19 @@ class TargetAnswer:
     def reply(self, query: bytes, end: int, now: float, *, udp: bool, options: bytes = b"") -> bytes | None:
         """Return the reply to a well-formed query, None where the nameserver is to answer (or the target is cold).
 
-        May cost one look-up and one concatenation, or, once for each form and rotation of a query until the TTL moves
-        on, the making of the reply. `options` are EDNS options for this query alone.
+        `options` are EDNS options for this query alone.
         """
-        made = None
-        if udp and not options and now < self._until and self._source is self.target.resolution:
-            made = self._made.get(query[2:])
-            if made is not None:
-                self._turn += 1
-                tail = made[self._turn % len(made)]
-                if tail:
-                    return query[:2] + tail
-        return self._make(query, end, now, made, udp=udp, options=options)
-
-    def _make(
-        self, query: bytes, end: int, now: float, made: list[bytes] | None, *, udp: bool, options: bytes
-    ) -> bytes | None:
-        """Make the reply, and keep it in `made`, those of this form that are ready, where it may come again."""
         if self._says_nothing(now) or self._step is None:
             return None
         signed = signatures.demanded(self, self.target.table.zones, query, end, now)
         if signed is None:
             return None
         limit = edns.udp_limit(query, end) if udp else edns.MAX_TCP_SIZE
-        is_shared = udp and not options
         options += _OPTIONS.get(self._step.rung, b"")
         if self._records is None:
             counts, octets = self._nothing(query[HEADER : end - 4].lower(), signed)
             return reply.answer(query, end, counts, octets, limit=limit, options=options)
-        if made is None:
-            self._turn += 1
+        self._turn += 1
         turn = self._turn % len(self._step.rdatas)
         counts, octets = self._records.counts, self._records.rotated(turn)
         if signed.rrsigs:
@@ -240,13 +211,7 @@ class TargetAnswer:
             octets += signed.answer_records(self._step.ttl_s)
             if self.signed_here is not None:
                 self.signed_here(self)
-        whole = reply.answer(query, end, counts, octets, limit=limit, options=options)
-        if is_shared and self._step.rung is not Rung.FALLBACK and len(query) <= MADE_OCTETS:
-            if made is None and len(self._made) < MADE_FORMS and len(self._step.rdatas) <= MADE_TURNS:
-                made = self._made[query[2:]] = [b""] * len(self._step.rdatas)
-            if made is not None:
-                made[turn] = whole[2:]
-        return whole
+        return reply.answer(query, end, counts, octets, limit=limit, options=options)
 
     def _nothing(self, owner: bytes, signed: Signed) -> tuple[bytes, bytes]:
         """Return the counts and records of a reply that says that there is no record of the type."""

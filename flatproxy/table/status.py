@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from attrs import define
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from flatproxy.table.table import Table
-
-
-MISSING_SHOWN = 100
 
 
 @define(kw_only=True)
@@ -60,23 +56,27 @@ def statuses(table: Table, now: float) -> Iterator[NameStatus]:
 
 
 def not_fresh(table: Table, now: float) -> Iterator[NameStatus]:
-    """Yield the status of names whose answer is not fresh, the longest so first. It costs what it yields.
+    """Yield the status of names whose answer is not fresh, worst rung first. It costs what it yields.
 
     Of the names that share an answer some may be left out, see `Group`.
     """
-    for answer in list(table.tally.not_fresh):
-        status = _status(answer, now)
-        for name in (answer.first_name, *answer.others):
-            yield NameStatus(wire=name, **status)
+    for answers in table.tally.below.values():
+        for answer in list(answers):
+            status = _status(answer, now)
+            for name in (answer.first_name, *answer.others):
+                yield NameStatus(wire=name, **status)
 
 
-def missing(table: Table) -> Iterator[str]:
-    """Yield a phrase for each answer that is not there yet, `MISSING_SHOWN` at most, then how many more there are."""
-    cold = table.tally.cold
-    for answer in islice(cold, MISSING_SHOWN):
-        yield f"{names.to_text(answer.first_name)} {answer.target.type_text}: not resolved yet"
-    if len(cold) > MISSING_SHOWN:
-        yield f"and {len(cold) - MISSING_SHOWN} more"
+def of_name(table: Table, name: bytes, now: float) -> Iterator[tuple[str | None, TargetAnswer, NameStatus]]:
+    """Yield each answer of one flagged name with the view that it is for (None: clients in none) and its status."""
+    rule = table.rules.get(name)
+    if rule is None:
+        return
+    for view, instead in ((None, rule), *rule.views):
+        for text in sorted(instead.types) if instead is not None else ():
+            answer = table.get(question(name, types.number_of(text)), view)
+            if isinstance(answer, TargetAnswer):
+                yield view, answer, NameStatus(wire=name, **_status(answer, now))
 
 
 def keys_by_state(table: Table) -> dict[tuple[str, str], int]:

@@ -11,14 +11,16 @@ from flatproxy.table.ladder import Rung
 if TYPE_CHECKING:
     from flatproxy.table.answers import TargetAnswer
 
+_BELOW = [rung for rung in sorted(Rung, reverse=True) if rung is not Rung.FRESH]
+
 
 @define(eq=False, repr=False)
 class Tally:
     """`names` counts flagged names, once for each type, by rung; a cold answer is on the rung that would answer now."""
 
     names: dict[Rung, int] = field(factory=lambda: dict.fromkeys(Rung, 0))
-    not_fresh: dict[TargetAnswer, None] = field(factory=dict)
-    """The answers on any other rung than `FRESH`, the one longest there first."""
+    below: dict[Rung, dict[TargetAnswer, None]] = field(factory=lambda: {rung: {} for rung in _BELOW})
+    """The answers on each rung but `FRESH`, worst rung first, and on each the one longest there first."""
     cold: dict[TargetAnswer, None] = field(factory=dict)
     """The answers whose target was not resolved yet and is worth waiting for."""
     left_out: int = 0
@@ -29,7 +31,8 @@ class Tally:
     def clear(self) -> None:
         """Forget all answers; what is counted of targets stays."""
         self.names = dict.fromkeys(Rung, 0)
-        self.not_fresh.clear()
+        for answers in self.below.values():
+            answers.clear()
         self.cold.clear()
 
     def move(self, answer: TargetAnswer, before: Rung | None, after: Rung) -> None:
@@ -37,10 +40,10 @@ class Tally:
         if before is not None:
             self.names[before] -= answer.names
         self.names[after] += answer.names
-        if after is Rung.FRESH or not answer.names:  # what only a view is answered has no name of its own
-            self.not_fresh.pop(answer, None)
-        else:
-            self.not_fresh[answer] = None
+        if before in self.below:
+            self.below[before].pop(answer, None)
+        if after in self.below and answer.names:  # what only a view is answered has no name of its own
+            self.below[after][answer] = None
 
     def set_cold(self, answer: TargetAnswer, *, cold: bool) -> None:
         """Take note of whether an answer is cold."""

@@ -21,7 +21,7 @@ import dns.rdtypes.ANY.TKEY
 import dns.rrset
 import dns.tsig
 import dns.update
-import gssapi  # type: ignore[import-not-found]
+import gssapi
 
 
 def main(port: int, owner: str, address: str) -> None:

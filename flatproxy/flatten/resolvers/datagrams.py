@@ -12,13 +12,14 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections import deque
+from collections import defaultdict, deque
 from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
 
+from flatproxy.counts import ResolverCounts
 from flatproxy.errors import ChainBroken, FlatproxyError, UpstreamTimeout
 from flatproxy.wire.peek import answers
 
@@ -113,13 +114,13 @@ class Port:
         """Take no more queries."""
         self._left = 0
 
-    def read(self, now: float) -> None:  # noqa: ARG002 - as the loop calls it
+    def read(self, now: float) -> None:
         """Read what has come: an end of each query that a reply answers."""
         pending, heard = self.pending, self._client.heard
         try:
             for _ in range(_READ_AT_ONCE):
                 reply = self.sock.recv(_MAX_DATAGRAM)
-                heard(pending.get(reply[:2]), reply)
+                heard(pending.get(reply[:2]), reply, now)
                 if not pending:
                     break
         except BlockingIOError:
@@ -140,6 +141,8 @@ class DatagramClient:
     """Queries that are over, each with its reply or why there is none."""
     mismatched: int = 0
     """Datagrams that answer no query."""
+    asked: dict[Endpoint, ResolverCounts] = field(factory=lambda: defaultdict(ResolverCounts))
+    """What is counted of each server."""
     _slots: dict[Endpoint, list[Port | None]] = field(factory=dict)
     _open: set[Port] = field(factory=set)
     _deadlines: list[tuple[float, int, Inquiry]] = field(factory=list)
@@ -151,6 +154,7 @@ class DatagramClient:
         slots = self._slots.get(query.endpoint)
         if slots is None:
             slots = self._slots[query.endpoint] = [None] * PORTS
+        self.asked[query.endpoint].sent += 1
         message_id, number = next(self._draws)
         port = slots[number]
         try:
@@ -192,17 +196,20 @@ class DatagramClient:
             self.readers.remove(port)
             port.sock.close()
 
-    def heard(self, query: Inquiry | None, reply: bytes) -> None:
+    def heard(self, query: Inquiry | None, reply: bytes, now: float) -> None:
         """Take a datagram that came with the ID of this query."""
         if query is None or not answers(reply, query.question):
             self.mismatched += 1
             return
         assert query.port is not None
         del query.port.pending[query.message_id]
+        self.asked[query.endpoint].answered(reply[3] & 0x0F, now - query.deadline + query.timeout_s)
         self._end(query, reply)
 
     def _end(self, query: Inquiry, result: bytes | FlatproxyError) -> None:
         query.is_over = True
+        if not isinstance(result, bytes):
+            self.asked[query.endpoint].silent()
         self.arrived.append((query, result))
         self.wake()
 

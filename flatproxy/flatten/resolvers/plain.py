@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections import defaultdict
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 import dns.asyncbackend
@@ -21,9 +23,10 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 import dns.resolver
-from attrs import define
+from attrs import define, field
 
 from flatproxy.config.settings import Endpoint
+from flatproxy.counts import ResolverCounts
 from flatproxy.errors import ChainBroken, ChainError, FlatproxyError, UpstreamTimeout
 from flatproxy.wire import edns
 
@@ -159,6 +162,8 @@ class Servers:
     rest: Callable[[], None] = _no_rest
     require_ad: bool = False
     """Take only what a server has validated (AD=1)."""
+    counts: dict[Endpoint, ResolverCounts] = field(factory=lambda: defaultdict(ResolverCounts))
+    """What is counted of each server."""
 
     async def ask(
         self,
@@ -183,13 +188,17 @@ class Servers:
         other: dns.message.Message | None = None
         failures: list[FlatproxyError] = []
         for endpoint in self.endpoints:
+            counts, began = self.counts[endpoint], monotonic()
+            counts.sent += 1
             try:
                 response = await exchange(query, endpoint, self.share_s, header=self.header, rest=self.rest)
             except (UpstreamTimeout, ChainError) as error:
+                counts.silent()
                 # With its frames it would hold this one, and be held by it, until the collector finds both.
                 failures.append(error.with_traceback(None))
                 continue
             self.asked = endpoint
+            counts.answered(response.rcode(), monotonic() - began)
             if self.require_ad and response.rcode() in FINAL and not response.flags & dns.flags.AD:
                 failures.append(ChainBroken(f"{endpoint}: not validated (AD=0), and require_ad is set"))
                 continue

@@ -170,10 +170,10 @@ class SqliteStore:
 
     path: Path
     errors: int = 0
+    failing: bool = False
     _dirty: dict[tuple[bytes, int], Row] = field(factory=dict)
     _dirty_keys: dict[tuple[Any, ...], tuple[Any, ...]] = field(factory=dict)
     _due: float = 0.0
-    _failing: bool = False
     _task: asyncio.Task[None] | None = None
 
     def load(self) -> list[Row]:
@@ -223,7 +223,7 @@ class SqliteStore:
         except (sqlite3.Error, OSError) as error:
             self._failed(error)
         else:
-            self._failing = False
+            self.failing = False
             for key, row in rows.items():
                 if self._dirty.get(key) is row:
                     del self._dirty[key]
@@ -234,8 +234,8 @@ class SqliteStore:
 
     def _note(self, error: Exception) -> None:
         self.errors += 1
-        if not self._failing:
-            self._failing = True
+        if not self.failing:
+            self.failing = True
             log.error(
                 "state file {path} cannot be used: {reason}; answers are kept in memory only",
                 event="state_unusable",

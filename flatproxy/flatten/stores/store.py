@@ -65,6 +65,8 @@ class Store(Protocol):
 
     errors: int
     """Failed reads and writes."""
+    failing: bool
+    """Whether the last one failed."""
 
     def load_keys(self) -> list[tuple[Any, ...]]:
         """Return what it holds of keys: the values of `KeyRow`s; nothing where it cannot be read."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 from twisted.logger import Logger
 
-from flatproxy.counts import Verdicts, worth_a_line
+from flatproxy.counts import Replies, Verdicts, worth_a_line
 from flatproxy.forward.bounds import ONE_SHOTS, PENDING, PENDING_SHARE
 from flatproxy.forward.nameservers.health import PROBE_TIMEOUT_S
 from flatproxy.forward.nameservers.sockets import OneShotSocket, SharedSocket
@@ -59,6 +59,7 @@ class DatagramUpstream:
     _readers: Readers
     _timeout_s: float
     _probe_question: bytes
+    replies: Replies = field(factory=Replies)
     sent: int = 0
     timeouts: int = 0
     mismatched: int = 0
@@ -122,6 +123,7 @@ class DatagramUpstream:
             self.health.probe_answered(reply, now)
             return
         self.health.heard(reply, now)
+        self.replies.add(reply[3] & 0x0F, now - query.sent_at)
         self.pending -= 1
         try:
             self.outcome.deliver(query, reply, now)

@@ -161,6 +161,7 @@ class UpstreamLink:
             self._exchange.deliver(query, message, now, last=False)
         else:
             self._forget(query)
+            upstream.replies.add(message[3] & 0x0F, now - query.sent_at)
             self._exchange.deliver(query, message, now)
 
     def lost(self, connection: Connection) -> None:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from attrs import define, frozen
 
+from flatproxy.counts import BucketTable, Replies
 from flatproxy.forward.nameservers.datagram import DatagramUpstream
 from flatproxy.forward.nameservers.health import Health
 from flatproxy.forward.nameservers.stream import StreamUpstream
 from flatproxy.wire.types import CLASS_IN, TYPE_SOA
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Container, Mapping, Sequence
 
     from flatproxy.config import settings
     from flatproxy.config.settings import Endpoint
@@ -43,8 +44,11 @@ class Nameserver:
     endpoint: Endpoint
     datagram: DatagramUpstream
     stream: StreamUpstream
+    _replies: Replies
     elsewhere: Callable[[], Mapping[str, int]] = dict
     """What the packet path in C has counted of it, nothing where there is none."""
+    latency_elsewhere: Callable[[], Sequence[int]] = tuple
+    """How many replies took how long there, in the buckets of `Replies`; nothing where there is no such path."""
 
     def _and(self, own: int, *elsewhere: str) -> int:
         counts = self.elsewhere()
@@ -76,6 +80,23 @@ class Nameserver:
         return self._and(self.datagram.timeouts, "udp_timeouts")
 
     @property
+    def state(self) -> str:
+        """How it is over UDP: `up`, `down`, or `failing` where it answers SERVFAIL to everything."""
+        health = self.datagram.health
+        return "down" if not health.up else "failing" if health.failing else "up"
+
+    @property
+    def replies(self) -> Replies:
+        """What it has replied, over either transport."""
+        own, elsewhere = self._replies, self.latency_elsewhere()
+        latency = (
+            BucketTable(counts=list(map(sum, zip(own.latency.counts, elsewhere, strict=True))))
+            if elsewhere
+            else own.latency
+        )
+        return Replies(latency, self._and(own.servfails, "servfails"))
+
+    @property
     def mismatched(self) -> int:
         """Messages from it that answered nothing, over either transport."""
         return self._and(self.datagram.mismatched + self.stream.mismatched, "udp_mismatched", "tcp_mismatched")
@@ -96,10 +117,12 @@ class Pool:
     def _server(
         self, surroundings: Surroundings, endpoint: Endpoint, upstream: settings.Upstream, question: bytes
     ) -> Nameserver:
+        replies = Replies()
         datagram = DatagramUpstream(
             endpoint=endpoint,
             outcome=surroundings.outcome,
             health=Health(str(endpoint), self._choose),
+            replies=replies,
             tells_client=upstream.proxy_protocol,
             readers=surroundings.readers,
             timeout_s=upstream.timeout_s,
@@ -108,12 +131,13 @@ class Pool:
         stream = StreamUpstream(
             endpoint=endpoint,
             health=Health(str(endpoint), self._choose, over_tcp=True),
+            replies=replies,
             tells_client=upstream.proxy_protocol,
             connector=surroundings.connector,
             timeout_s=upstream.timeout_s,
             probe_question=question,
         )
-        return Nameserver(endpoint, datagram, stream)
+        return Nameserver(endpoint, datagram, stream, replies)
 
     def open(self, shares: Descriptors) -> None:
         """Open the UDP sockets to every server; `OSError` where one is not to be had."""

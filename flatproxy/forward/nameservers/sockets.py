@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flatproxy.config.settings import Endpoint
+    from flatproxy.counts import Replies
     from flatproxy.forward.nameservers.health import Health
     from flatproxy.forward.query import Outcome, Query
 
@@ -32,6 +33,7 @@ class SocketOwner(Protocol):
     """Whether each datagram begins with a PROXY header."""
     outcome: Outcome
     health: Health
+    replies: Replies
     pending: int
 
     def answered(self, query: Query, reply: bytes, now: float) -> None:
@@ -120,6 +122,7 @@ class SharedSocket(_UpstreamSocket):
                 continue
             upstream.pending -= 1
             upstream.health.heard(reply, now)
+            upstream.replies.add(reply[3] & 0x0F, now - query.sent_at)
             try:
                 upstream.outcome.deliver(query, reply, now)
             except Exception:  # noqa: BLE001 - no reply may stop the service, nor leave a client without one

@@ -14,6 +14,7 @@ from attrs import define, field
 from twisted.internet.protocol import ClientFactory
 from twisted.protocols.basic import Int16StringReceiver
 
+from flatproxy.counts import Replies
 from flatproxy.forward.bounds import SETTING_UP, SETTLED_S
 from flatproxy.forward.nameservers.health import PROBE_TIMEOUT_S
 from flatproxy.wire import proxy
@@ -131,6 +132,7 @@ class StreamUpstream:
     _connector: Connector
     _timeout_s: float
     _probe_question: bytes
+    replies: Replies = field(factory=Replies)
     mismatched: int = 0
     _waiting: deque[Dial] = field(factory=deque)
     _setting_up: dict[Dial, None] = field(factory=dict)

@@ -102,6 +102,9 @@ class Servers:
         SERVFAIL), and `udp_silent_since`, when the newest query that was given up had been sent.
         """
 
+    def latencies(self) -> tuple[tuple[int, ...], ...]:
+        """Return for each how many replies took how long, by the bounds of `Path.counts`' `latency`."""
+
 @final
 class Handed:
     """A message that is not the path's to judge. It is replied to, forwarded, or let go by forgetting it."""

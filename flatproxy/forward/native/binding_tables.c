@@ -326,15 +326,18 @@ static PyObject *servers_order(struct object *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-/* Adds one server's count over all threads; times are the latest. */
-static int put_count(PyObject *into, const char *name, const struct servers *servers, size_t offset) {
-    bool is_time = strstr(name, "_at") || strstr(name, "_since");
+/* One server's count over all threads; of times it is the latest. */
+static PyObject *over_threads(const struct servers *servers, size_t offset, bool is_time) {
     uint64_t all = 0;
     for (unsigned thread = 0; thread < servers->threads; thread++) {
         uint64_t each = count_of((const _Atomic uint64_t *)((const char *)&servers->part[thread] + offset));
         all = !is_time ? all + each : each > all ? each : all;
     }
-    PyObject *number = PyLong_FromUnsignedLongLong(all);
+    return PyLong_FromUnsignedLongLong(all);
+}
+
+static int put_count(PyObject *into, const char *name, const struct servers *servers, size_t offset) {
+    PyObject *number = over_threads(servers, offset, strstr(name, "_at") || strstr(name, "_since"));
     int failed = !number || PyDict_SetItemString(into, name, number);
     Py_XDECREF(number);
     return failed;
@@ -357,6 +360,30 @@ static PyObject *servers_counts(struct object *self, PyObject *nothing) {
             Py_CLEAR(list);
     }
     return list;
+}
+
+static PyObject *latency_of(const struct servers *servers, unsigned number) {
+    size_t base = offsetof(struct part, counts) + number * sizeof(struct server_counts);
+    PyObject *tuple = PyTuple_New(LATENCY_BOUNDS + 1);
+    for (unsigned bound = 0; tuple && bound <= LATENCY_BOUNDS; bound++) {
+        size_t offset = base + offsetof(struct server_counts, latency) + bound * sizeof(uint64_t);
+        PyObject *each = over_threads(servers, offset, false);
+        if (!each || PyTuple_SetItem(tuple, bound, each))
+            Py_CLEAR(tuple);
+    }
+    return tuple;
+}
+
+static PyObject *servers_latencies(struct object *self, PyObject *nothing) {
+    (void)nothing;
+    const struct servers *servers = self->held;
+    PyObject *tuple = PyTuple_New(servers->count);
+    for (unsigned number = 0; tuple && number < servers->count; number++) {
+        PyObject *each = latency_of(servers, number);
+        if (!each || PyTuple_SetItem(tuple, number, each))
+            Py_CLEAR(tuple);
+    }
+    return tuple;
 }
 
 #define SPEC(variable, name, slots)                                                                                    \
@@ -395,6 +422,7 @@ SPEC(zones_spec, "Zones", zones_slots);
 static PyMethodDef servers_methods[] = {
     METHOD("order", servers_order, METH_VARARGS, "Say which are up over UDP and over TCP, the best first."),
     METHOD("counts", servers_counts, METH_NOARGS, "Return a dictionary of counts for each."),
+    METHOD("latencies", servers_latencies, METH_NOARGS, "Return how many replies of each took how long, by bound."),
     {NULL, NULL, 0, NULL},
 };
 static PyType_Slot servers_slots[] = {{Py_tp_new, servers_make},

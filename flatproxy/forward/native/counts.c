@@ -6,11 +6,12 @@ static const int64_t BOUNDS_NS[LATENCY_BOUNDS] = {
     50000000, 100000000, 250000000, 500000000, 1000000000, 2500000000, 5000000000,
 };
 
-void count_latency(struct counts *counts, int64_t duration) {
+void count_latency(struct counts *counts, struct server_counts *server, int64_t duration) {
     int bound = 0;
     while (bound < LATENCY_BOUNDS && duration > BOUNDS_NS[bound])
         bound++;
     count(&counts->latency[bound]);
+    count(&server->latency[bound]);
     count_set(&counts->latency_ns, count_of(&counts->latency_ns) + (uint64_t)duration);
 }
 

@@ -52,6 +52,7 @@ struct counts {
     X(tcp_answered)                                                                                                    \
     X(tcp_timeouts)                                                                                                    \
     X(tcp_mismatched)                                                                                                  \
+    X(servfails)                                                                                                       \
     X(pending)                                                                                                         \
     X(udp_heard_at)     /* a message that answers */                                                                   \
     X(udp_well_at)      /* … with anything but SERVFAIL */                                                             \
@@ -64,6 +65,7 @@ struct server_counts {
 #define AS_FIELD(name) _Atomic uint64_t name;
     EACH_SERVER_COUNT(AS_FIELD)
 #undef AS_FIELD
+    _Atomic uint64_t latency[LATENCY_BOUNDS + 1]; /* as in struct counts */
 };
 
 static inline uint64_t count_of(const _Atomic uint64_t *count) {
@@ -84,8 +86,8 @@ static inline void count_latest(_Atomic uint64_t *time, int64_t at) {
         count_set(time, (uint64_t)at);
 }
 
-/* Counts a duration in nanoseconds. */
-void count_latency(struct counts *counts, int64_t duration);
+/* Counts how long a nameserver took to reply, in nanoseconds. */
+void count_latency(struct counts *counts, struct server_counts *server, int64_t duration);
 
 /* Counts the rcode of a reply to a client. */
 void count_rcode(struct counts *counts, const uint8_t *reply, size_t size);

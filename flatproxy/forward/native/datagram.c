@@ -232,7 +232,7 @@ void datagrams_read_rest(struct thread *thread, struct listener *listener) {
 
 static void deliver(struct thread *thread, struct query *query, uint8_t *reply, size_t size) {
     const uint8_t *asked = query_octets(query);
-    count_latency(&thread->counts, thread->now - query->sent_at);
+    count_latency(&thread->counts, &query->socket->part->counts[query->socket->server], thread->now - query->sent_at);
     memcpy(reply, asked, 2);
     bool landed = false;
     if (may_land(&thread->policy, reply, size, asked, query->end)) {
@@ -278,6 +278,8 @@ void datagrams_read_server(struct thread *thread, struct upstream_socket *socket
         count_latest(&counts->udp_heard_at, thread->now);
         if ((reply[3] & 0x0F) != RCODE_SERVFAIL)
             count_latest(&counts->udp_well_at, thread->now);
+        else
+            count(&counts->servfails);
         deliver(thread, query, reply, size);
     }
 }

@@ -95,9 +95,11 @@ static void came(struct connection *connection, const uint8_t *message, size_t s
     count_latest(&counts->tcp_heard_at, thread->now);
     if ((message[3] & 0x0F) != RCODE_SERVFAIL)
         count_latest(&counts->tcp_well_at, thread->now);
+    else
+        count(&counts->servfails);
     bool goes_on = is_transfer(asked) && !(message[3] & 0x0F);
     if (!goes_on)
-        count_latency(&thread->counts, thread->now - asked->sent_at);
+        count_latency(&thread->counts, counts, thread->now - asked->sent_at);
     if (asked->end && may_land(&thread->policy, message, size, asked->octets, asked->end))
         connection_land(connection, asked, message, size);
     else

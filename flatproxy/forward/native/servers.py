@@ -60,6 +60,7 @@ class PathServers:
         """Have the path ask these from now on."""
         for number, server in enumerate(self.pool.servers):
             server.elsewhere = lambda number=number: self._servers.counts()[number]  # type: ignore[misc]
+            server.latency_elsewhere = lambda number=number: self._servers.latencies()[number]  # type: ignore[misc]
         self.pool.changed = self.order
         self.judge()
         self.order()
@@ -69,7 +70,7 @@ class PathServers:
         """Leave the pool alone: others are in force, or none."""
         self.pool.changed = _nothing
         for server in self.pool.servers:
-            server.elsewhere = dict
+            server.elsewhere, server.latency_elsewhere = dict, tuple
 
     def judge(self) -> None:
         """Tell health what was heard and what was not."""

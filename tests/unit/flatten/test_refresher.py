@@ -258,7 +258,7 @@ class TestManyTargets:
             world.now = 1002.0
             while world.table.advance(world.now):
                 pass
-            assert len(world.table.tally.not_fresh) == self.COUNT
+            assert len(world.table.tally.below[Rung.UPSTREAM]) == self.COUNT
             for _ in range(20):
                 world.now += 0.05
                 world.refresher.tick(world.now)

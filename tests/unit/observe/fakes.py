@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, TypedDict
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from flatproxy.config.settings import Endpoint
 from flatproxy.counts import BucketTable, Traffic, Verdicts
-from flatproxy.observe.http import exposition
 from flatproxy.observe.metrics import register
+from flatproxy.observe.scrapes import exposition
 from flatproxy.observe.sources import RUNGS, NameStatus, Sources
 
 if TYPE_CHECKING:
@@ -62,6 +62,17 @@ class FakeReload:
     success: bool = True
     digest: str = "ab" * 32
     at: float = 1_700_000_100.0
+
+
+@frozen
+class FakeCondition:
+    """Stands in for the whole `Watch` where no page is asked for that reads more of it."""
+
+    missing: Callable[[], Iterable[str]] = list
+    is_alive: Callable[[], bool] = lambda: True
+
+    def begin(self) -> None:
+        pass
 
 
 class Names(TypedDict):
@@ -121,6 +132,9 @@ def sources() -> Sources:
         keys_by_state=lambda: {("example.org", "active"): 1, ("example.org", "waiting"): 0},
         placeholders_missing=lambda: [("example.org", "AAAA")],
         tailoring=FakeSubnets,
+        sync_states=lambda: {"in_step": 3, "conflict": 1},
+        sync_outcomes=lambda: {"written": 4},
+        sync_conflicts=lambda: ["example.org"],
         controllers=lambda: [("corp.example.org", 2)],
         reload=FakeReload,
     )

@@ -16,7 +16,7 @@ from twisted.internet import reactor as installed  # noqa: E402 - once there is 
 
 from flatproxy.config.settings import Access, Endpoint, Listen, Settings, Upstream  # noqa: E402
 from flatproxy.observe.http import HttpSide  # noqa: E402
-from tests.unit.observe.fakes import registry_of, sources  # noqa: E402
+from tests.unit.observe.fakes import FakeCondition, registry_of, sources  # noqa: E402
 
 
 def main() -> None:
@@ -25,11 +25,11 @@ def main() -> None:
     settings = Settings(
         listen=Listen(dns=(), http=Endpoint(host=host, port=0)), upstream=Upstream(servers=()), access=Access(zones=())
     )
+    watch: Any = FakeCondition(lambda: ["example.com A is not resolved yet"])
     side = HttpSide(
         reactor=reactor,
         registry=registry_of(sources()),
-        missing=lambda: ["example.com A: no answer yet"],
-        alive=lambda: True,
+        watch=watch,
     )
 
     def stop() -> None:

@@ -13,21 +13,15 @@ from attrs import define, evolve
 from prometheus_client import generate_latest
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.logger import globalLogPublisher
 
 from flatproxy.counts import Traffic
-from flatproxy.observe.http import (
-    CONNECTION_LIMIT,
-    STEP_LIMIT_S,
-    Channel,
-    ObserveSite,
-    Pages,
-    Scrapes,
-    exposition,
-)
+from flatproxy.observe.channel import CONNECTION_LIMIT, STEP_LIMIT_S, Channel, ObserveSite
+from flatproxy.observe.http import Pages
 from flatproxy.observe.metrics import PIECE
+from flatproxy.observe.replies import turns_of
+from flatproxy.observe.scrapes import Scrapes, exposition
 
-from .fakes import FakeStatus, registry_of, sources, with_names
+from .fakes import FakeCondition, FakeStatus, registry_of, sources, with_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,8 +52,8 @@ class Browser:
         self, read: Sources | None = None, missing: Callable[[], list[str]] = list, *, alive: bool = True
     ) -> None:
         self.clock = Clock()
-        scrapes = Scrapes(registry_of(read or sources()), self.clock)
-        self.site = ObserveSite(Pages(scrapes, missing, lambda: alive), self.clock)
+        scrapes = Scrapes(registry_of(read or sources()), turns_of(self.clock))
+        self.site = ObserveSite(Pages(scrapes, FakeCondition(missing, lambda: alive)), self.clock)
 
     def connect(self) -> tuple[Channel, StringTransport]:
         channel = self.site.buildProtocol(None)
@@ -78,14 +72,6 @@ class Browser:
         self.clock.advance(0)
         assert transport.disconnecting
         return parse(transport.value())
-
-
-@pytest.fixture
-def logged() -> Iterator[list[LogEvent]]:
-    events: list[LogEvent] = []
-    globalLogPublisher.addObserver(events.append)  # type: ignore[arg-type] # any callable will do
-    yield events
-    globalLogPublisher.removeObserver(events.append)  # type: ignore[arg-type]
 
 
 def test_metrics_are_what_the_registry_gives() -> None:
@@ -198,14 +184,14 @@ def test_ready() -> None:
 
 
 def test_not_ready_says_what_is_missing() -> None:
-    missing = ["upstream: no server answers", "example.com A: no answer yet"]
+    missing = ["no upstream nameserver answers", "example.com A is not resolved yet"]
     reply = Browser(missing=lambda: missing).ask("/readyz")
     assert reply.code == 503
     assert json.loads(reply.body) == {"ready": False, "missing": missing}
 
 
 def test_what_is_missing_is_asked_each_time() -> None:
-    missing = ["upstream: no server answers"]
+    missing = ["no upstream nameserver answers"]
     browser = Browser(missing=lambda: missing)
     assert browser.ask("/readyz").code == 503
     missing.clear()

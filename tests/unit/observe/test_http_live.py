@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flatproxy.observe.http import CONNECTION_LIMIT
+from flatproxy.observe.channel import CONNECTION_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

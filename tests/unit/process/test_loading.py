@@ -41,13 +41,15 @@ def intervals(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The interpreter's switch interval at the start of the load and at each rest of it."""
     seen: list[float] = []
 
-    def noting(path: Path, rest: Callable[[], object] = lambda: None, before: Rules | None = None) -> Settings:
+    def noting(
+        path: Path, rest: Callable[[], object] = lambda: None, before: Rules | None = None, *, listening: bool = True
+    ) -> Settings:
         def resting() -> None:
             seen.append(sys.getswitchinterval())
             rest()
 
         seen.append(sys.getswitchinterval())
-        return load(path, rest=resting, before=before)
+        return load(path, rest=resting, before=before, listening=listening)
 
     monkeypatch.setattr(loading, "load", noting)
     return seen

@@ -143,7 +143,7 @@ FORMS = [
     st.integers(1, 12),
     st.lists(st.tuples(st.sampled_from(FORMS), st.integers(0, 65_535), st.sampled_from([0.0, 0.0, 0.4, 1.0, 59.0]))),
 )
-def test_a_reply_that_was_kept_is_the_one_that_would_be_made(count: int, asked: list[tuple[bytes, int, float]]) -> None:
+def test_what_was_rendered_is_what_would_be_rendered_now(count: int, asked: list[tuple[bytes, int, float]]) -> None:
     known = tuple(bytes([198, 51, 100, number]) for number in range(count))
     made = answer(RULE, known)
     now = 100.0

@@ -10,7 +10,7 @@ from flatproxy.config.settings import NAMES_KEPT, Rule, Rules
 from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.changes import Failed, RungChanged, Settled
 from flatproxy.table.ladder import Resolution, Rung
-from flatproxy.table.status import MISSING_SHOWN, missing, not_fresh, statuses
+from flatproxy.table.status import not_fresh, statuses
 from flatproxy.table.table import RULES_AT_ONCE, Table, question
 from flatproxy.wire.types import TYPE_A, TYPE_AAAA, TYPE_ANY
 
@@ -204,7 +204,11 @@ class TestTime:
         seen: list[Change] = []
         table.feed.subscribe(seen.append)
         pass_time(table, 1001.0)
-        assert (seen, counted(table), list(table.tally.not_fresh)) == ([], {"upstream": 1}, [answer_of(table)])
+        assert (seen, counted(table), list(table.tally.below[Rung.UPSTREAM])) == (
+            [],
+            {"upstream": 1},
+            [answer_of(table)],
+        )
         pass_time(table, 1002.0)
         (change,) = seen
         assert isinstance(change, RungChanged)
@@ -269,14 +273,6 @@ class TestStatus:
         assert [status.name for status in not_fresh(table, 1000.0)] == ["example.com", "w.shop.example.com"]
         target_of(table).settle(found(ONE), "addresses", 0.0)
         assert list(not_fresh(table, 1000.0)) == []
-
-    def test_what_is_missing_is_cut_and_says_so(self) -> None:
-        table, targets = Table(), [bytes((1, number, 0)) for number in range(MISSING_SHOWN + 11)]
-        table.adopt({name: Rule(target=name, types=ONLY_A) for name in targets}, 0.0, 1.8)
-        said = list(missing(table))
-        assert (len(said), said[-1]) == (MISSING_SHOWN + 1, "and 11 more")
-        pass_time(table, 1.8)
-        assert list(missing(table)) == []
 
     def test_of_many_names_with_one_answer_so_many_are_shown(self) -> None:
         rules = Rules(dict.fromkeys((number.to_bytes(3, "big") for number in range(3_000)), RULE))

@@ -1,0 +1,159 @@
+"""`flatproxy sync`: targets are resolved and the zone follows, without a socket that anybody could ask."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from attrs import define, evolve
+from twisted.logger import Logger
+
+from flatproxy.errors import ConfigError, Problem
+from flatproxy.flatten.flattener import Flattener
+from flatproxy.observe import logs
+from flatproxy.observe.change_log import ChangeLog
+from flatproxy.process import hangup, phases
+from flatproxy.process.loading import load_settings
+from flatproxy.process.reactor import install_reactor
+from flatproxy.process.reload import Reloader, ReloadRecord
+from flatproxy.process.systemd import Notifier
+from flatproxy.sync.updater import Updater
+from flatproxy.table.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+    from flatproxy.config.settings import Settings
+
+T = TypeVar("T")
+log = Logger()
+
+SYNC_TICK_S = 0.05
+
+
+@define
+class _Stateless:
+    """A part that is not told of the state file."""
+
+    part: Flattener
+
+    def prepare(self, settings: Settings) -> None:
+        """Prepare the part."""
+        self.part.prepare(evolve(settings, state=None))
+
+    def commit(self) -> None:
+        """Commit it."""
+        self.part.commit()
+
+    def abort(self) -> None:
+        """Abort it."""
+        self.part.abort()
+
+
+class Follower:
+    """Table, flattener and updater, from `start` to `stop`. To be made within the running loop.
+
+    What was resolved before is not looked at and none of it is kept: the state file holds what was written, no more.
+    """
+
+    def __init__(self, reactor: Any, *, dry: bool = False) -> None:  # noqa: ANN401 - many interfaces
+        self._settings: Settings | None = None
+        self.table = Table(wall=time)
+        self.table.feed.subscribe(ChangeLog())
+        self._flattener = Flattener(self.table, lambda: None, reactor=reactor)
+        self.updater = Updater(self.table, dry=dry)
+
+    @property
+    def settings(self) -> Settings:
+        """What is in force, from the start on."""
+        assert self._settings is not None, "not started"
+        return self._settings
+
+    def start(self, settings: Settings) -> None:
+        """Begin; after a `FlatproxyError` nothing has begun."""
+        self.reload(settings)
+        self._flattener.start()
+
+    def reload(self, settings: Settings) -> None:
+        """Go over to new settings; a `FlatproxyError` has changed nothing."""
+        phases.change((_Stateless(self._flattener), self.updater), settings)
+        self._settings = settings
+
+    def resolve(self, now: float) -> None:
+        """Begin the resolutions that are due."""
+        for part in self._flattener.parts(now):
+            part()
+
+    async def stop(self) -> None:
+        """End what is under way."""
+        await self.updater.stop()
+        await self._flattener.stop()
+
+
+def keep_in_step(path: Path, log_format: Literal["text", "json"]) -> None:
+    """Keep the records in step until SIGTERM or SIGINT; `FlatproxyError` where that cannot begin."""
+    logs.setup(log_format, sys.stderr)
+    notifier = Notifier.from_environment(os.environ, os.getpid())
+    on_reactor(lambda reactor: _follow(path, notifier, reactor))
+
+
+def on_reactor(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+    """Return what comes of the work, on Twisted's reactor, which health checks need; what it raises is raised here."""
+    reactor = install_reactor()
+    tasks: list[asyncio.Task[T]] = []
+
+    def begin() -> None:
+        task = asyncio.get_running_loop().create_task(work(reactor))
+        task.add_done_callback(lambda _task: reactor.stop())
+        tasks.append(task)
+
+    reactor.callLater(0, begin)
+    reactor.run(installSignalHandlers=False)
+    return tasks[0].result()
+
+
+async def _follow(path: Path, notifier: Notifier, reactor: Any) -> None:  # noqa: ANN401 - many interfaces
+    settings = load_for_sync(path)
+    follower = Follower(reactor)
+    follower.start(settings)
+    record = ReloadRecord(settings.digest, at=time())
+    reloader = Reloader(path, follower, record, notifier, listening=False)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    if hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, reloader.request)
+        hangup.release()
+    count = len(follower.updater.names)
+    log.info("keeping the records of {count} names in step", event="sync_started", count=count)
+    notifier.ready(f"keeping the records of {count} names in step")
+    while not stopping.is_set():
+        now = monotonic()
+        follower.resolve(now)
+        follower.updater.tick(now)
+        notifier.alive()
+        await asyncio.sleep(SYNC_TICK_S)
+    log.info("stopping", event="stopping")
+    notifier.stopping()
+    await follower.stop()
+    log.info("stopped", event="stopped")
+
+
+def load_for_sync(path: Path) -> Settings:
+    """Return the settings in a file, which needs no `[listen]`; `ConfigError` where it keeps no name in step."""
+    settings = load_settings(path, listening=False)
+    if settings.sync is None or not any(group.rule.sync for group in settings.flatten.groups):
+        key = "sync" if settings.sync is None else "flatten"
+        problem = Problem(
+            key=key,
+            reason="no name is to be kept in step",
+            write='[sync] with key_file, and sync = true under [flatten."NAME"]',
+        )
+        raise ConfigError(problems=(problem,), file=str(path))
+    return settings
