@@ -12,6 +12,7 @@ from flatproxy.diagnose.asking import Asking
 from flatproxy.diagnose.directories import Directories
 from flatproxy.diagnose.findings import Report
 from flatproxy.diagnose.flagged import FlaggedNames
+from flatproxy.diagnose.in_step import InStep
 from flatproxy.diagnose.nameservers import Nameservers
 from flatproxy.diagnose.pointers import Pointers
 from flatproxy.diagnose.resolvers import Resolvers
@@ -45,6 +46,9 @@ async def check(settings: Settings, file: str) -> Report:
     if nameservers.usable:
         await asyncio.gather(pointers.probe(), signatures.probe(), directories.probe())
         found += [*pointers.found, *signatures.found, *directories.found]
+    in_step = InStep(settings)
+    await in_step.probe()
+    found += in_step.found
     if settings.state is not None:
         found += about_state(settings.state)
     return Report(file=file, findings=tuple(sorted(found, key=_order)), targets=tuple(targets.reports()))

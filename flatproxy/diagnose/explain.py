@@ -25,6 +25,7 @@ from flatproxy.diagnose.explained import (
     seen,
     tailored_for,
 )
+from flatproxy.diagnose.in_step import in_step_words
 from flatproxy.diagnose.prospects import OwnAnswer, answer_now, kept_in, limit_of
 from flatproxy.diagnose.traces import follow
 from flatproxy.diagnose.zones import Keys
@@ -100,6 +101,7 @@ async def _flattened(
         health=await _health(settings, rule, contenders),
         keys=_keys(settings, name),
         tailored=tailored,
+        sync=await in_step_words(settings, name, rule),
     )
 
 

@@ -61,6 +61,9 @@ def _flattened(report: Flattened) -> Iterator[str]:
     yield from wrapped(f"{which} are forwarded to the nameserver", "  ", 4)
     if report.rule.any == "hinfo":
         yield "  ANY is answered with HINFO (RFC 8482)"
+    if report.sync:
+        yield ""
+        yield from wrapped(report.sync, "", 0)
     if report.signed is not None:
         yield ""
         what = "with DO=1 a flattened answer is signed while a key is active" if report.keys else SIGNED

@@ -159,6 +159,8 @@ class Flattened:
     """What is known of our keys of that zone, in words."""
     seen: Seen | None = None
     tailored: TailoredFor | None = None
+    sync: str = ""
+    """What the zone's own record says, where it is kept in step."""
 
     @property
     def types(self) -> tuple[TypeReport, ...]:
@@ -186,6 +188,7 @@ class Flattened:
             "fallback": [str(address) for address in self.rule.fallback],
             "any": self.rule.any,
             "signed_zone": self.signed,
+            "sync": self.sync or None,
             "keys": list(self.keys),
         }
 

@@ -66,10 +66,21 @@ def synced(settings: Settings) -> dict[bytes, Rule]:
 
 
 class Updater:
-    """A part of the service, see `process/phases.py`. `may_write` tells whether it is this node's part to write."""
+    """A part of the service, see `process/phases.py`. `may_write` tells whether it is this node's part to write.
 
-    def __init__(self, table: Table, may_write: Callable[[], bool] = lambda: True, *, dry: bool = False) -> None:
+    `clock` gives monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        may_write: Callable[[], bool] = lambda: True,
+        *,
+        clock: Callable[[], float] = monotonic,
+        dry: bool = False,
+    ) -> None:
         self._table = table
+        self._clock = clock
         self._may_write = may_write
         self._dry = dry
         self._prepared: tuple[_Way | None, dict[bytes, Rule]] | None = None
@@ -141,7 +152,7 @@ class Updater:
         except Exception:  # noqa: BLE001 - one name's oddity must not stop the others
             log.failure("keeping {name} in step went wrong", event="sync_error", name=each.text)
             each.failures += 1
-            each.not_before = monotonic() + pause_s(each.failures)
+            each.not_before = self._clock() + pause_s(each.failures)
 
     def _ended(self, each: SyncedName, _task: asyncio.Task[None]) -> None:
         self._tasks.pop(each, None)
@@ -160,10 +171,10 @@ class Updater:
             dry=self._dry,
             noted=each.noted,
         )
-        want = wanted(self._table, each.wire, each.rule, monotonic(), pinned=way.pinned)
+        want = wanted(self._table, each.wire, each.rule, self._clock(), pinned=way.pinned)
         standing, each.noted = await attempt.run(want)
         self.outcomes[str(standing.state)] += 1
-        each.take(standing, monotonic(), way.interval_s)
+        each.take(standing, self._clock(), way.interval_s)
         return standing
 
     def states(self) -> dict[str, int]:

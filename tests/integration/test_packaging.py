@@ -47,7 +47,8 @@ def test_the_manual_page_and_the_completions_have_every_command(tmp_path: Path) 
 def test_what_the_packages_bring_are_extras_that_exist() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     brought = set((ROOT / "packaging/extras").read_text().strip().split(","))
-    assert brought == set(extras) - {"dev", "bench"}
+    # gssapi is compiled against the system's Kerberos, which most installations do without.
+    assert brought == set(extras) - {"dev", "bench", "gss"}
 
 
 def test_the_manifests_are_what_kubernetes_takes() -> None:

@@ -73,6 +73,10 @@ def test_once_says_and_does_what_a_dry_run_has_said(zone: Syncing) -> None:
         f"- {owner}. AAAA 2001:db8::1",
         f"+ {owner}. 60 AAAA 2001:db8:7::1",
     ]
+    judged = run("check", "--config", str(file), "--json")
+    assert ("ok", f'flatten."{owner}".sync') in judged.findings("ok"), judged.out
+    told = " ".join(run("explain", "--config", str(file), owner).out.split())
+    assert "it has A 192.0.2.1; AAAA 2001:db8::1, which flatproxy may write over" in told
     assert zone.has("n1") == OLD
     assert not state.exists()
 
@@ -92,6 +96,7 @@ def test_somebody_elses_change_is_left_alone_until_it_is_adopted(zone: Syncing) 
     zone.primary.write(f"update delete {owner}. A\nupdate add {owner}. 60 A 192.0.2.99")
     zone.point("n2", A2, AAAA1)
 
+    assert "somebody else has written this into the zone" in run("check", "--config", file).out
     for option in ("--once", "--dry-run"):
         said = run("sync", "--config", file, option)
         assert said.code == 1
@@ -112,6 +117,8 @@ def test_a_wrong_key_writes_nothing_and_is_named(zone: Syncing, key: str) -> Non
     assert said.code == 1
     assert "NOTAUTH" in said.out or (zone.primary.kind == "powerdns" and "REFUSED" in said.out)
     assert zone.has("n3") == OLD
+    judged = run("check", "--config", str(zone.file("n3", key=key)), "--json")
+    assert ("error", f'flatten."{owner_of("n3")}".sync') in judged.findings("error")
     assert "b3RoZXIt" not in said.out + said.err
 
 
