@@ -9,6 +9,9 @@ from attrs import define, field
 # From a warm cache on the same host to the longest timeout that makes sense.
 _SERVFAIL = 2
 LATENCY_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_ANSWERS = (0, 3)  # NOERROR, NXDOMAIN
+_BY_RCODE = {2: "servfail", 5: "refused"}
+_REASONS = ("timeout", "servfail", "refused", "other_rcode", "unreachable", "not_validated")
 
 
 def worth_a_line(times: int) -> bool:
@@ -54,16 +57,27 @@ class ResolverCounts:
     unanswered: int = 0
     """Silences since its last reply."""
     replies: Replies = field(factory=Replies)
+    failures: dict[str, int] = field(factory=lambda: dict.fromkeys(_REASONS, 0))
+    """How often the next one was asked for want of an answer, by reason."""
 
     def answered(self, rcode: int, seconds: float) -> None:
         """Count a reply."""
+        self.sent += 1
         self.unanswered = 0
         self.replies.add(rcode, seconds)
+        if rcode not in _ANSWERS:
+            self.failures[_BY_RCODE.get(rcode, "other_rcode")] += 1
 
-    def silent(self) -> None:
-        """Count a question without a reply."""
+    def silent(self, reason: str) -> None:
+        """Count a question without a reply: `timeout` or `unreachable`."""
+        self.sent += 1
         self.unanswered += 1
         self.silences += 1
+        self.failures[reason] += 1
+
+    def not_validated(self) -> None:
+        """Count an answer that was not taken: AD=0, and `require_ad` is set."""
+        self.failures["not_validated"] += 1
 
 
 @define
@@ -87,6 +101,7 @@ class Traffic:
 
     udp: Verdicts = field(factory=Verdicts)
     tcp: Verdicts = field(factory=Verdicts)
+    tls: Verdicts = field(factory=Verdicts)
     rcodes: list[int] = field(factory=lambda: [0] * 24)
     latency: BucketTable = field(factory=BucketTable)
     malformed: int = 0
@@ -94,5 +109,6 @@ class Traffic:
     tcp_connections: int = 0
     tcp_evicted: int = 0
     tcp_refused: int = 0
+    tls_failed: int = 0
     overloaded: int = 0
     limited: int = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from flatproxy.config.problems import Refusal, quoted
 from flatproxy.config.settings import Address, Endpoint
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from flatproxy.wire.prefixes import Network
 
 DNS_PORT = 53
+TLS_PORT = 853
+"""DNS over TLS and over QUIC (RFC 7858 section 3.1, RFC 9250 section 4.1.1)."""
 
 _ENDPOINT = re.compile(r"\[([^\]]*)\](?::(.*))?|([^:\[\]]*)(?::([^:]*))?", re.DOTALL)
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}")
@@ -26,7 +28,7 @@ _SCOPE = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 
 def listen_endpoint(port: int) -> Reader[Endpoint]:
     """Return a reader of an own address, whose port must be said and may be 0; `port` is the usual one."""
-    example = f"0.0.0.0:{port}" if port == DNS_PORT else f"127.0.0.1:{port}"
+    example = f"0.0.0.0:{port}" if port in (DNS_PORT, TLS_PORT) else f"127.0.0.1:{port}"
 
     def read(value: object) -> Endpoint:
         host, port_text = _divided(text(value, "a listen address", quoted(example)))
@@ -41,26 +43,24 @@ def listen_endpoint(port: int) -> Reader[Endpoint]:
     return read
 
 
-def server(value: object) -> Endpoint:
-    """Return the address of a nameserver; its port is 53 where none is said."""
-    example = "192.0.2.53:53"
-    host, port_text = _divided(text(value, "a server", quoted(example)))
-    endpoint = _endpoint(host, port_text, DNS_PORT, example)
-    if ip_address(endpoint.host).is_unspecified:
-        reason = "nobody can be asked at an unspecified address"
-        raise Refusal(reason, f"the server's own address, like {quoted(example)}")
-    if endpoint.port == 0:
-        raise Refusal("a server has no port 0", quoted(str(Endpoint(endpoint.host, DNS_PORT))))
-    return endpoint
+def server_on(port: int, example: str) -> Reader[Endpoint]:
+    """Return a reader of somebody else's address, whose port is `port` where none is said."""
+
+    def read(value: object) -> Endpoint:
+        host, port_text = _divided(text(value, "a server", quoted(example)))
+        endpoint = _endpoint(host, port_text, port, example)
+        if ip_address(endpoint.host).is_unspecified:
+            reason = "nobody can be asked at an unspecified address"
+            raise Refusal(reason, f"the server's own address, like {quoted(example)}")
+        if endpoint.port == 0:
+            raise Refusal("a server has no port 0", quoted(str(Endpoint(endpoint.host, port))))
+        return endpoint
+
+    return read
 
 
-def resolver(value: object) -> Endpoint | Literal["system"]:
-    """Return the address of a resolver, or `"system"`."""
-    if value == "system":
-        return "system"
-    if isinstance(value, str) and value.strip().lower() == "system":
-        raise Refusal("not an IP address", '"system"')
-    return server(value)
+server = server_on(DNS_PORT, "192.0.2.53:53")
+"""The reader of a nameserver's address."""
 
 
 def _divided(written: str) -> tuple[str, str | None]:

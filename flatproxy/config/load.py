@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flatproxy.config.addresses import server
 from flatproxy.config.dnssec import read_dnssec
+from flatproxy.config.encryption import encryption_clashes
 from flatproxy.config.flagged import Flagged
 from flatproxy.config.include import included, read_file, read_include, toml_of
 from flatproxy.config.problems import Refusal, kind_of, problem, problems_of, quoted
@@ -140,6 +141,7 @@ def to_settings(
     problems += _own_nameserver(tables)
     problems += _unprotected(parts.get("resolver"))
     problems += _http_on_dns(tables)
+    problems += encryption_clashes(parts.get("listen"))
     problems += _beside_sync(tables, parts, flagged.rules)
     if problems:
         raise ConfigError(problems=tuple(problems), file=file)
@@ -199,7 +201,7 @@ def _unprotected(read: Resolver | None) -> Iterator[Problem]:
         if isinstance(endpoint, Endpoint) and not ip_address(endpoint.host).is_loopback:
             refusal = Refusal(
                 "require_ad believes what a resolver says of its validation, which others on the way could forge",
-                '"127.0.0.1:53", a validating resolver on this machine; or require_ad = false',
+                '"127.0.0.1:53", a validating resolver on this machine; one over tls://; or require_ad = false',
             )
             yield problem(f"resolver.servers[{index}]", str(endpoint), refusal)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from attrs import field, frozen
 
+from flatproxy.config.guarding import Guarding
 from flatproxy.wire.prefixes import Network, Prefixes
 
 if TYPE_CHECKING:
@@ -37,15 +38,40 @@ class Endpoint:
 
 
 @frozen(kw_only=True)
+class EncryptedServer:
+    """A resolver that is asked over TLS, HTTPS or QUIC. `name` must be in its certificate; `path` is HTTPS' own."""
+
+    scheme: Literal["tls", "https", "quic"]
+    endpoint: Endpoint
+    name: str
+    path: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.url}@{self.endpoint.host}" if self.path else f"{self.scheme}://{self.endpoint}#{self.name}"
+
+    @property
+    def url(self) -> str:
+        """Where HTTPS asks; the address is another thing."""
+        return f"https://{Endpoint(self.name, self.endpoint.port)}{self.path}"
+
+
+ResolverServer = Endpoint | EncryptedServer | Literal["system"]
+
+
+@frozen(kw_only=True)
 class Listen:
     """`[listen]`: UDP and TCP on each of `dns`; `http` None switches the HTTP side off.
 
+    `tls`: DNS over TLS on each, with the files of a certificate chain and its key, both in PEM form.
     PROXY protocol headers (version 2) are believed from, and then required of, the networks of `proxy_from`. `threads`
     take the packets, 0: one for each core.
     """
 
     dns: tuple[Endpoint, ...]
     http: Endpoint | None = None
+    tls: tuple[Endpoint, ...] = ()
+    certificate: Path | None = None
+    key: Path | None = None
     proxy_from: tuple[Network, ...] = ()
     threads: int = 1
 
@@ -77,27 +103,18 @@ class Access:
 class Resolver:
     """`[resolver]`: who resolves targets; `"system"` stands for the servers of resolv.conf.
 
-    `require_ad`: only what a resolver has validated (AD=1) is an answer. `client_subnet` is what names have that say
-    nothing of it; `subnet_v4` and `subnet_v6` are the most bits of a client's address that a resolver is told.
+    `ca_file`: whose certificates are good, None for the system's authorities. `require_ad`: only what a resolver has
+    validated (AD=1) is an answer. `client_subnet` is what names have that say nothing of it; `subnet_v4` and
+    `subnet_v6` are the most bits of a client's address that a resolver is told.
     """
 
-    servers: tuple[Endpoint | Literal["system"], ...] = ("system",)
+    servers: tuple[ResolverServer, ...] = ("system",)
     timeout_s: float = 1.8
+    ca_file: Path | None = None
     require_ad: bool = False
     client_subnet: ClientSubnet = "off"
     subnet_v4: int = 24
     subnet_v6: int = 56
-
-
-class Guarding(NamedTuple):
-    """The guards of a target: whether special addresses pass, where all must be, how long a new set must last."""
-
-    special: bool = False
-    allow: tuple[Network, ...] = ()
-    hold_change_s: int = 0
-
-
-NO_GUARDING = Guarding(special=True)
 
 
 @frozen(kw_only=True)

@@ -12,6 +12,7 @@ from attrs import NOTHING, AttrsInstance, field, fields, frozen
 
 from flatproxy.config import addresses, names, values
 from flatproxy.config.problems import Refusal, assignment, join, problems_of, toml_text
+from flatproxy.config.resolvers import resolver as read_resolver
 from flatproxy.config.settings import Access, Dnssec, Limits, Listen, Resolver, Rule, State, Sync, Upstream
 from flatproxy.errors import Problem
 from flatproxy.wire import types
@@ -99,6 +100,7 @@ read_client_subnet = values.choice(
 )
 read_listen_dns = addresses.listen_endpoint(addresses.DNS_PORT)
 read_listen_http = addresses.listen_endpoint(9353)
+read_listen_tls = addresses.listen_endpoint(addresses.TLS_PORT)
 read_zones = values.array(
     names.zone,
     example='["example.com"], with the zones of the nameserver; or ["."] for every name',
@@ -152,6 +154,9 @@ TABLES: Final[dict[str, TableReader[Any]]] = {
                 read_listen_dns, example='["0.0.0.0:53", "[::]:53"]', empty="without an address nobody can ask"
             ),
             "http": read_listen_http,
+            "tls": values.array(read_listen_tls, example='["0.0.0.0:853", "[::]:853"]'),
+            "certificate": values.pem_file("/etc/flatproxy/tls/fullchain.pem"),
+            "key": values.pem_file("/etc/flatproxy/tls/privkey.pem"),
             "proxy_from": _NETWORKS,
             "threads": values.whole_number(0, 64, "2, or 0 for one on each core"),
         },
@@ -180,9 +185,10 @@ TABLES: Final[dict[str, TableReader[Any]]] = {
         Resolver,
         {
             "servers": values.array(
-                addresses.resolver, example='["system"]', empty="without a server no target can be resolved"
+                read_resolver, example='["system"]', empty="without a server no target can be resolved"
             ),
             "timeout_s": values.timeout('"1.8s"'),
+            "ca_file": values.pem_file("/etc/ssl/certs/ca-certificates.crt"),
             "require_ad": values.flag,
             "client_subnet": read_client_subnet,
             "subnet_v4": values.whole_number(1, 32, "24"),

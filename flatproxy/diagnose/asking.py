@@ -9,7 +9,11 @@ import dns.flags
 import dns.message
 from attrs import define, field
 
-from flatproxy.flatten.resolvers.plain import Servers, exchange
+from flatproxy.config.settings import Endpoint
+from flatproxy.flatten.resolvers.encrypted import Authorities, EncryptedResolver
+from flatproxy.flatten.resolvers.opening import open_servers
+from flatproxy.flatten.resolvers.plain import exchange
+from flatproxy.flatten.resolvers.servers import Servers
 from flatproxy.wire import edns, proxy
 
 if TYPE_CHECKING:
@@ -19,7 +23,8 @@ if TYPE_CHECKING:
     import dns.name
     import dns.rdatatype
 
-    from flatproxy.config.settings import Endpoint, Settings
+    from flatproxy.config.settings import EncryptedServer, Settings
+    from flatproxy.flatten.resolvers.servers import AnyServer
 
 T = TypeVar("T")
 
@@ -34,7 +39,7 @@ class Bounded:
     slots: asyncio.Semaphore
 
     @property
-    def asked(self) -> Endpoint | None:
+    def asked(self) -> AnyServer | None:
         """Who answered last."""
         return self.servers.asked
 
@@ -52,6 +57,7 @@ class Asking:
 
     settings: Settings
     slots: asyncio.Semaphore = field(factory=lambda: asyncio.Semaphore(QUESTIONS_AT_ONCE))
+    _open: dict[Endpoint | EncryptedServer, AnyServer] = field(factory=dict)
 
     @property
     def _header(self) -> bytes:
@@ -63,9 +69,16 @@ class Asking:
         some = upstream.servers if endpoints is None else endpoints
         return Bounded(Servers(some, upstream.timeout_s, recursion=False, header=self._header), self.slots)
 
-    def resolvers(self, endpoints: Sequence[Endpoint]) -> Bounded:
-        """Return these resolvers."""
-        return Bounded(Servers(endpoints, self.settings.resolver.timeout_s, recursion=True), self.slots)
+    def resolvers(self, servers: Sequence[Endpoint | EncryptedServer]) -> Bounded:
+        """Return these resolvers; `FlatproxyError` where one cannot be asked."""
+        opened = [self.opened(each) for each in servers]
+        return Bounded(Servers(opened, self.settings.resolver.timeout_s, recursion=True), self.slots)
+
+    def opened(self, server: Endpoint | EncryptedServer) -> AnyServer:
+        """Return a resolver, with one connection to it for all questions; `FlatproxyError` where it cannot be asked."""
+        if server not in self._open:
+            (self._open[server],) = open_servers((server,), Authorities.read(self.settings.resolver.ca_file))
+        return self._open[server]
 
     async def nameserver(
         self,
@@ -83,11 +96,21 @@ class Asking:
             return await exchange(query, endpoint, timeout_s, tcp=tcp, header=self._header)
 
     async def resolver(
-        self, endpoint: Endpoint, name: dns.name.Name, rdtype: dns.rdatatype.RdataType
+        self, server: Endpoint | EncryptedServer, name: dns.name.Name, rdtype: dns.rdatatype.RdataType
     ) -> dns.message.Message:
         """Return the response of one resolver, see `exchange`."""
+        query, timeout_s = _query(name, rdtype, recursion=True), self.settings.resolver.timeout_s
+        opened = self.opened(server)
         async with self.slots:
-            return await exchange(_query(name, rdtype, recursion=True), endpoint, self.settings.resolver.timeout_s)
+            if isinstance(opened, Endpoint):
+                return await exchange(query, opened, timeout_s)
+            return await opened.ask(query, timeout_s)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for each in self._open.values():
+            if isinstance(each, EncryptedResolver):
+                await each.close()
 
 
 def _query(name: dns.name.Name, rdtype: dns.rdatatype.RdataType, *, recursion: bool) -> dns.message.Message:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from flatproxy.diagnose import findings
 from flatproxy.diagnose.asking import Asking
+from flatproxy.diagnose.certificates import about_certificate
 from flatproxy.diagnose.directories import Directories
 from flatproxy.diagnose.findings import Report
 from flatproxy.diagnose.flagged import FlaggedNames
@@ -31,7 +33,11 @@ _NUMBER = re.compile(r"(\d+)")
 
 async def check(settings: Settings, file: str) -> Report:
     """Return what is found; what goes wrong on the way is among it."""
-    asking = Asking(settings)
+    async with aclosing(Asking(settings)) as asking:
+        return await _check(settings, file, asking)
+
+
+async def _check(settings: Settings, file: str, asking: Asking) -> Report:
     nameservers = Nameservers(settings, asking)
     resolvers = Resolvers(settings, asking)
     resolvers.gather()
@@ -46,6 +52,7 @@ async def check(settings: Settings, file: str) -> Report:
     if nameservers.usable:
         await asyncio.gather(pointers.probe(), signatures.probe(), directories.probe())
         found += [*pointers.found, *signatures.found, *directories.found]
+    found += about_certificate(settings.listen)
     in_step = InStep(settings)
     await in_step.probe()
     found += in_step.found

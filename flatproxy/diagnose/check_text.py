@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flatproxy.diagnose.traces import Walk
 
 _SECTIONS = {
+    "listen": "Listening",
     "upstream": "Nameservers",
     "access": "Zones",
     "resolver": "Resolvers",

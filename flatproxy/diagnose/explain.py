@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+from contextlib import aclosing
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     import dns.message
 
-    from flatproxy.config.settings import Address, Endpoint, Rule, Settings
+    from flatproxy.config.settings import Address, EncryptedServer, Endpoint, Rule, Settings
     from flatproxy.diagnose.addresses import Probed
     from flatproxy.diagnose.prospects import Earlier, Kept
     from flatproxy.diagnose.traces import Walk
@@ -80,15 +81,15 @@ async def explain(
 async def _flattened(
     settings: Settings, name: bytes, rule: Rule, kept: Kept, tailored: TailoredFor | None
 ) -> Flattened:
-    asking = Asking(settings)
     sent = tailored.sent if tailored is not None else None
     places = [
         evolve(rule, target=target, targets=()) for target in (rule.all_targets if not rule.pin else (rule.target,))
     ]
-    reports, signed = await asyncio.gather(
-        asyncio.gather(*(_type_reports(asking, name, each, kept, sent) for each in places)),
-        _signed_zone(asking, name),
-    )
+    async with aclosing(Asking(settings)) as asking:
+        reports, signed = await asyncio.gather(
+            asyncio.gather(*(_type_reports(asking, name, each, kept, sent) for each in places)),
+            _signed_zone(asking, name),
+        )
     contenders = [
         Contender(target=each.target, types=tuple(_rewritten(own, each)))
         for each, own in zip(places, reports, strict=True)
@@ -195,7 +196,7 @@ def _keys(settings: Settings, name: bytes) -> tuple[str, ...]:
         return (str(error),)
 
 
-def _resolvers(settings: Settings) -> list[Endpoint]:
+def _resolvers(settings: Settings) -> list[Endpoint | EncryptedServer]:
     try:
         return expand(settings.resolver.servers)
     except ChainError:

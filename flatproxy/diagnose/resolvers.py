@@ -9,6 +9,7 @@ import dns.name
 import dns.rdatatype
 from attrs import define, field
 
+from flatproxy.config.settings import EncryptedServer, Endpoint
 from flatproxy.diagnose import findings
 from flatproxy.diagnose.asking import each
 from flatproxy.diagnose.self_loop import own_endpoint
@@ -19,7 +20,7 @@ from flatproxy.wire import names
 if TYPE_CHECKING:
     import dns.message
 
-    from flatproxy.config.settings import Endpoint, Settings
+    from flatproxy.config.settings import Settings
     from flatproxy.diagnose.asking import Asking
     from flatproxy.diagnose.findings import Finding
 
@@ -42,8 +43,8 @@ class Resolvers:
     settings: Settings
     asking: Asking
     found: list[Finding] = field(factory=list)
-    endpoints: list[Endpoint] = field(factory=list)
-    _keys: dict[Endpoint, tuple[str, str]] = field(factory=dict)
+    endpoints: list[Endpoint | EncryptedServer] = field(factory=list)
+    _keys: dict[Endpoint | EncryptedServer, tuple[str, str]] = field(factory=dict)
 
     def gather(self) -> None:
         """Find out who the resolvers are; no query is sent."""
@@ -57,20 +58,31 @@ class Resolvers:
                 continue
             for endpoint in endpoints:
                 value = f"system ({endpoint})" if server == "system" else str(endpoint)
-                own = own_endpoint(endpoint, self.settings.listen.dns, is_own_address)
+                listen = self.settings.listen
+                at, where = (endpoint, "dns") if isinstance(endpoint, Endpoint) else (endpoint.endpoint, "tls")
+                own = own_endpoint(at, listen.dns if where == "dns" else listen.tls, is_own_address)
                 if own is not None:
-                    what = f"flatproxy listens there itself ({own} in listen.dns)"
+                    what = f"flatproxy listens there itself ({own} in listen.{where})"
                     self.found.append(findings.error(key, value, what, _ITSELF))
-                elif endpoint not in self._keys:
+                elif endpoint not in self._keys and self._can_be_asked(endpoint, key, value):
                     self._keys[endpoint] = key, value
                     self.endpoints.append(endpoint)
+
+    def _can_be_asked(self, server: Endpoint | EncryptedServer, key: str, value: str) -> bool:
+        try:
+            self.asking.opened(server)
+        except FlatproxyError as error:
+            do = "see to it: without that flatproxy does not start"
+            self.found.append(findings.error(key, value, str(error).removeprefix(f"{server} "), do))
+            return False
+        return True
 
     async def probe(self) -> None:
         """Probe every one that is not flatproxy."""
         if self.settings.flatten:
             await each(self.endpoints, self._probe_one)
 
-    async def _probe_one(self, endpoint: Endpoint) -> None:
+    async def _probe_one(self, endpoint: Endpoint | EncryptedServer) -> None:
         key, value = self._keys[endpoint]
         flagged = next(iter(self.settings.flatten))
         silence = ""
@@ -82,6 +94,10 @@ class Resolvers:
                 silence = str(error).removeprefix(f"{endpoint}: ")
         if not answers:
             do = "write a resolver that answers this machine, or let firewalls pass UDP and TCP port 53 to it"
+            if isinstance(endpoint, EncryptedServer):
+                kind = "UDP" if endpoint.scheme == "quic" else "TCP"
+                do = f"see to address, name and resolver.ca_file, and let firewalls pass {kind} port "
+                do += str(endpoint.endpoint.port)
             self.found.append(findings.warning(key, value, f"does not answer: {silence}", do))
         elif any(speaks_for_the_zone(answer) for answer in answers if answer.question[0].name != dns.name.root):
             what = f"it answers for {names.to_text(flagged)} as its nameserver does, and offers no recursion"

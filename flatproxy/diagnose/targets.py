@@ -24,7 +24,7 @@ from flatproxy.wire import names, types
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from flatproxy.config.settings import Endpoint, Rule, Settings
+    from flatproxy.config.settings import EncryptedServer, Endpoint, Rule, Settings
     from flatproxy.diagnose.addresses import Probed
     from flatproxy.diagnose.asking import Asking
     from flatproxy.diagnose.findings import Finding
@@ -165,7 +165,7 @@ class Targets:
 
     settings: Settings
     asking: Asking
-    resolvers: Sequence[Endpoint]
+    resolvers: Sequence[Endpoint | EncryptedServer]
     upstream: Sequence[Endpoint]
     found: list[Finding] = field(factory=list)
     _walks: dict[tuple[bytes, str], Walk] = field(factory=dict)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import dns.name
     import dns.rdatatype
 
-    from flatproxy.config.settings import Endpoint
     from flatproxy.flatten.chain import Ask, Found, Hop, Scope
+    from flatproxy.flatten.resolvers.servers import AnyServer
 
 NAMESERVER = "nameserver"
 RESOLVER = "resolver"
@@ -27,7 +27,7 @@ class NamedAsker(Asker, Protocol):
     """An asker that says whom it asked."""
 
     @property
-    def asked(self) -> Endpoint | None:
+    def asked(self) -> AnyServer | None:
         """Who answered last."""
 
 
@@ -121,7 +121,7 @@ async def follow(
     return Walk(rdtype=rdtype.name, hops=tuple(hops), found=chain.found, error=error)
 
 
-def _hop(hop: Hop, server: Endpoint | None) -> TraceHop:
+def _hop(hop: Hop, server: AnyServer | None) -> TraceHop:
     answered = hop.ttl_s is not None  # a hop from a flagged name to its target has no TTL
     return TraceHop(
         name=hop.name.to_text(omit_final_dot=True),
@@ -132,7 +132,7 @@ def _hop(hop: Hop, server: Endpoint | None) -> TraceHop:
     )
 
 
-def _failed(ask: Ask, rdtype: dns.rdatatype.RdataType, reason: str, server: Endpoint | None) -> TraceHop:
+def _failed(ask: Ask, rdtype: dns.rdatatype.RdataType, reason: str, server: AnyServer | None) -> TraceHop:
     """Return the hop that the walk did not get past."""
     name = ask.name.to_text(omit_final_dot=True)
     return TraceHop(

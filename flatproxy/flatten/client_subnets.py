@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     import dns.message
     import dns.name
 
-    from flatproxy.config.settings import Endpoint
     from flatproxy.flatten.chain import Asker, Found, Scope
-    from flatproxy.flatten.resolvers.plain import Servers
+    from flatproxy.flatten.resolvers.servers import AnyServer, Servers
     from flatproxy.table.tailored import Tailoring
     from flatproxy.table.target import Target
     from flatproxy.wire.client_subnet import Subnet
@@ -37,7 +36,7 @@ class OptionAsker(Protocol):
     """Resolvers that can be asked with EDNS options."""
 
     @property
-    def asked(self) -> Endpoint | None:
+    def asked(self) -> AnyServer | None:
         """Who answered last."""
 
     async def ask(
@@ -55,7 +54,7 @@ class SubnetAsker:
     scope: int = 0
 
     @property
-    def asked(self) -> Endpoint | None:
+    def asked(self) -> AnyServer | None:
         """Who answered last."""
         return self._servers.asked
 

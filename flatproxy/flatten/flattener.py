@@ -5,15 +5,11 @@ No packet of a client passes here.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from ipaddress import ip_address
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
-from flatproxy.counts import ResolverCounts
-from flatproxy.errors import FlatproxyError
 from flatproxy.flatten import signings
 from flatproxy.flatten.client_subnets import ClientSubnets
 from flatproxy.flatten.controllers import hidden_from
@@ -24,7 +20,8 @@ from flatproxy.flatten.key_probes import KeyProbes
 from flatproxy.flatten.refresher import Refresher
 from flatproxy.flatten.resolvers.asked import AskedResolver
 from flatproxy.flatten.resolvers.datagrams import DatagramClient
-from flatproxy.flatten.resolvers.plain import Servers, expand
+from flatproxy.flatten.resolvers.opening import OpenResolvers
+from flatproxy.flatten.resolvers.servers import Servers
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.stores.saving import Saving
 from flatproxy.flatten.stores.sqlite import SqliteStore
@@ -35,7 +32,7 @@ from flatproxy.wire import proxy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from flatproxy.config.settings import Endpoint, Settings
+    from flatproxy.config.settings import Settings
     from flatproxy.counts import BucketTable
     from flatproxy.flatten.health.probes import Prober
     from flatproxy.flatten.resolvers.datagrams import PortReaders
@@ -52,6 +49,7 @@ class _Prepared:
     """What comes into force next."""
 
     settings: Settings
+    opened: OpenResolvers
     resolvers: Servers
     upstream: Servers
     store: Store | None
@@ -79,7 +77,7 @@ class Flattener:
         self._prepared: _Prepared | None = None
         self._store: Store | None = None
         self._saving: Saving | None = None
-        self._asked: dict[Endpoint, ResolverCounts] = defaultdict(ResolverCounts)
+        self._resolvers = OpenResolvers()
         self._reactor = reactor
         self.health = Watching(table, monotonic)
         table.feed.subscribe(self.health)
@@ -104,24 +102,23 @@ class Flattener:
         )
         table.tailoring.resolve = self._subnets.begin
         if readers is not None:
-            self._refresher.client = DatagramClient(readers, self._refresher.wake, asked=self._asked)
+            self._refresher.client = DatagramClient(readers, self._refresher.wake)
 
     def prepare(self, settings: Settings) -> None:
         """Find out who resolves; `FlatproxyError` where that cannot be read. The first store stays."""
         resolver, upstream, rest = settings.resolver, settings.upstream, self._serve_packets
         first = self._settings is None
-        servers = expand(resolver.servers)
-        if resolver.require_ad and (others := [each for each in servers if not ip_address(each.host).is_loopback]):
-            raise FlatproxyError(f"resolver.require_ad believes resolvers on loopback only, and {others[0]} is not")
+        opened = self._resolvers.opened(resolver)
         self._prepared = _Prepared(
             settings=settings,
+            opened=opened,
             resolvers=Servers(
-                servers,
+                opened.servers,
                 resolver.timeout_s,
                 recursion=True,
                 rest=rest,
                 require_ad=resolver.require_ad,
-                counts=self._asked,
+                counts=opened.counts,
             ),
             upstream=Servers(
                 upstream.servers,
@@ -145,6 +142,8 @@ class Flattener:
         prepared, self._prepared = self._prepared, None
         self._settings = settings = prepared.settings
         self._store = prepared.store
+        self._resolvers.close_others(prepared.opened)
+        self._resolvers = prepared.opened
         self._refresher.resolvers = self._subnets.resolvers = prepared.resolvers
         self._refresher.upstream = self._zone_probes.upstream = self._key_probes.upstream = prepared.upstream
         self._subnets.upstream = prepared.upstream
@@ -222,9 +221,7 @@ class Flattener:
     @property
     def resolvers(self) -> list[AskedResolver]:
         """The resolvers of the settings in force, in order of preference."""
-        servers = self._refresher.resolvers
-        endpoints = servers.endpoints if isinstance(servers, Servers) else ()
-        return [AskedResolver(endpoint, self._asked[endpoint]) for endpoint in endpoints]
+        return [AskedResolver(each, counts) for each, counts in self._resolvers.counted()]
 
     def next_resolution(self, target: Target) -> float | None:
         """Return when a target is resolved next (monotonic seconds), None where that is under way or never."""
@@ -244,6 +241,7 @@ class Flattener:
         """End what is under way, and write what is left to write."""
         await self._refresher.stop()
         await self._subnets.stop()
+        await self._resolvers.close()
         await self.health.stop()
         await self._zone_probes.stop()
         await self._key_probes.stop()

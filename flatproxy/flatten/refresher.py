@@ -25,7 +25,7 @@ from flatproxy.counts import BucketTable
 from flatproxy.errors import FlatproxyError
 from flatproxy.flatten.chain import Chain
 from flatproxy.flatten.driving import drive, outcome_of, take, unexpected
-from flatproxy.flatten.resolvers.plain import Servers
+from flatproxy.flatten.resolvers.servers import Servers
 from flatproxy.flatten.schedule import Schedule
 from flatproxy.flatten.timing import resolve_again_at
 from flatproxy.flatten.token_bucket import TokenBucket

@@ -1,4 +1,4 @@
-"""One resolution without a task: a chain walk that is told replies as they come over plain UDP.
+"""One resolution without a task: a chain walk that is told replies as they come.
 
 It asks servers in the order and with the time that `Servers.ask` gives them. What plain UDP cannot do (a cut reply is
 asked for again over TCP) it leaves to whoever drives it, by `is_cut`.
@@ -16,19 +16,21 @@ import dns.rcode
 import dns.rdatatype
 from attrs import define, field
 
-from flatproxy.errors import ChainBroken, FlatproxyError
+from flatproxy.errors import FlatproxyError
 from flatproxy.flatten.chain import Ask, Chain
 from flatproxy.flatten.reply_memo import learn
 from flatproxy.flatten.resolvers.datagrams import Inquiry
-from flatproxy.flatten.resolvers.plain import FINAL, Servers
+from flatproxy.flatten.resolvers.servers import FINAL, Servers
 from flatproxy.wire import edns, names
 from flatproxy.wire.types import CLASS_IN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from flatproxy.flatten.chain import Found, Scope
     from flatproxy.flatten.reply_memo import Memo
+    from flatproxy.flatten.resolvers.datagrams import Reply
+    from flatproxy.flatten.resolvers.servers import AnyServer
     from flatproxy.table.target import Target
 
 _COUNTS = b"\0\1\0\0\0\0\0\1"
@@ -66,8 +68,9 @@ class TargetWalk:
     """Whether a reply came that was cut: the question is to be asked over TCP."""
     _servers: Servers = field(init=False)
     _question: bytes = b""
+    _order: Sequence[AnyServer] = ()
     _number: int = 0
-    """Which of the servers is asked."""
+    """Which of them is asked."""
     _other: dns.message.Message | None = None
     _failures: list[FlatproxyError] = field(factory=list)
     _replies: int = 0
@@ -102,48 +105,63 @@ class TargetWalk:
     def _ask(self, name: bytes, now: float, *, upstream: bool) -> None:
         self._servers = self._upstream if upstream else self._resolvers
         self._question = name + self.target.rdtype.to_bytes(2, "big") + CLASS_IN
-        self._number, self._other = 0, None
+        self._order, self._number, self._other = self._servers.order(now), 0, None
         self._failures.clear()
         self._put(now)
 
     def _put(self, now: float) -> Found | None:
         """Ask the server whose turn it is; where all had theirs, go on with what they said."""
         servers = self._servers
-        if self._number == len(servers.endpoints):
+        if self._number == len(self._order):
             return self._receive(
                 servers.last_resort(self._asked.name, self.chain.rdtype, self._other, self._failures), now
             )
         flags = (_RD_AD if servers.require_ad else _RD) if servers.recursion else _NO_RD
         message = flags + self._question + _OPT
-        endpoint = servers.endpoints[self._number]
-        self._client.send(Inquiry(self, endpoint, servers.header, message, self._question, servers.share_s), now)
+        self._client.send(
+            Inquiry(self, self._order[self._number], servers.header, message, self._question, servers.share_s), now
+        )
         return None
 
-    def hear(self, query: Inquiry, result: bytes | FlatproxyError, now: float) -> Found | None:
+    def hear(self, query: Inquiry, result: Reply | FlatproxyError, now: float) -> Found | None:
         """Take what came of a query; return what was found, None while it goes on. Raises as a chain and as `ask`."""
+        servers, octets = self._servers, result if isinstance(result, bytes) else b""
         if isinstance(result, FlatproxyError):
-            self._failures.append(result)
-            self._number += 1
-            return self._put(now)
-        if self._servers.require_ad and _is_not_validated(result):
-            self._failures.append(ChainBroken(f"{query.endpoint}: not validated (AD=0), and require_ad is set"))
-            self._number += 1
-            return self._put(now)
-        if self.memo is not None and (found := self.memo.found(result)) is not None:
+            servers.note(query.endpoint, result, now - query.sent_at)
+            return self._ask_next(result, now)
+        if octets and (found := self._remembered(octets)) is not None:
+            servers.note(query.endpoint, octets, now - query.sent_at)
+            servers.answered(self._number, self._order, now)
             return found
-        response = _parsed(result)
+        response = _parsed(result) if isinstance(result, bytes) else result
         if response is None:
             self._client.put_back(query)
             return None
+        servers.note(query.endpoint, result, now - query.sent_at)
         self._rest()
         if response.flags & dns.flags.TC:
             self.is_cut = True
             return None
         if response.rcode() not in FINAL:
             self._other = response
-            self._number += 1
-            return self._put(now)
-        return self._receive(response, now, result)
+            return self._ask_next(None, now)
+        if servers.require_ad and not response.flags & dns.flags.AD:
+            return self._ask_next(servers.not_validated(query.endpoint), now)
+        servers.answered(self._number, self._order, now)
+        return self._receive(response, now, octets)
+
+    def _remembered(self, reply: bytes) -> Found | None:
+        """Return what the same reply led to before; nothing of one that must be looked at."""
+        if self.memo is None or (self._servers.require_ad and _is_not_validated(reply)):
+            return None
+        return self.memo.found(reply)
+
+    def _ask_next(self, failure: FlatproxyError | None, now: float) -> Found | None:
+        """Go on to the next server."""
+        if failure is not None:
+            self._failures.append(failure)
+        self._number += 1
+        return self._put(now)
 
     def _receive(self, response: dns.message.Message, now: float, reply: bytes = b"") -> Found | None:
         """Have the chain take an answer, and ask what it asks then."""

@@ -194,8 +194,8 @@ class Exchange:
         """Send a reply to a client; a client that cannot be reached is no reason to stop."""
         # An extended rcode comes without records: see `reply.rcode`.
         code = made[3] & 0x0F if made[7] else reply.rcode(made)
-        if code < len(self.traffic.rcodes):
-            self.traffic.rcodes[code] += 1
+        if code < len(listener.rcodes):
+            listener.rcodes[code] += 1
         try:
             listener.send(made, back)
         except OSError:

@@ -27,10 +27,10 @@ from flatproxy.forward.rate_limits import RateLimits
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from flatproxy.config.settings import Endpoint, Settings
-    from flatproxy.forward.listeners.sockets import ListenSocket
+    from flatproxy.forward.listeners.sockets import ListenAt
     from flatproxy.forward.nameservers.pool import Nameserver
     from flatproxy.forward.readers import Readers
     from flatproxy.table.table import Table
@@ -64,7 +64,7 @@ class Forwarder:
         reactor: Any,  # noqa: ANN401 - many interfaces
         table: Table,
         readers: Readers,
-        listen_at: Callable[[Endpoint, int], Sequence[ListenSocket]] = bind,
+        listen_at: ListenAt = bind,
     ) -> None:
         self._traffic = Traffic()
         self._reactor = reactor
@@ -90,6 +90,8 @@ class Forwarder:
                 made = None if choice.core is None else PacketPath(choice, self._exchange, self._table, self._listen_at)
                 self._path = made
             shares = share_descriptors(len(settings.upstream.servers), threads=self._choice.threads)
+            if self._path is not None and settings.listen.tls:  # each counts its own connections
+                shares = evolve(shares, connections=max(shares.connections // 2, 1))
             pool = self._pool_for(settings, shares)
             self._prepared = _Prepared(
                 settings,
@@ -102,8 +104,7 @@ class Forwarder:
             )
             if self._path is not None:
                 self._path.prepare(settings, shares, pool)
-            else:
-                self._listening.prepare(settings)
+            self._listening.prepare(settings, plain=self._path is None)
         except BaseException:
             self.abort()
             raise
@@ -140,8 +141,7 @@ class Forwarder:
         self._settings = prepared.settings
         if self._path is not None:
             self._path.commit()
-        else:
-            self._listening.commit(self._reactor)
+        self._listening.commit(self._reactor)
 
     def _pool_for(self, settings: Settings, shares: Descriptors) -> Pool:
         """Return the pool in force where it serves, else a new one with its sockets open."""
@@ -178,6 +178,16 @@ class Forwarder:
     def listening(self) -> list[Endpoint]:
         """The addresses that are read from."""
         return self._path.endpoints if self._path is not None else self._listening.endpoints
+
+    @property
+    def listening_tls(self) -> list[Endpoint]:
+        """The addresses that are read from over TLS."""
+        return self._listening.tls_endpoints
+
+    @property
+    def certificate_expires_at(self) -> float | None:
+        """Unix time; None without DNS over TLS."""
+        return self._listening.certificate_expires_at
 
     @property
     def servers(self) -> list[Nameserver]:

@@ -28,6 +28,8 @@ class Listener(Protocol):
     """Whether each message is a datagram: then the sender may be forged, and a reply has a largest size."""
     verdicts: Verdicts
     """What became of the queries of its transport."""
+    rcodes: list[int]
+    """Replies by response code; whoever sends them counts them there."""
     waiting: int
     """Queries that wait for a cold target."""
     gone: bool

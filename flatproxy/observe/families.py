@@ -99,9 +99,13 @@ FORWARD_SECONDS = Family(
     "histogram", "forward_seconds", "Time from sending a query to a nameserver to having its reply."
 )
 RESOLVE_SECONDS = Family("histogram", "resolve_seconds", "Time of one whole resolution of a target, chain and all.")
-TCP_CONNECTIONS = Family("gauge", "tcp_connections", "Client TCP connections open now.")
+TCP_CONNECTIONS = Family("gauge", "tcp_connections", "Client connections over TCP and TLS open now.")
 TCP_REFUSED = Family("counter", "tcp_refused", "Client TCP connections closed at once for want of room.")
 TCP_EVICTED = Family("counter", "tcp_evicted", "Idle client TCP connections closed to make room for another.")
+TLS_FAILED = Family("counter", "tls_failed", "Client connections over TLS that ended before the handshake was done.")
+CERTIFICATE_EXPIRES = Family(
+    "gauge", "tls_certificate_expiry_timestamp_seconds", "Unix time at which the certificate in use expires."
+)
 
 UPSTREAM_UP = Family("gauge", "upstream_up", "Whether the nameserver answers: 1 or 0.", ("server",))
 UPSTREAM_PENDING = Family("gauge", "upstream_pending", "Queries that wait for the nameserver's reply now.", ("server",))
@@ -114,6 +118,12 @@ UPSTREAM_MISMATCHED = Family(
     "upstream_mismatched",
     "Messages from the nameserver's address thrown away: wrong ID, wrong question, or not a response.",
     ("server",),
+)
+RESOLVER_SECONDS = Family(
+    "histogram", "resolver_seconds", "Time from asking a resolver to having its reply.", ("resolver",)
+)
+RESOLVER_FAILURES = Family(
+    "counter", "resolver_failures", "Questions that a resolver did not answer well, by reason.", ("resolver", "reason")
 )
 
 NAMES = Family("gauge", "names", "Flagged names, counted once per record type, by rung of the ladder.", ("rung",))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from flatproxy.counts import BucketTable, Traffic, Verdicts
-    from flatproxy.observe.sources import AddressHealth, NameStatus, Server, Sources
+    from flatproxy.observe.sources import AddressHealth, MeasuredResolver, NameStatus, Server, Sources
 
 DETAIL_LIMIT: Final = 1000
 """Up to this many flagged names (counted per type) each has its own series; above it only those that are not fresh.
@@ -75,11 +75,14 @@ class Collector:
         yield _histogram(f.HEALTH_SECONDS, self.sources.probe_latency)
         yield from _health(self.sources)
         yield from _servers(list(self.sources.servers()))
+        yield from _resolvers(list(self.sources.resolvers()))
         yield from _names(self.sources, self.now())
         yield from self._condition()
 
     def _condition(self) -> Iterator[Metric]:
         reload = self.sources.reload()
+        expires_at = self.sources.certificate_expires_at()
+        yield f.CERTIFICATE_EXPIRES.of(*([] if expires_at is None else [((), expires_at)]))
         yield f.ZONE_SIGNED.of(*(((zone,), 1) for zone in islice(self.sources.signed_zones(), DETAIL_LIMIT)))
         yield f.DNSSEC_KEY.of(*self.sources.keys_by_state().items())
         missing = islice(self.sources.placeholders_missing(), DETAIL_LIMIT)
@@ -105,14 +108,17 @@ class Collector:
 
 def _histogram(family: f.Family, buckets: BucketTable) -> Metric:
     metric = family.empty()
+    metric.samples = list(_buckets(family, buckets, {}))
+    return metric
+
+
+def _buckets(family: f.Family, buckets: BucketTable, labels: dict[str, str]) -> Iterator[Sample]:
     bounds = [*map(floatToGoString, buckets.bounds), "+Inf"]
     below = list(accumulate(buckets.counts))
-    metric.samples = [
-        Sample(f"{family.exposed}_bucket", {"le": le}, count) for le, count in zip(bounds, below, strict=True)
-    ]
-    metric.samples.append(Sample(f"{family.exposed}_count", {}, below[-1]))
-    metric.samples.append(Sample(f"{family.exposed}_sum", {}, buckets.total))
-    return metric
+    for le, count in zip(bounds, below, strict=True):
+        yield Sample(f"{family.exposed}_bucket", {**labels, "le": le}, count)
+    yield Sample(f"{family.exposed}_count", labels, below[-1])
+    yield Sample(f"{family.exposed}_sum", labels, buckets.total)
 
 
 def _verdicts(transport: str, counts: Verdicts) -> Iterator[f.Reading]:
@@ -123,7 +129,8 @@ def _verdicts(transport: str, counts: Verdicts) -> Iterator[f.Reading]:
 
 
 def _traffic(traffic: Traffic) -> Iterator[Metric]:
-    yield f.QUERIES.of(*_verdicts("udp", traffic.udp), *_verdicts("tcp", traffic.tcp))
+    transports = (("udp", traffic.udp), ("tcp", traffic.tcp), ("tls", traffic.tls))
+    yield f.QUERIES.of(*(reading for name, counts in transports for reading in _verdicts(name, counts)))
     yield f.REPLIES.of(
         *(
             ((dns.rcode.to_text(dns.rcode.Rcode.make(number)),), count)
@@ -140,6 +147,7 @@ def _traffic(traffic: Traffic) -> Iterator[Metric]:
         (f.TCP_CONNECTIONS, traffic.tcp_connections),
         (f.TCP_REFUSED, traffic.tcp_refused),
         (f.TCP_EVICTED, traffic.tcp_evicted),
+        (f.TLS_FAILED, traffic.tls_failed),
     ):
         yield family.of(((), value))
 
@@ -167,6 +175,16 @@ def _servers(servers: Sequence[Server]) -> Iterator[Metric]:
     yield each(f.UPSTREAM_SENT, lambda server: server.sent)
     yield each(f.UPSTREAM_TIMEOUTS, lambda server: server.timeouts)
     yield each(f.UPSTREAM_MISMATCHED, lambda server: server.mismatched)
+
+
+def _resolvers(resolvers: Sequence[MeasuredResolver]) -> Iterator[Metric]:
+    seconds = f.RESOLVER_SECONDS.empty()
+    for each in resolvers:
+        seconds.samples += _buckets(f.RESOLVER_SECONDS, each.replies.latency, {"resolver": str(each.endpoint)})
+    yield seconds
+    yield f.RESOLVER_FAILURES.of(
+        *(((str(each.endpoint), reason), count) for each in resolvers for reason, count in each.failures.items())
+    )
 
 
 def _names(sources: Sources, now: float) -> Iterator[Metric]:

@@ -13,7 +13,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from flatproxy.counts import BucketTable, Traffic
+    from flatproxy.counts import BucketTable, Replies, Traffic
 
 RUNGS = {"pinned": -1.0, "fresh": 0.0, "held": 0.5, "stale": 1.0, "fallback": 2.0, "upstream": 3.0}
 """The rungs of the failure ladder, best first, and each one's value of the `rung` metric, which grows downwards."""
@@ -45,6 +45,22 @@ class Server(Protocol):
     @property
     def mismatched(self) -> int:
         """Messages from its address thrown away: wrong ID, wrong question, or not a response."""
+
+
+class MeasuredResolver(Protocol):
+    """What one of the resolvers was like."""
+
+    @property
+    def endpoint(self) -> object:
+        """How it is asked; `str` gives it as the configuration has it, with its port."""
+
+    @property
+    def replies(self) -> Replies:
+        """What it has replied."""
+
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """How often it gave no answer, by reason."""
 
 
 class NameStatus(Protocol):
@@ -165,7 +181,11 @@ class Sources:
     traffic: Callable[[], Traffic]
     packet_path: Callable[[], str]
     """`C` or `Python`."""
+    certificate_expires_at: Callable[[], float | None]
+    """Unix time; None without DNS over TLS."""
     servers: Callable[[], Iterable[Server]]
+    resolvers: Callable[[], Iterable[MeasuredResolver]]
+    """Those of the configuration in force."""
     names_by_rung: Callable[[], Mapping[str, int]]
     statuses: Callable[[float], Iterable[NameStatus]]
     not_fresh: Callable[[float], Iterable[NameStatus]]

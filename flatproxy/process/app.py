@@ -6,6 +6,7 @@ import asyncio
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
 from prometheus_client import CollectorRegistry
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -27,10 +28,10 @@ from flatproxy.table.table import Table
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from flatproxy.config.settings import Endpoint, Settings
-    from flatproxy.forward.listeners.sockets import ListenSocket
+    from flatproxy.forward.listeners.sockets import ListenAt
     from flatproxy.observe.sources import Reload
     from flatproxy.table.status import NameStatus
 
@@ -48,7 +49,7 @@ class App:
         self,
         reactor: Any,  # noqa: ANN401 - many interfaces
         record: Reload,
-        listen_at: Callable[[Endpoint, int], Sequence[ListenSocket]] = bind,
+        listen_at: ListenAt = bind,
     ) -> None:
         self._settings: Settings | None = None
         self._record = record
@@ -87,11 +88,14 @@ class App:
         )
         http = str(self.http) if self.http else None
         addresses = [str(endpoint) for endpoint in self.listening]
+        tls = [str(endpoint) for endpoint in self._forwarder.listening_tls]
         log.info(
-            "listening on {addresses}, UDP and TCP{and_http}",
+            "listening on {addresses}, UDP and TCP{and_tls}{and_http}",
             event="listening",
             addresses=", ".join(addresses),
             dns=addresses,
+            tls=tls,
+            and_tls=f"; TLS on {', '.join(tls)}" if tls else "",
             http=http,
             and_http=f"; HTTP on {http}" if http else "",
         )
@@ -101,7 +105,9 @@ class App:
         before = self.settings
         phases.change((self._flattener, self._updater, self._forwarder), settings)
         self._settings = settings
-        if (settings.listen, settings.state) != (before.listen, before.state):
+        # Certificate and key are read again; all else of [listen] stays as it was.
+        same_files = evolve(settings.listen, certificate=before.listen.certificate, key=before.listen.key)
+        if (same_files, settings.state) != (before.listen, before.state):
             log.warn("[listen] and [state] changed: these take effect after a restart", event="restart_needed")
 
     def _sources(self) -> Sources:
@@ -109,7 +115,9 @@ class App:
         return Sources(
             traffic=lambda: forwarder.traffic,
             packet_path=lambda: forwarder.packet_path.text,
+            certificate_expires_at=lambda: forwarder.certificate_expires_at,
             servers=lambda: forwarder.servers,
+            resolvers=lambda: flattener.resolvers,
             names_by_rung=lambda: {rung.name.lower(): count for rung, count in self._table.tally.names.items()},
             statuses=self.statuses,
             not_fresh=lambda now: status.not_fresh(self._table, now),

@@ -16,7 +16,7 @@ if sys.platform != "win32":
     import pwd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 
@@ -92,14 +92,17 @@ def _check_code(user: User) -> None:
             raise FlatproxyError(f"{user.name} cannot read {file}: install flatproxy where every user can read it")
 
 
-def out_of_reach(user: User, config: Path, state: Path | None) -> Iterator[str]:
-    """Yield, as the user that the process is now, what of its files cannot be used any more, and what to do."""
-    if not os.access(config, os.R_OK):
-        group = _group_name(user.gid)
-        yield (
-            f"{user.name} cannot read {config}, so SIGHUP will change nothing: "
-            f"chgrp {group} {config}; chmod g+r {config}"
-        )
+def out_of_reach(user: User, read_again: Sequence[Path | None], state: Path | None) -> Iterator[str]:
+    """Yield, as the user that the process is now, what of its files cannot be used any more, and what to do.
+
+    Those of `read_again` are read at each reload.
+    """
+    for path in read_again:
+        if path is not None and not os.access(path, os.R_OK):
+            group = _group_name(user.gid)
+            yield (
+                f"{user.name} cannot read {path}, so SIGHUP will change nothing: chgrp {group} {path}; chmod g+r {path}"
+            )
     if state is None:
         return
     folder = state.parent

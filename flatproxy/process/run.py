@@ -22,10 +22,11 @@ from flatproxy.process.reload import Reloader, ReloadRecord
 from flatproxy.process.systemd import Notifier, adopt, passed_sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
     from pathlib import Path
 
-    from flatproxy.config.settings import Settings
+    from flatproxy.config.settings import Endpoint, Settings
+    from flatproxy.forward.listeners.sockets import ListenSocket
     from flatproxy.process.privileges import User
 
 log = Logger()
@@ -72,8 +73,12 @@ def _started(
     settings = load_settings(path)
     record.digest, record.at = settings.digest, time()
     user = privileges.find_user(user_name) if user_name is not None else None
-    passed = adopt(passed_sockets(os.environ, os.getpid()), settings.listen.dns)
-    app = App(reactor, record, lambda endpoint, threads: passed.get(endpoint) or bind(endpoint, threads))
+    passed = adopt(passed_sockets(os.environ, os.getpid()), settings.listen.dns, settings.listen.tls)
+
+    def listen_at(endpoint: Endpoint, threads: int = 1, *, tls: bool = False) -> Sequence[ListenSocket]:
+        return passed.get(endpoint) or bind(endpoint, threads, tls=tls)
+
+    app = App(reactor, record, listen_at)
 
     def bound() -> None:
         _give_up_root(user, path, settings)
@@ -111,7 +116,8 @@ def _give_up_root(user: User | None, path: Path, settings: Settings) -> None:
     """Become that user and say what it cannot use; without one, say so where root goes on."""
     if user is not None:
         privileges.become(user)
-        for trouble in privileges.out_of_reach(user, path, settings.state.path if settings.state else None):
+        read_again = (path, settings.listen.certificate, settings.listen.key)
+        for trouble in privileges.out_of_reach(user, read_again, settings.state.path if settings.state else None):
             log.warn("{trouble}", event="out_of_reach", trouble=trouble)
     elif privileges.is_root():
         log.warn("running as root, which no part of it needs: start it with --user NAME", event="running_as_root")

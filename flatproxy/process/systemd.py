@@ -58,28 +58,35 @@ def passed_sockets(environ: MutableMapping[str, str], pid: int, first: int = FIR
     return found
 
 
-def adopt(passed: Sequence[Passed], addresses: Sequence[Endpoint]) -> dict[Endpoint, tuple[ListenSocket, ...]]:
+def adopt(
+    passed: Sequence[Passed], addresses: Sequence[Endpoint], tls: Sequence[Endpoint] = ()
+) -> dict[Endpoint, tuple[ListenSocket, ...]]:
     """Return the passed sockets by the listen address that each pair is for; the others are left to be bound.
 
-    `ConfigError` where one of a pair is missing, or a socket is for no address: nobody would answer there.
+    An address of `tls` has one for TCP alone. `ConfigError` where one of a pair is missing, or a socket is for no
+    address: nobody would answer there.
     """
     pairs: dict[Endpoint, dict[int, socket.socket]] = {}
     problems: list[Problem] = []
     for each in passed:
-        problem = _place(each, addresses, pairs)
+        problem = _place(each, addresses, tls, pairs)
         if problem is not None:
             problems.append(problem)
+    alone = {endpoint: pairs.pop(endpoint) for endpoint in tls if endpoint in pairs}
     problems += _halves(pairs)
     if problems:
         raise ConfigError(problems=tuple(problems))
-    return {
+    return {endpoint: (ListenSocket("tls", sock),) for endpoint, kinds in alone.items() for sock in kinds.values()} | {
         endpoint: (ListenSocket("udp", pair[socket.SOCK_DGRAM]), ListenSocket("tcp", pair[socket.SOCK_STREAM]))
         for endpoint, pair in pairs.items()
     }
 
 
 def _place(
-    passed: Passed, addresses: Sequence[Endpoint], pairs: dict[Endpoint, dict[int, socket.socket]]
+    passed: Passed,
+    addresses: Sequence[Endpoint],
+    tls: Sequence[Endpoint],
+    pairs: dict[Endpoint, dict[int, socket.socket]],
 ) -> Problem | None:
     """Put a socket to its listen address; return what is wrong with it otherwise."""
     sock, kind = passed.socket, passed.socket.type
@@ -96,7 +103,8 @@ def _place(
     if host == "::" and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
         # IPv4 clients would come as ::ffff:192.0.2.1, which no access list means.
         return Problem(reason=f"{said} that takes IPv4 as well", write="BindIPv6Only=ipv6-only into the socket unit")
-    endpoint = next((own for own in addresses if _same(own, at)), None)
+    own_addresses = [*addresses, *tls] if kind == socket.SOCK_STREAM else addresses
+    endpoint = next((own for own in own_addresses if _same(own, at)), None)
     if endpoint is None:
         return Problem(
             reason=f"{said}, which is not in listen.dns",

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import define, field
 
-from flatproxy.config.settings import NO_GUARDING, Rules
+from flatproxy.config.guarding import NO_GUARDING
+from flatproxy.config.settings import Rules
 from flatproxy.table.agenda import Agenda
 from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.any_answers import AnyAnswer

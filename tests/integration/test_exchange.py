@@ -12,7 +12,8 @@ import pytest
 
 from flatproxy.config.settings import Endpoint
 from flatproxy.errors import ChainBroken, UpstreamTimeout
-from flatproxy.flatten.resolvers.plain import Servers, exchange, is_own_address
+from flatproxy.flatten.resolvers.plain import exchange, is_own_address
+from flatproxy.flatten.resolvers.servers import Servers
 from tests.support.internet import FakeInternet, Mood
 from tests.support.scripted import TCP, UDP, Answer, Query, Scripted, silent
 

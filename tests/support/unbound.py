@@ -35,6 +35,7 @@ server:
     do-not-query-localhost: no
     access-control: 127.0.0.0/8 allow
 {subnets}    module-config: "{modules}"
+    tls-cert-bundle: "{tls_ca}"
 {anchors}    aggressive-nsec: {aggressive}
     harden-dnssec-stripped: yes
     harden-below-nxdomain: yes
@@ -54,6 +55,12 @@ stub-zone:
     name: "{zone}"
     stub-addr: {host}@{port}
 """
+_FORWARD = """\
+forward-zone:
+    name: "{zone}"
+    forward-addr: {host}@{port}#{tls_name}
+    forward-tls-upstream: yes
+"""
 _NO_ROOT = ". 3600 IN NS nowhere.test.\nnowhere.test. 3600 IN A 127.0.0.1\n"
 
 
@@ -67,6 +74,9 @@ class Unbound(Startable):
     """Keys that are trusted, each as `zone. DNSKEY …`; with one, it validates."""
     aggressive: bool = False
     """Whether it denies by itself what an NSEC record that it has seen does not list (RFC 8198)."""
+    tls_name: str = ""
+    """Where given, it forwards the stub zones over TLS, to whoever has this name by an authority of `tls_ca`."""
+    tls_ca: Path | str = ""
 
     tells_subnets: bool = False
     """Whether it tells the authority its clients' networks (RFC 7871)."""
@@ -108,10 +118,14 @@ class Unbound(Startable):
                 + ("validator iterator" if self.anchors else "iterator"),
                 subnets="    send-client-subnet: 127.0.0.0/8\n" if self.tells_subnets else "",
                 anchors="".join(f'    trust-anchor: "{anchor}"\n' for anchor in self.anchors),
+                tls_ca=self.tls_ca,
                 longest_s=self.longest_s,
                 aggressive="yes" if self.aggressive else "no",
             )
-            + "".join(_STUB.format(zone=zone, host=host, port=port) for zone in self.stubs)
+            + "".join(
+                (_FORWARD if self.tls_name else _STUB).format(zone=zone, host=host, port=port, tls_name=self.tls_name)
+                for zone in self.stubs
+            )
         )
         return ["unbound", "-d", "-c", str(path)]
 

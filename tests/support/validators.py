@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from .ports import Address
 
 
+_PATIENCE_S = 40.0
+"""While flatproxy restarts, a validator asks it at ever longer intervals; it says SERVFAIL where it gives up."""
+
+
 class Validator(Protocol):
     """A resolver that validates."""
 
@@ -72,7 +76,7 @@ class Asking:
         finally:
             self._end.set()
             for thread in threads:
-                thread.join(30)
+                thread.join(2 * _PATIENCE_S)
 
     def _ask(self, validator: Validator) -> None:
         turn = 0
@@ -82,7 +86,7 @@ class Asking:
             query = dns.message.make_query(name, rdtype, want_dnssec=True)
             ask = dns.query.tcp if turn % 3 == 0 else dns.query.udp
             try:
-                reply = ask(query, validator.host, timeout=10, port=validator.port)
+                reply = ask(query, validator.host, timeout=_PATIENCE_S, port=validator.port)
                 what = dns.rcode.to_text(reply.rcode()) if reply.rcode() else "insecure"
                 if what == "insecure" and reply.flags & dns.flags.AD:
                     what = "secure"

@@ -42,6 +42,7 @@ OF_PARTS = {
     "AddressHealth": "what a part needs of an address, as a Protocol",
     "NameStatus": "what a part needs of a status, as a Protocol",
     "Server": "likewise",
+    "connector": "each kind of encrypted resolver has one",
 }
 """A Protocol has the name of what fits it."""
 

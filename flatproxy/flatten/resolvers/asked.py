@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 if TYPE_CHECKING:
-    from flatproxy.config.settings import Endpoint
+    from collections.abc import Mapping
+
     from flatproxy.counts import Replies, ResolverCounts
+    from flatproxy.flatten.resolvers.servers import AnyServer
 
 UNANSWERED: Final = 3
 """ResolverCounts in a row without a reply make a resolver count as down, until its next reply."""
@@ -18,7 +20,7 @@ UNANSWERED: Final = 3
 class AskedResolver:
     """A resolver of the settings in force."""
 
-    endpoint: Endpoint
+    endpoint: AnyServer
     _counts: ResolverCounts
 
     @property
@@ -40,3 +42,8 @@ class AskedResolver:
     def replies(self) -> Replies:
         """What it has replied."""
         return self._counts.replies
+
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """How often it gave no answer, by reason."""
+        return self._counts.failures

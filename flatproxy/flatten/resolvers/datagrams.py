@@ -1,5 +1,7 @@
 """Asks questions over plain UDP, thousands at a time, without a task or a timer for each. It parses nothing.
 
+What is for a resolver over TLS, HTTPS or QUIC goes its way in a task, and arrives at the same place.
+
 As hard to spoof as with a socket for each query (RFC 5452): each query has a random ID and goes out on a random one of
 `PORTS` connected sockets, whose ports the kernel draws, and which are used for few queries and a short time. A reply
 must come from the server to that port with that ID, and repeat the question.
@@ -9,24 +11,30 @@ What comes is put into `arrived`, for whoever does one piece of work after the o
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
-from collections import defaultdict, deque
+from collections import deque
 from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
+import dns.message
 from attrs import define, field
 
-from flatproxy.counts import ResolverCounts
+from flatproxy.config.settings import Endpoint
 from flatproxy.errors import ChainBroken, FlatproxyError, UpstreamTimeout
 from flatproxy.wire.peek import answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from flatproxy.config.settings import Endpoint
+    from flatproxy.flatten.resolvers.encrypted import EncryptedResolver
+    from flatproxy.flatten.resolvers.servers import AnyServer
+
+Reply = bytes | dns.message.Message
+"""A reply as it came over UDP, or parsed where a library has read it."""
 
 PORTS = 16
 """Sockets to one server that new queries are spread over."""
@@ -63,15 +71,22 @@ class Inquiry:
 
     asker: Any
     """Whoever takes the reply from `arrived` knows what this is."""
-    endpoint: Endpoint
+    endpoint: AnyServer
     header: bytes
     message: bytes
     question: bytes
     timeout_s: float
     deadline: float = 0.0
+    is_again: bool = False
+    """Whether it was sent a second time."""
     is_over: bool = False
     port: Port | None = None
     message_id: bytes = b""
+
+    @property
+    def sent_at(self) -> float:
+        """When it was sent first."""
+        return self.deadline - self.timeout_s
 
 
 class Port:
@@ -110,17 +125,22 @@ class Port:
         with contextlib.suppress(BlockingIOError):  # lost, as any datagram may be
             self.sock.send(query.header + message_id + query.message)
 
+    def put_again(self, query: Inquiry) -> None:
+        """Send a query once more as it was: the first datagram, or its reply, may be lost."""
+        with contextlib.suppress(OSError):
+            self.sock.send(query.header + query.message_id + query.message)
+
     def retire(self) -> None:
         """Take no more queries."""
         self._left = 0
 
-    def read(self, now: float) -> None:
+    def read(self, now: float) -> None:  # noqa: ARG002 - as the loop calls it
         """Read what has come: an end of each query that a reply answers."""
         pending, heard = self.pending, self._client.heard
         try:
             for _ in range(_READ_AT_ONCE):
                 reply = self.sock.recv(_MAX_DATAGRAM)
-                heard(pending.get(reply[:2]), reply, now)
+                heard(pending.get(reply[:2]), reply)
                 if not pending:
                     break
         except BlockingIOError:
@@ -137,24 +157,28 @@ class DatagramClient:
 
     readers: PortReaders
     wake: Callable[[], None]
-    arrived: deque[tuple[Inquiry, bytes | FlatproxyError]] = field(factory=deque)
+    arrived: deque[tuple[Inquiry, Reply | FlatproxyError]] = field(factory=deque)
     """Queries that are over, each with its reply or why there is none."""
     mismatched: int = 0
     """Datagrams that answer no query."""
-    asked: dict[Endpoint, ResolverCounts] = field(factory=lambda: defaultdict(ResolverCounts))
-    """What is counted of each server."""
     _slots: dict[Endpoint, list[Port | None]] = field(factory=dict)
     _open: set[Port] = field(factory=set)
     _deadlines: list[tuple[float, int, Inquiry]] = field(factory=list)
     _numbers: Iterator[int] = field(factory=count)
     _draws: Iterator[tuple[bytes, int]] = field(factory=_draws)
+    _tasks: set[asyncio.Task[None]] = field(factory=set)
 
     def send(self, query: Inquiry, now: float) -> None:
-        """Ask; what comes of it arrives later, within the query's `timeout_s`."""
+        """Ask; what comes of it arrives later, within the query's `timeout_s`. After half of it, it is sent again."""
+        query.deadline = now + query.timeout_s
+        if not isinstance(query.endpoint, Endpoint):
+            task = asyncio.get_running_loop().create_task(self._ask(query, query.endpoint))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return
         slots = self._slots.get(query.endpoint)
         if slots is None:
             slots = self._slots[query.endpoint] = [None] * PORTS
-        self.asked[query.endpoint].sent += 1
         message_id, number = next(self._draws)
         port = slots[number]
         try:
@@ -171,8 +195,15 @@ class DatagramClient:
                 del query.port.pending[query.message_id]
             self._end(query, _broken(query, error))
         else:
-            query.deadline = now + query.timeout_s
-            heappush(self._deadlines, (query.deadline, next(self._numbers), query))
+            heappush(self._deadlines, (now + query.timeout_s / 2, next(self._numbers), query))
+
+    async def _ask(self, query: Inquiry, resolver: EncryptedResolver) -> None:
+        result: Reply | FlatproxyError
+        try:
+            result = await resolver.ask(dns.message.from_wire(b"\0\0" + query.message), query.timeout_s)
+        except FlatproxyError as error:
+            result = error.with_traceback(None)
+        self._end(query, result)
 
     def _renew(self, slots: list[Port | None], number: int, endpoint: Endpoint, now: float) -> Port:
         """Put a new socket in the place of one that takes no more queries."""
@@ -196,20 +227,17 @@ class DatagramClient:
             self.readers.remove(port)
             port.sock.close()
 
-    def heard(self, query: Inquiry | None, reply: bytes, now: float) -> None:
+    def heard(self, query: Inquiry | None, reply: bytes) -> None:
         """Take a datagram that came with the ID of this query."""
         if query is None or not answers(reply, query.question):
             self.mismatched += 1
             return
         assert query.port is not None
         del query.port.pending[query.message_id]
-        self.asked[query.endpoint].answered(reply[3] & 0x0F, now - query.deadline + query.timeout_s)
         self._end(query, reply)
 
-    def _end(self, query: Inquiry, result: bytes | FlatproxyError) -> None:
+    def _end(self, query: Inquiry, result: Reply | FlatproxyError) -> None:
         query.is_over = True
-        if not isinstance(result, bytes):
-            self.asked[query.endpoint].silent()
         self.arrived.append((query, result))
         self.wake()
 
@@ -238,6 +266,11 @@ class DatagramClient:
                 continue
             port = query.port
             assert port is not None
+            if not query.is_again and now < query.deadline:
+                query.is_again = True
+                port.put_again(query)
+                heappush(deadlines, (query.deadline, next(self._numbers), query))
+                continue
             if port.pending.get(query.message_id) is query:
                 del port.pending[query.message_id]
                 if not port.takes_more(now):
@@ -257,6 +290,8 @@ class DatagramClient:
             self.close_port(port)
         self._slots.clear()
         self._deadlines.clear()
+        for task in self._tasks:
+            task.cancel()
         self.arrived.clear()
 
 

@@ -1,17 +1,16 @@
-"""Asks resolvers and the nameserver for one RRset, over UDP and, where the answer was cut, TCP.
+"""Asks one server over UDP and, where the answer was cut, TCP.
 
-This is the one place of this half that opens sockets: dnspython's asynchronous ones, each on a port of its own and
-connected, so that the kernel tells when nobody is there.
+The sockets are dnspython's asynchronous ones, each on a port of its own and connected, so that the kernel tells when
+nobody is there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
-from collections import defaultdict
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import dns.asyncbackend
 import dns.asyncquery
@@ -20,24 +19,15 @@ import dns.exception
 import dns.flags
 import dns.inet
 import dns.message
-import dns.rcode
-import dns.rdatatype
 import dns.resolver
-from attrs import define, field
 
 from flatproxy.config.settings import Endpoint
-from flatproxy.counts import ResolverCounts
-from flatproxy.errors import ChainBroken, ChainError, FlatproxyError, UpstreamTimeout
-from flatproxy.wire import edns
+from flatproxy.errors import ChainBroken, UpstreamTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import dns.edns
-    import dns.name
-
-FINAL = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
-"""What a server says that knows; of others, the next one is asked."""
+    from flatproxy.config.settings import EncryptedServer, ResolverServer
 
 
 def system_resolvers() -> list[Endpoint]:
@@ -49,9 +39,9 @@ def system_resolvers() -> list[Endpoint]:
     return [Endpoint(str(server), resolver.port) for server in resolver.nameservers]
 
 
-def expand(servers: Sequence[Endpoint | Literal["system"]]) -> list[Endpoint]:
+def expand(servers: Sequence[ResolverServer]) -> list[Endpoint | EncryptedServer]:
     """Return the servers with `"system"` replaced by what it stands for now."""
-    expanded: list[Endpoint] = []
+    expanded: list[Endpoint | EncryptedServer] = []
     for server in servers:
         expanded += system_resolvers() if server == "system" else [server]
     return expanded
@@ -82,7 +72,7 @@ async def exchange(
 ) -> dns.message.Message:
     """Return one server's response. `tcp` None means UDP, then TCP where that was cut; `header` comes before the query.
 
-    `rest` is called between two pieces of work.
+    Over UDP it is sent again in half of the time. `rest` is called between two pieces of work.
 
     Raises `UpstreamTimeout` where nothing comes in time, `ChainBroken` where nobody listens or speaks DNS.
     """
@@ -90,7 +80,7 @@ async def exchange(
     try:
         async with asyncio.timeout(timeout_s):
             if not tcp:
-                response = await _over_udp(query, endpoint, header, rest)
+                response = await _over_udp(query, endpoint, header, rest, timeout_s / 2)
                 if tcp is False or not response.flags & dns.flags.TC:
                     return response
             return await _over_tcp(query, endpoint, header)
@@ -110,20 +100,29 @@ async def _connected(endpoint: Endpoint, kind: socket.SocketKind) -> Any:  # noq
 
 
 async def _over_udp(
-    query: dns.message.Message, endpoint: Endpoint, header: bytes, rest: Callable[[], None]
+    query: dns.message.Message, endpoint: Endpoint, header: bytes, rest: Callable[[], None], again_s: float
 ) -> dns.message.Message:
     async with await _connected(endpoint, socket.SOCK_DGRAM) as sock:
         rest()
-        await sock.sendto(header + query.to_wire(), None, None)
-        while True:
-            wire, _there = await sock.recvfrom(65535, None)
-            rest()
-            try:
-                response = dns.message.from_wire(wire, ignore_trailing=True)
-            except dns.exception.DNSException:
-                continue  # whoever sent it: the answer may still come
-            if query.is_response(response):
-                return response
+        wire = header + query.to_wire()
+        await sock.sendto(wire, None, None)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(again_s):
+                return await _response(sock, query, rest)
+        await sock.sendto(wire, None, None)
+        return await _response(sock, query, rest)
+
+
+async def _response(sock: Any, query: dns.message.Message, rest: Callable[[], None]) -> dns.message.Message:  # noqa: ANN401 - dnspython's
+    while True:
+        wire, _there = await sock.recvfrom(65535, None)
+        rest()
+        try:
+            response = dns.message.from_wire(wire, ignore_trailing=True)
+        except dns.exception.DNSException:
+            continue  # whoever sent it: the answer may still come
+        if query.is_response(response):
+            return response
 
 
 async def _over_tcp(query: dns.message.Message, endpoint: Endpoint, header: bytes) -> dns.message.Message:
@@ -146,85 +145,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, EOFError):
         return "closed the connection"
     return str(error) or type(error).__name__
-
-
-@define
-class Servers:
-    """Servers in order of preference, all asked within `timeout_s` for one question."""
-
-    endpoints: Sequence[Endpoint]
-    timeout_s: float
-    recursion: bool
-    asked: Endpoint | None = None
-    """Who answered last."""
-    header: bytes = b""
-    """Octets that come before each query, such as a PROXY header."""
-    rest: Callable[[], None] = _no_rest
-    require_ad: bool = False
-    """Take only what a server has validated (AD=1)."""
-    counts: dict[Endpoint, ResolverCounts] = field(factory=lambda: defaultdict(ResolverCounts))
-    """What is counted of each server."""
-
-    async def ask(
-        self,
-        name: dns.name.Name,
-        rdtype: dns.rdatatype.RdataType,
-        *,
-        dnssec: bool = False,
-        options: Sequence[dns.edns.Option] = (),
-    ) -> dns.message.Message:
-        """Return the first answer that says yes or no; otherwise the last other one. `dnssec` asks with DO=1.
-
-        Raises `UpstreamTimeout` where nobody answers in time, `ChainBroken` where nobody can be asked.
-        """
-        query = dns.message.make_query(
-            name, rdtype, use_edns=0, payload=edns.MAX_UDP_SIZE, want_dnssec=dnssec, options=[*options]
-        )
-        self.rest()
-        if not self.recursion:
-            query.flags &= ~dns.flags.RD
-        if self.require_ad:
-            query.flags |= dns.flags.AD  # RFC 6840 section 5.7: say whether it is validated
-        other: dns.message.Message | None = None
-        failures: list[FlatproxyError] = []
-        for endpoint in self.endpoints:
-            counts, began = self.counts[endpoint], monotonic()
-            counts.sent += 1
-            try:
-                response = await exchange(query, endpoint, self.share_s, header=self.header, rest=self.rest)
-            except (UpstreamTimeout, ChainError) as error:
-                counts.silent()
-                # With its frames it would hold this one, and be held by it, until the collector finds both.
-                failures.append(error.with_traceback(None))
-                continue
-            self.asked = endpoint
-            counts.answered(response.rcode(), monotonic() - began)
-            if self.require_ad and response.rcode() in FINAL and not response.flags & dns.flags.AD:
-                failures.append(ChainBroken(f"{endpoint}: not validated (AD=0), and require_ad is set"))
-                continue
-            if response.rcode() in FINAL:
-                return response
-            other = response
-        return self.last_resort(name, rdtype, other, failures)
-
-    @property
-    def share_s(self) -> float:
-        """The part of the time that one server has."""
-        return self.timeout_s / max(len(self.endpoints), 1)
-
-    def last_resort(
-        self,
-        name: dns.name.Name,
-        rdtype: dns.rdatatype.RdataType,
-        other: dns.message.Message | None,
-        failures: Sequence[FlatproxyError],
-    ) -> dns.message.Message:
-        """Return the last other answer where no server said yes or no; raises as `ask` where there is none."""
-        if other is not None:
-            return other
-        asked = f"{name.to_text(omit_final_dot=True)} {rdtype.name}"
-        if not self.endpoints:
-            raise ChainBroken(f"{asked}: there is no server to ask")
-        if any(isinstance(failure, ChainError) for failure in failures):
-            raise ChainBroken(f"{asked}: {'; '.join(map(str, failures))}")
-        raise UpstreamTimeout(f"{asked}: no answer within {self.timeout_s:g} s")

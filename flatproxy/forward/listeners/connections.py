@@ -80,7 +80,7 @@ class Connections:
         """Count a connection in."""
         self._by_host.setdefault(connection.host, {})[connection] = None
         self._count += 1
-        self.traffic.tcp_connections = self._count
+        self.traffic.tcp_connections += 1
 
     def remove(self, connection: CountedConnection) -> None:
         """Count a connection out, if it is still in."""
@@ -91,7 +91,7 @@ class Connections:
         if not same:
             del self._by_host[connection.host]
         self._count -= 1
-        self.traffic.tcp_connections = self._count
+        self.traffic.tcp_connections -= 1
 
     def all(self) -> list[CountedConnection]:
         """Return every connection."""

@@ -53,6 +53,7 @@ class DatagramListener:
         self._proxies = proxies
         self._failures = 0
         self.verdicts = exchange.traffic.udp
+        self.rcodes = exchange.traffic.rcodes
         self.waiting = 0
         host, port = sock.getsockname()[:2]
         self.endpoint = Endpoint(host, port)

@@ -1,11 +1,11 @@
-"""Binds listen addresses: a socket for each transport on the same port. It reads and writes nothing."""
+"""Binds listen addresses: UDP and TCP on the same port, or TLS alone. It reads and writes nothing."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import socket
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from attrs import frozen
 
@@ -14,9 +14,9 @@ from flatproxy.errors import FlatproxyError
 from flatproxy.forward.bounds import RECEIVE_BUFFER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-Transport = Literal["udp", "tcp"]
+Transport = Literal["udp", "tcp", "tls"]
 
 BACKLOG = 1_024
 _PORT_ATTEMPTS = 20
@@ -24,18 +24,29 @@ _PORT_ATTEMPTS = 20
 
 @frozen
 class ListenSocket:
-    """A bound socket, and the transport that is spoken on it. One of "tcp" listens already."""
+    """A bound socket, and the transport that is spoken on it. One of "tcp" or "tls" listens already."""
 
     transport: Transport
     socket: socket.socket
 
 
-def bind(endpoint: Endpoint, threads: int = 1) -> tuple[ListenSocket, ...]:
-    """Bind UDP and TCP, in this order; port 0 takes one that is free for both.
+class ListenAt(Protocol):
+    """Where the sockets of a listen address come from, see `bind`."""
+
+    def __call__(self, endpoint: Endpoint, threads: int = 1, *, tls: bool = False) -> Sequence[ListenSocket]:
+        """Return them, bound."""
+
+
+def bind(endpoint: Endpoint, threads: int = 1, *, tls: bool = False) -> tuple[ListenSocket, ...]:
+    """Bind UDP and TCP, in this order; port 0 takes one that is free for both. `tls`: one socket for TLS instead.
 
     `threads`: as many of each, between which the kernel spreads clients (SO_REUSEPORT). `FlatproxyError` says which
     address is not to be had.
     """
+    if tls:
+        sock = _bound(endpoint.host, endpoint.port, socket.SOCK_STREAM, str(endpoint), shared=False)
+        sock.listen(BACKLOG)
+        return (ListenSocket("tls", sock),)
     for attempts_left in reversed(range(_PORT_ATTEMPTS)):
         first = _bind_pair(endpoint)
         if threads == 1:
@@ -104,7 +115,7 @@ def _bound(host: str, port: int, kind: socket.SocketKind, text: str, *, shared: 
 
 def _advice(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return "; stop what uses the port (`ss -lnptu` shows it), or write another address under [listen] dns"
+        return "; stop what uses the port (`ss -lnptu` shows it), or write another address under [listen]"
     if error.errno == errno.EACCES:
         return "; ports below 1024 need CAP_NET_BIND_SERVICE, a systemd socket unit, or root and --user NAME"
     if error.errno == errno.EADDRNOTAVAIL:

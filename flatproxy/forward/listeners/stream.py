@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IConsumer, ITCPTransport
     from twisted.python.failure import Failure
 
+    from flatproxy.counts import Verdicts
     from flatproxy.forward.access import Networks
     from flatproxy.forward.exchange import Exchange
     from flatproxy.forward.listeners.connections import Connections
@@ -45,7 +46,7 @@ class ClientConnection(Int16StringReceiver):
 
     transport: ITCPTransport
 
-    def __init__(self, exchange: Exchange, connections: Connections, proxies: Networks) -> None:
+    def __init__(self, exchange: Exchange, connections: Connections, proxies: Networks, verdicts: Verdicts) -> None:
         self._exchange = exchange
         self._connections = connections
         self._proxies = proxies
@@ -53,7 +54,8 @@ class ClientConnection(Int16StringReceiver):
         """What has come of a PROXY header that must come first; None where there is none to wait for (any more)."""
         self._client = self._asked = b""
         self.host = b""
-        self.verdicts = exchange.traffic.tcp
+        self.verdicts = verdicts
+        self.rcodes = exchange.traffic.rcodes
         self.link = UpstreamLink(exchange, self)
         self.datagrams = False
         self.waiting = 0
@@ -73,20 +75,25 @@ class ClientConnection(Int16StringReceiver):
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         """Take octets; from a trusted proxy its header first."""
-        if self._header is not None:
-            self._header += data
-            try:
-                if len(self._header) < proxy.FIXED or len(self._header) < proxy.length(self._header):
-                    return
-                client, start = proxy.parse(self._header)
-            except WireError:
-                self._exchange.traffic.malformed += 1
-                self.transport.abortConnection()
-                return
-            data, self._header = self._header[start:], None
-            if client is not None and not self._belongs_to(client):
-                return
-        super().dataReceived(data)
+        rest = self.after_header(data)
+        if rest is not None:
+            super().dataReceived(rest)
+
+    def after_header(self, data: bytes) -> bytes | None:
+        """Take the header that a trusted proxy sends first; return what follows, None where nothing does."""
+        if self._header is None:
+            return data
+        self._header += data
+        try:
+            if len(self._header) < proxy.FIXED or len(self._header) < proxy.length(self._header):
+                return None
+            client, start = proxy.parse(self._header)
+        except WireError:
+            self._exchange.traffic.malformed += 1
+            self.transport.abortConnection()
+            return None
+        rest, self._header = self._header[start:], None
+        return rest if client is None or self._belongs_to(client) else None
 
     def _belongs_to(self, client: bytes) -> bool:
         """Count the connection for the client that a proxy named, no longer for the proxy; False without room."""
@@ -212,17 +219,18 @@ class _OutputHold:
 
 
 class StreamListener(ServerFactory):
-    """Makes the connections of one listen address."""
+    """Makes the connections of one listen address, and counts their queries in `verdicts`."""
 
     noisy = False
 
-    def __init__(self, exchange: Exchange, connections: Connections, proxies: Networks) -> None:
+    def __init__(self, exchange: Exchange, connections: Connections, proxies: Networks, verdicts: Verdicts) -> None:
         self._exchange = exchange
         self._connections = connections
         self._proxies = proxies
+        self._verdicts = verdicts
 
     def buildProtocol(self, addr: IAddress | None) -> ClientConnection | None:  # noqa: N802 - Twisted's name
         """Return the connection of a new client, None (and Twisted closes it) where there is no room."""
         if addr is None or not self._connections.has_room(_peer(addr)[:-2]):
             return None
-        return ClientConnection(self._exchange, self._connections, self._proxies)
+        return ClientConnection(self._exchange, self._connections, self._proxies, self._verdicts)

@@ -36,6 +36,7 @@ class _Prober:
 
     datagrams: bool = True
     verdicts: Verdicts = field(factory=Verdicts)
+    rcodes: list[int] = field(factory=list)
     link: None = None
     waiting: int = 0
     gone: bool = True

@@ -44,6 +44,8 @@ class HandedListener:
     datagrams: bool
     verdicts: Verdicts
     link: _PathLink
+    rcodes: list[int] = field(factory=list)
+    """None: the path counts what it sends."""
     waiting: int = 0
     gone: bool = False
 

@@ -20,20 +20,21 @@ from flatproxy.forward.native.publish import Publisher
 from flatproxy.forward.native.servers import PathServers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from flatproxy.config import settings as config
     from flatproxy.config.settings import Settings
     from flatproxy.counts import Traffic
     from flatproxy.forward.descriptors import Descriptors
     from flatproxy.forward.exchange import Exchange
-    from flatproxy.forward.listeners.sockets import ListenSocket
+    from flatproxy.forward.listeners.sockets import ListenAt, ListenSocket
     from flatproxy.forward.nameservers.pool import Pool
     from flatproxy.forward.native import _core
     from flatproxy.forward.native.choice import Choice
     from flatproxy.table.table import Table
 
 _ADDED = ("forwarded", "flattened", "dropped")
+_ADDED_ALL = ("malformed", "overloaded", "limited", "unsent", "tcp_connections", "tcp_evicted", "tcp_refused")
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - recognises them, binds nothing
 
 
@@ -55,7 +56,7 @@ class PacketPath:
     choice: Choice
     exchange: Exchange
     table: Table
-    listen_at: Callable[[Endpoint, int], Sequence[ListenSocket]]
+    listen_at: ListenAt
     _endpoints: list[Endpoint] = field(factory=list)
     _path: _core.Path | None = None
     _publisher: Publisher = field(init=False)
@@ -167,7 +168,7 @@ class PacketPath:
             self._path.reclaim()
 
     def count(self, traffic: Traffic) -> None:
-        """Bring the counts up to date. Every reply to a client goes out by the path, which counts them all."""
+        """Bring the counts up to date. What others have counted stays."""
         if self._path is None:
             return
         before, self._counted = self._counted, self._path.counts()
@@ -177,15 +178,13 @@ class PacketPath:
                 setattr(verdicts, name, getattr(verdicts, name) + grown[f"{transport}_{name}"])
         traffic.udp.refused += grown["udp_refused"]
         traffic.tcp.refused += grown["tcp_refused_queries"]
-        for name in ("malformed", "overloaded", "limited"):
+        for name in _ADDED_ALL:
             setattr(traffic, name, getattr(traffic, name) + grown[name])
-        for name in ("unsent", "tcp_connections", "tcp_evicted", "tcp_refused"):
-            setattr(traffic, name, self._counted[name])
-        traffic.rcodes[:] = self._counted["rcodes"]
         traffic.latency.total += grown["latency_ns"] / 1e9
-        old = before.get("latency", (0,) * len(traffic.latency.counts))
-        for place, (now, then) in enumerate(zip(self._counted["latency"], old, strict=True)):
-            traffic.latency.counts[place] += now - then
+        for name, counts in (("rcodes", traffic.rcodes), ("latency", traffic.latency.counts)):
+            old = before.get(name, (0,) * len(counts))
+            for place, (now, then) in enumerate(zip(self._counted[name], old, strict=True)):
+                counts[place] += now - then
 
     def drain(self) -> None:
         """Take nothing new."""

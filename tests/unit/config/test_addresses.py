@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatproxy.config.addresses import address, listen_endpoint, network, resolver, server
+from flatproxy.config.addresses import address, listen_endpoint, network, server
 from flatproxy.config.problems import Refusal
+from flatproxy.config.resolvers import resolver
 from flatproxy.config.settings import Endpoint
 
 from .configs import outcome

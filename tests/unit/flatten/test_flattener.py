@@ -125,5 +125,5 @@ def test_a_system_resolver_elsewhere_is_not_believed(monkeypatch: pytest.MonkeyP
     there = dns.resolver.Resolver(configure=False)
     there.nameservers = ["192.0.2.1"]
     monkeypatch.setattr(dns.resolver, "Resolver", lambda: there)
-    with pytest.raises(FlatproxyError, match=r"192\.0\.2\.1:53 is not"):
+    with pytest.raises(FlatproxyError, match=r"192\.0\.2\.1:53 is neither"):
         made.prepare(settings(resolver=Resolver(servers=("system",), require_ad=True)))

@@ -20,7 +20,7 @@ from flatproxy.flatten.refresher import (
     WALKS_AT_ONCE,
     Refresher,
 )
-from flatproxy.flatten.resolvers.plain import Servers
+from flatproxy.flatten.resolvers.servers import Servers
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.timing import MAX_ASKED_FAILURE_S, MAX_FAILURE_S
 from flatproxy.table.answers import TargetAnswer

@@ -17,12 +17,13 @@ from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatproxy.config.settings import Endpoint, Guarding, Rule
+from flatproxy.config.guarding import Guarding
+from flatproxy.config.settings import Endpoint, Rule
 from flatproxy.errors import ChainBroken, FlatproxyError, UpstreamTimeout
 from flatproxy.flatten.chain import Chain
 from flatproxy.flatten.driving import drive
 from flatproxy.flatten.reply_memo import _records
-from flatproxy.flatten.resolvers.plain import Servers
+from flatproxy.flatten.resolvers.servers import Servers
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.walk import TargetWalk
 from flatproxy.table.table import Table
@@ -68,7 +69,8 @@ class Client:
 
 
 def quick(memo: Memo | None = None, scope: Scope = SCOPE) -> TargetWalk:
-    return TargetWalk(target_of(), 0.0, memo, RESOLVERS, UPSTREAM, scope, Client(), lambda: None)
+    resolvers = Servers(RESOLVERS.endpoints, RESOLVERS.timeout_s, recursion=True)  # nobody is preferred yet
+    return TargetWalk(target_of(), 0.0, memo, resolvers, UPSTREAM, scope, Client(), lambda: None)
 
 
 def walked(walk: TargetWalk, script: Callable[..., bytes | FlatproxyError]) -> Found | str | None:

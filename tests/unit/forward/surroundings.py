@@ -114,6 +114,7 @@ class Sent:
     datagrams: bool = True
     link: Link | None = None
     verdicts: Verdicts = field(factory=Verdicts)
+    rcodes: list[int] = field(factory=lambda: [0] * 24)
     waiting: int = 0
     gone: bool = False
     unreachable: bool = False

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from flatproxy.config.settings import Endpoint
-from flatproxy.counts import BucketTable, Traffic, Verdicts
+from flatproxy.counts import BucketTable, Replies, Traffic, Verdicts
 from flatproxy.observe.metrics import register
 from flatproxy.observe.scrapes import exposition
 from flatproxy.observe.sources import RUNGS, NameStatus, Sources
@@ -62,6 +62,15 @@ class FakeReload:
     success: bool = True
     digest: str = "ab" * 32
     at: float = 1_700_000_100.0
+
+
+@define
+class FakeResolver:
+    endpoint: str = "192.0.2.7:53"
+    replies: Replies = field(
+        factory=lambda: Replies(latency=BucketTable(bounds=(0.01, 0.1), counts=[3, 2, 1], total=0.5))
+    )
+    failures: Mapping[str, int] = field(factory=lambda: {"timeout": 4})
 
 
 @frozen
@@ -118,8 +127,12 @@ def sources() -> Sources:
             tcp_connections=2,
             tcp_refused=8,
             tcp_evicted=9,
+            tls=Verdicts(forwarded=6),
+            tls_failed=7,
         ),
         packet_path=lambda: "C",
+        certificate_expires_at=lambda: 1_800_000_000.0,
+        resolvers=lambda: [FakeResolver()],
         servers=lambda: [FakeServer(sent=84, pending=1, timeouts=2, mismatched=3)],
         **names_of(FakeStatus(), FakeStatus(rdtype="AAAA", rdatas=("2001:db8::7",))),
         resolve_latency=BucketTable(bounds=(0.1, 1.0), counts=[10, 2, 1], total=2.5),

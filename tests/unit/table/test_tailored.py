@@ -12,7 +12,8 @@ from attrs import define, evolve, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatproxy.config.settings import Guarding, Rule
+from flatproxy.config.guarding import Guarding
+from flatproxy.config.settings import Rule
 from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.ladder import Resolution
 from flatproxy.table.table import Table, question

@@ -163,7 +163,7 @@ def test_no_port_takes_more_than_its_queries() -> None:
 
 def test_a_port_has_a_short_life() -> None:
     with world() as made:
-        _query, message, client = made.asked(0.0)
+        _query, message, client = made.asked(0.0, timeout_s=3 * PORT_LIFE_S)
         made.client.expire(PORT_LIFE_S)
         assert len(made.sockets.readables) == 1, "something is under way on it"
         made.server.sendto(reply_to(message), client)
@@ -239,3 +239,19 @@ def test_a_server_that_cannot_be_reached_is_known_at_once() -> None:
         assert isinstance(error, ChainBroken)
         assert str(error).startswith("255.255.255.255:53: ")
         assert query.is_over
+
+
+def test_what_is_unanswered_is_sent_again_once_in_half_of_the_time() -> None:
+    with world() as made:
+        _query, message, client = made.asked(0.0, timeout_s=1.0)
+        made.client.expire(0.49)
+        made.client.expire(0.5)
+        assert made.server.recvfrom(512) == (message, client)
+        made.client.expire(0.9)
+        made.server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            made.server.recvfrom(512)
+        assert list(made.client.arrived) == []
+        made.client.expire(1.0)
+        ((_same, error),) = made.client.arrived
+        assert isinstance(error, UpstreamTimeout)

@@ -74,7 +74,9 @@ class Talk:
         self.exchange = Exchange(Traffic())
         self.exchange.policy = policy(table=self.table, transfer=everyone())
         self.exchange.nameservers = cast("Any", self.nameservers)
-        self.client = ClientConnection(self.exchange, Connections(self.exchange.traffic), Networks(()))
+        self.client = ClientConnection(
+            self.exchange, Connections(self.exchange.traffic), Networks(()), self.exchange.traffic.tcp
+        )
         self.client.makeConnection(self.transport)  # type: ignore[no-untyped-call]
 
     def _server(self, number: int) -> StreamUpstream:

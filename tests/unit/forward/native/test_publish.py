@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import define, evolve, field
 
-from flatproxy.config.settings import Access, Check, Checking, Endpoint, Guarding, Listen, Rule, Settings, Upstream
+from flatproxy.config.guarding import Guarding
+from flatproxy.config.settings import Access, Check, Checking, Endpoint, Listen, Rule, Settings, Upstream
 from flatproxy.forward.native.publish import Publisher, ranges
 from flatproxy.table.ladder import Resolution
 from flatproxy.table.table import Table
