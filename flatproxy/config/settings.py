@@ -170,6 +170,8 @@ class Rule:
     fallback: tuple[Address, ...] = ()
     client_subnet: ClientSubnet = "off"
     pin: tuple[Address, ...] = ()
+    shadow: bool = False
+    """Whether it is only rehearsed: clients get the nameserver's answer."""
     views: tuple[tuple[str, Rule | None], ...] = ()
     """What clients of a view are answered by, None where by the nameserver; of the others this rule is the one."""
 
@@ -187,6 +189,11 @@ class Rule:
     def is_tailored(self) -> bool:
         """Whether networks get answers of their own. Not of several targets, nor where addresses must be checked."""
         return self.client_subnet != "off" and not (self.pin or self.needs_choice)
+
+    @property
+    def is_rehearsed(self) -> bool:
+        """Whether some clients of its names get the nameserver's answer, and flatproxy's is compared with it."""
+        return self.shadow or any(rule.shadow for _view, rule in self.views if rule is not None)
 
     @property
     def guarding(self) -> Guarding:

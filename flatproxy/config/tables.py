@@ -134,6 +134,7 @@ RULE: Final = TableReader(
         "allow": _NETWORKS,
         "client_subnet": read_client_subnet,
         "fallback": _ADDRESSES,
+        "shadow": values.flag,
         "pin": values.array(
             addresses.address,
             example='["192.0.2.10"], or no such line',

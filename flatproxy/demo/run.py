@@ -202,6 +202,8 @@ def introduction(proxy: Endpoint, behind: Endpoint, http: str) -> list[str]:
         f"{through} +tcp {nameserver.DKIM} TXT",
         f"  curl -s http://{http}/metrics",
         "",
+        f"The status page: http://{http}/",
+        "",
         "The nameserver itself, which has a placeholder there:",
         "",
         f"  dig @{behind.host} -p {behind.port} {nameserver.APEX} A",

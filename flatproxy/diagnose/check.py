@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import sqlite3
 from contextlib import aclosing
+from time import time
 from typing import TYPE_CHECKING
 
 from flatproxy.diagnose import findings
@@ -21,12 +23,15 @@ from flatproxy.diagnose.resolvers import Resolvers
 from flatproxy.diagnose.signatures import SigningZones
 from flatproxy.diagnose.targets import Targets
 from flatproxy.flatten.stores import sqlite as store
+from flatproxy.table.shadows import Rehearsal, how_far
+from flatproxy.wire import names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from flatproxy.config.settings import Settings, State
     from flatproxy.diagnose.findings import Finding
+    from flatproxy.flatten.stores.store import ShadowRow
 
 _NUMBER = re.compile(r"(\d+)")
 
@@ -58,6 +63,7 @@ async def _check(settings: Settings, file: str, asking: Asking) -> Report:
     found += in_step.found
     if settings.state is not None:
         found += about_state(settings.state)
+    found += about_shadows(settings)
     return Report(file=file, findings=tuple(sorted(found, key=_order)), targets=tuple(targets.reports()))
 
 
@@ -65,6 +71,31 @@ def _order(finding: Finding) -> tuple[int, list[str | int]]:
     """Return a key that sorts by severity, then by place, `servers[2]` before `servers[10]`."""
     parts = _NUMBER.split(finding.key)
     return finding.severity, [int(part) if index % 2 else part for index, part in enumerate(parts)]
+
+
+def about_shadows(settings: Settings) -> Iterator[Finding]:
+    """Yield how far the names in shadow mode are, as the state file knows it."""
+    rehearsed = [name for name, rule in settings.flatten.items() if rule.is_rehearsed]
+    if not rehearsed:
+        return
+    known: Mapping[bytes, ShadowRow] = {}
+    if settings.state is not None:
+        with contextlib.suppress(sqlite3.Error, OSError, ValueError, TypeError):
+            known = store.read_shadows(settings.state.path)
+    for name in rehearsed:
+        row = known.get(name)
+        rehearsal = Rehearsal(*row) if row is not None else None
+        what = f"in shadow mode, clients get the nameserver's answer; {how_far(rehearsal, time())}"
+        key = f'flatten."{names.to_text(name)}".shadow'
+        if rehearsal is not None and rehearsal.is_safe(time()):
+            yield findings.info(key, "true", what, "take the line out, and reload")
+        else:
+            do = (
+                ""
+                if settings.state is not None
+                else "without [state] only the status page of the running service knows"
+            )
+            yield findings.info(key, "true", what, do)
 
 
 def about_state(state: State) -> Iterator[Finding]:

@@ -38,10 +38,7 @@ def render(report: Flattened | Forwarded) -> Iterator[str]:
 
 def _flattened(report: Flattened) -> Iterator[str]:
     yield from wrapped(f"{report.name} is flattened: {_targets(report)}", "", 0)
-    if report.seen is not None:
-        yield from wrapped(_seen(report.seen), "", 0)
-    if report.tailored is not None:
-        yield from wrapped(_tailored(report.tailored), "", 0)
+    yield from _for_whom(report)
     for contender in report.contenders:
         if len(report.contenders) > 1:
             yield ""
@@ -94,6 +91,15 @@ def _health(report: Flattened) -> Iterator[str]:
     if any(each.failure and not each.unknown for each in report.health):
         what = f"An address leaves the answer after {check.fall} failures in a row, {check.interval_s:g} s apart"
         yield from wrapped(f"{what}; whether one has, a running flatproxy's flatproxy_health_up says.", "", 0)
+
+
+def _for_whom(report: Flattened) -> Iterator[str]:
+    if report.rule.shadow:
+        yield from wrapped("Shadow mode: clients get the nameserver's answer; this is only compared with it.", "", 0)
+    if report.seen is not None:
+        yield from wrapped(_seen(report.seen), "", 0)
+    if report.tailored is not None:
+        yield from wrapped(_tailored(report.tailored), "", 0)
 
 
 def _hop_row(hop: TraceHop) -> tuple[str, str, str, str]:

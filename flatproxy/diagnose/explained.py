@@ -187,6 +187,7 @@ class Flattened:
             "types": [report.as_json() for report in self.types],
             "fallback": [str(address) for address in self.rule.fallback],
             "any": self.rule.any,
+            "shadow": self.rule.shadow,
             "signed_zone": self.signed,
             "sync": self.sync or None,
             "keys": list(self.keys),

@@ -23,6 +23,7 @@ from flatproxy.flatten.resolvers.datagrams import DatagramClient
 from flatproxy.flatten.resolvers.opening import OpenResolvers
 from flatproxy.flatten.resolvers.servers import Servers
 from flatproxy.flatten.scope import ConfiguredScope
+from flatproxy.flatten.shadowing import Shadowing
 from flatproxy.flatten.stores.saving import Saving
 from flatproxy.flatten.stores.sqlite import SqliteStore
 from flatproxy.flatten.zone_probes import ZoneProbes
@@ -77,6 +78,7 @@ class Flattener:
         self._prepared: _Prepared | None = None
         self._store: Store | None = None
         self._saving: Saving | None = None
+        self._shadowing = Shadowing(table.shadows)
         self._resolvers = OpenResolvers()
         self._reactor = reactor
         self.health = Watching(table, monotonic)
@@ -164,6 +166,7 @@ class Flattener:
         self._zone_probes.hides = self._hides
         self._zone_probes.cover(settings.flatten, settings.flatten.added)
         zones = self._table.zones
+        self._table.shadows.keep_only(settings.flatten.items())
         zones.sign_with(signings.signings_of(prepared.keys, zones.signings))
         self._key_probes.cover(settings.flatten)
 
@@ -190,6 +193,7 @@ class Flattener:
         if self._store is not None:
             now, wall = monotonic(), time()
             signings.restore(self._table.zones.signings, self._store.load_keys())
+            self._shadowing.restore(self._store, self._table.rules)
             rows = {(row.target, row.rdtype): row for row in self._store.load()}
             for target in self._table.targets.values():
                 row = rows.get(target.key[:2])
@@ -211,6 +215,7 @@ class Flattener:
         yield lambda: self._key_probes.tick(now)
         store = self._store
         if store is not None:
+            yield lambda: self._shadowing.tick(store, now)
             yield lambda: store.tick(now)
 
     @property
@@ -246,6 +251,7 @@ class Flattener:
         await self._zone_probes.stop()
         await self._key_probes.stop()
         if self._store is not None:
+            self._shadowing.keep(self._store)
             await self._store.stop()
 
 

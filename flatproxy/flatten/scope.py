@@ -25,9 +25,11 @@ class ConfiguredScope:
     zones: frozenset[bytes]
 
     def target_of(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.name.Name | None:
-        """Return the target of a flagged name, None for any other."""
+        """Return the target of a flagged name, None for any other, and for one that is only rehearsed."""
         rule = self.rules.get(names.to_wire(name))
-        return names.to_name(rule.target) if rule is not None and rdtype.name in rule.types else None
+        return (
+            names.to_name(rule.target) if rule is not None and not rule.shadow and rdtype.name in rule.types else None
+        )
 
     def is_served(self, name: dns.name.Name) -> bool:
         """Tell whether the name is in a zone of the nameserver behind us."""

@@ -1,7 +1,7 @@
 """One query's way, whatever it came by: judged, answered or forwarded, and the way back of its reply.
 
 No socket lives here. A listener hands in octets, their sender and itself; the exchange says what is sent to whom.
-A reload changes `policy`, `limits` and `nameservers`, and nothing else.
+A reload changes `policy`, `limits`, `nameservers` and `rehearsing`, and nothing else.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from flatproxy.forward.policy import DROP, FLATTEN, FORWARD, REFUSE
 from flatproxy.forward.query import Query, query_from
 from flatproxy.forward.rate_limits import SLIP
+from flatproxy.forward.rehearsal import compare
 from flatproxy.wire import edns, landing, reply
 from flatproxy.wire.peek import HEADER, OPCODE, question_end, question_of
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from flatproxy.forward.policy import Policy
     from flatproxy.forward.query import Listener
     from flatproxy.table.answers import Answer, Responder
+    from flatproxy.table.table import Table
 
 
 class ClientLimits(Protocol):
@@ -40,6 +42,8 @@ class Exchange:
     def __init__(self, traffic: Traffic) -> None:
         self.traffic = traffic
         self.limits: ClientLimits | None = None
+        self.rehearsing: Table | None = None
+        """What is compared with replies, None where no name is in shadow mode."""
 
     def receive(
         self,
@@ -161,7 +165,7 @@ class Exchange:
             self.traffic.latency.add(now - query.sent_at)
         message, question = query.message, query.question
         back = message[:2] + came[2:]
-        if question and landing.may_land(back, question):
+        if question and (landing.may_land(back, question) or self.rehearsing is not None):
             self.land(query, back, now)
         else:
             self.reply(back, query.listener, query.back)
@@ -204,6 +208,9 @@ class Exchange:
     def land(self, query: Query, came: bytes, now: float) -> None:
         """Send a reply whose CNAME chain may reach a flagged name, with that name's addresses put right."""
         table, view = self.policy.table, self.policy.view_of(query.host)
+        if self.rehearsing is not None and self._rehearse(self.rehearsing, query, came, now):
+            self.reply(came, query.listener, query.back)
+            return
         end = question_end(came)
         type_and_class = came[end - 4 : end]
         found = landing.find(came, lambda name: table.get(name + type_and_class, view) is not None)
@@ -215,6 +222,17 @@ class Exchange:
         else:
             made = _landed(query, answer, found, came, signed=self.policy.must_sign(found))
             self.reply(made, query.listener, query.back)
+
+    def _rehearse(self, table: Table, query: Query, came: bytes, now: float) -> bool:
+        """Compare a reply with what would be said in its place; False where its question is not rehearsed."""
+        answer = table.rehearsed(query.question, self.policy.view_of(query.host))
+        if answer is None:
+            return False
+        if not self.policy.passes(query.message, query.question):
+            compared = compare(answer, query.question[:-4], came, now, table.wall())
+            if compared is not None:
+                table.shadows.note(*compared)
+        return True
 
     def _after_landing(self, query: Query, answer: Answer, found: landing.Landing, came: bytes) -> None:
         listener = query.listener

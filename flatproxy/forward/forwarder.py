@@ -128,6 +128,7 @@ class Forwarder:
         if self._settings is not None and exchange.nameservers is not prepared.pool:
             self._retired.append((monotonic() + exchange.nameservers.timeout_s, exchange.nameservers))
         exchange.nameservers = prepared.pool
+        exchange.rehearsing = self._table if self._table.shadows.any else None
         if self._path is None:
             exchange.limits = prepared.limits
         exchange.policy = Policy(

@@ -98,9 +98,7 @@ class Policy:
         question = question_of(message, end)
         answer = self.table.get(question, self.view_of(host))
         if answer is not None:
-            if edns.is_whole(message, end) and not (
-                edns.wants_dnssec(message, end) and self._passes_unsigned(question)
-            ):
+            if not self.passes(message, question):
                 return FLATTEN, end, answer.of_client(message, end, host)
         elif question[-4:-2] in _GUARDED:
             return self._judge_guarded(question, host), end, None
@@ -109,6 +107,11 @@ class Policy:
         if carries_only_opt(message, end) or not is_signed(message):
             return FORWARD, end, None
         return PRESERVE, end, None
+
+    def passes(self, message: bytes, question: bytes) -> bool:
+        """Tell whether a query for a flagged name is the nameserver's to answer: odd, or without a signature for it."""
+        end = HEADER + len(question)
+        return not edns.is_whole(message, end) or (edns.wants_dnssec(message, end) and self._passes_unsigned(question))
 
     def must_sign(self, found: Landing) -> bool:
         """Tell whether what is put in a reply's place needs signatures."""

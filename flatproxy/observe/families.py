@@ -162,7 +162,9 @@ HEALTH_FAILING_OPEN = Family(
 )
 HEALTH_SECONDS = Family("histogram", "health_probe_seconds", "Time of one probe of an address, failed ones included.")
 RESOLUTIONS = Family("counter", "resolutions", "Finished resolutions by outcome.", (*_NAME, "outcome"))
-
+SHADOW = Family(
+    "counter", "shadow", "Comparisons of names in shadow mode with the nameserver's replies.", (*_NAME, "result")
+)
 
 SUBNET_ENTRIES = Family(
     "gauge", "subnet_entries", "Client subnets that a target has an answer of its own for.", ("target",)

@@ -85,6 +85,7 @@ class Collector:
         yield f.CERTIFICATE_EXPIRES.of(*([] if expires_at is None else [((), expires_at)]))
         yield f.ZONE_SIGNED.of(*(((zone,), 1) for zone in islice(self.sources.signed_zones(), DETAIL_LIMIT)))
         yield f.DNSSEC_KEY.of(*self.sources.keys_by_state().items())
+        yield f.SHADOW.of(*islice(self.sources.shadow_counts(), DETAIL_LIMIT))
         missing = islice(self.sources.placeholders_missing(), DETAIL_LIMIT)
         yield f.PLACEHOLDER_MISSING.of(*((each, 1) for each in missing))
         tailoring = self.sources.tailoring()

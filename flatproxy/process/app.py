@@ -129,6 +129,7 @@ class App:
             state_errors=lambda: flattener.state_errors,
             signed_zones=lambda: map(names.to_text, self._table.zones.signed),
             keys_by_state=lambda: status.keys_by_state(self._table),
+            shadow_counts=lambda: status.shadow_counts(self._table),
             placeholders_missing=lambda: status.placeholders_missing(self._table),
             tailoring=lambda: self._table.tailoring,
             sync_states=self._updater.states,

@@ -31,14 +31,15 @@ _DOMAIN_APEX = "it is the apex of an Active Directory domain, whose controllers 
 
 @frozen(kw_only=True)
 class Attempt:
-    """A try. `noted` is what this process knows of a name that the state file has lost; `write`: whether it may."""
+    """A try. `noted` is what this process knows of a name that the state file has lost."""
 
     primary: Primary
     state: Path
     interval_s: float
     name: bytes
     rule: Rule
-    write: bool = True
+    may_write: Callable[[], bool] = lambda: True
+    """Asked before the first message, and again before the update."""
     dry: bool = False
     noted: Noted | None = None
     wall: Callable[[], float] = time
@@ -71,6 +72,9 @@ class Attempt:
                 await self._keep(noted)
             return Standing(state=SyncState.IN_STEP, found=found, made=found, first=first), noted
         if not any(agree(ours, found) for ours in noted.ours):
+            # What another node of a fleet writes is for that node to judge.
+            if not self.may_write():
+                return await self._leave(noted, found, goal)
             return self._conflict(noted, found), noted
         if goal == found:
             return Standing(state=SyncState.WITHHELD, reason=want.why, found=found, made=found, first=first), noted
@@ -82,18 +86,17 @@ class Attempt:
         return evolve(standing, first=first), noted
 
     async def _write(self, noted: Noted, found: Sets, goal: Sets) -> tuple[Standing, Noted]:
+        if self.dry or not self.may_write():
+            return await self._leave(noted, found, goal)
         wall = self.wall()
-        intended = noted.with_intent(goal)
-        if self.dry or not self.write:
-            if intended != noted:
-                await self._keep(intended)
-            return Standing(state=SyncState.DIFFERS, found=found, made=goal), intended
         wait_s = noted.written_at + self.interval_s - wall
         if 0 < wait_s <= self.interval_s:  # a clock that was set back keeps nothing from being written
             return Standing(state=SyncState.WAITING, found=found, made=goal, wait_s=wait_s), noted
         zone = await self.primary.zone(self.name)
+        if not self.may_write():
+            return await self._leave(noted, found, goal)
         # Kept before it is sent: what stands there after a lost reply, or after our own end, is ours all the same.
-        intended = evolve(intended, written_at=wall)
+        intended = evolve(noted.with_intent(goal), written_at=wall)
         await self._keep(intended)
         reason = ""
         try:
@@ -112,6 +115,13 @@ class Attempt:
         noted = Noted((goal,), wall)
         await self._keep(noted)
         return Standing(state=SyncState.WRITTEN, reason=reason, found=found, made=goal), noted
+
+    async def _leave(self, noted: Noted, found: Sets, goal: Sets) -> tuple[Standing, Noted]:
+        """Leave it to somebody else to write, and note what may be found there then."""
+        intended = noted.with_intent(goal)
+        if intended != noted:
+            await self._keep(intended)
+        return Standing(state=SyncState.DIFFERS, found=found, made=goal), intended
 
     def _conflict(self, noted: Noted, found: Sets, said: str = "") -> Standing:
         reason = f"{sets_text(found)} stands there, and flatproxy left {sets_text(noted.ours[0])}"

@@ -167,7 +167,7 @@ class Updater:
             interval_s=way.interval_s,
             name=each.wire,
             rule=each.rule,
-            write=self._may_write(),
+            may_write=self._may_write,
             dry=self._dry,
             noted=each.noted,
         )

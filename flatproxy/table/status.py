@@ -49,7 +49,7 @@ def statuses(table: Table, now: float) -> Iterator[NameStatus]:
     for name, rule in table.rules.items():
         known = shared.get(id(rule))
         if known is None:
-            found = (table.get(question(name, types.number_of(text))) for text in sorted(rule.types))
+            found = (table.answer_of(question(name, types.number_of(text))) for text in sorted(rule.types))
             known = shared[id(rule)] = [_status(answer, now) for answer in found if isinstance(answer, TargetAnswer)]
         for status in known:
             yield NameStatus(wire=name, **status)
@@ -74,9 +74,17 @@ def of_name(table: Table, name: bytes, now: float) -> Iterator[tuple[str | None,
         return
     for view, instead in ((None, rule), *rule.views):
         for text in sorted(instead.types) if instead is not None else ():
-            answer = table.get(question(name, types.number_of(text)), view)
+            answer = table.answer_of(question(name, types.number_of(text)), view)
             if isinstance(answer, TargetAnswer):
                 yield view, answer, NameStatus(wire=name, **_status(answer, now))
+
+
+def shadow_counts(table: Table) -> Iterator[tuple[tuple[str, str, str], int]]:
+    """Yield name, type and result of comparisons in shadow mode, with how often it came out so since the start."""
+    for name, rehearsal in list(table.shadows.rehearsals.items()):
+        for rdtype, counts in rehearsal.counts.items():
+            for outcome, count in counts.items():
+                yield (names.to_text(name), types.text_of(rdtype), outcome), count
 
 
 def keys_by_state(table: Table) -> dict[tuple[str, str], int]:

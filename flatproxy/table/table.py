@@ -18,6 +18,7 @@ from flatproxy.table.any_answers import AnyAnswer
 from flatproxy.table.changes import Feed
 from flatproxy.table.selection import Selection
 from flatproxy.table.services import ServiceAnswer
+from flatproxy.table.shadows import Shadows
 from flatproxy.table.tailored import TailoredAnswer, Tailoring
 from flatproxy.table.tally import Tally
 from flatproxy.table.target import Target
@@ -61,6 +62,7 @@ class _Making:
 
     cold_until: float
     by_rule: dict[bytes, ByRule] = field(factory=lambda: {question(b"", number): {} for number in _TYPES})
+    shadowed: dict[bytes, ByRule] = field(factory=lambda: {question(b"", number): {} for number in _TYPES})
     viewed: dict[tuple[int, str], Rule | None] = field(factory=dict)
     shared: dict[tuple[Rule, int], TargetAnswer] = field(factory=dict)
     serving: dict[Target, list[TargetAnswer]] = field(factory=dict)
@@ -90,7 +92,10 @@ class Table:
     targets: dict[TargetKey, Target] = field(factory=dict)
     zones: Zones = field(init=False)
     rules: Mapping[bytes, Rule] = field(factory=Rules)
+    shadows: Shadows = field(factory=Shadows)
     _by_rule: dict[bytes, ByRule] = field(factory=dict)
+    _shadowed: dict[bytes, ByRule] = field(factory=dict)
+    """The same for rules that are only rehearsed."""
     _viewed: dict[tuple[int, str], Rule | None] = field(factory=dict)
     """What a view is answered by in place of a rule (by its `id`)."""
     selections: list[Selection] = field(factory=list)
@@ -115,6 +120,18 @@ class Table:
             return None
         by_rule = self._by_rule.get(key[-4:])
         return None if by_rule is None else by_rule.get(id(rule))
+
+    def rehearsed(self, key: bytes, view: str | None = None) -> TargetAnswer | None:
+        """Return what would be answered to a question that is only rehearsed, None to any other."""
+        rule = self.rules.get(key[:-4])
+        if rule is not None and view is not None:
+            rule = self._viewed.get((id(rule), view), rule)
+        found = self._shadowed.get(key[-4:], {}).get(id(rule)) if rule is not None else None
+        return found if isinstance(found, TargetAnswer) else None
+
+    def answer_of(self, key: bytes, view: str | None = None) -> Answer | None:
+        """Return the answer to a question, be it only a rehearsed one."""
+        return self.get(key, view) or self.rehearsed(key, view)
 
     @property
     def answers(self) -> Iterator[TargetAnswer]:
@@ -141,6 +158,8 @@ class Table:
                 if rule is not None:
                     self._add(made, group, rule, view)
         self.rules, self._by_rule, self._viewed = rules, made.by_rule, made.viewed
+        self._shadowed = made.shadowed if any(made.shadowed.values()) else {}
+        self.shadows.begin(any_=bool(self._shadowed))
         self.selections = made.selections
         return Adopted(made.new, self._serve(made.serving, now, rest))
 
@@ -164,8 +183,8 @@ class Table:
             answer = made.shared[rule, number]
             if view is None:
                 answer.share(group)
-            made.by_rule[question(b"", number)][id(rule)] = answer
-        if rule.any == "hinfo":
+            (made.shadowed if rule.shadow else made.by_rule)[question(b"", number)][id(rule)] = answer
+        if rule.any == "hinfo" and not rule.shadow:
             ttl_s = rule.max_ttl_s
             any_answer = made.hinfos.setdefault(ttl_s, AnyAnswer(ttl_s, self))
             made.by_rule[question(b"", types.TYPE_ANY)][id(rule)] = any_answer
@@ -175,7 +194,7 @@ class Table:
     ) -> Selection:
         """Return what chooses for new answers, with the choice of those before: a reload is no change."""
         selection = Selection(rule, tuple(places), self, answers)
-        before = self.get(question(answers[0].first_name, answers[0].target.rdtype), view)
+        before = self.answer_of(question(answers[0].first_name, answers[0].target.rdtype), view)
         if isinstance(before, TargetAnswer) and before.selection and before.rule.all_targets == rule.all_targets:
             selection.said = before.selection.said
         for answer in answers:
@@ -197,7 +216,7 @@ class Table:
 
     def _answer_of(self, target: Target, rule: Rule, first_name: bytes, view: str | None) -> TargetAnswer:
         """Return a new answer, with the rung of the one before for that name: a reload is no change of rung."""
-        before = self.get(question(first_name, target.rdtype), view)
+        before = self.answer_of(question(first_name, target.rdtype), view)
         kind = TailoredAnswer if rule.is_tailored else TargetAnswer
         kind = ServiceAnswer if types.is_service(target.rdtype) else kind
         return kind(target, rule, first_name, said=before.said if isinstance(before, TargetAnswer) else None)

@@ -12,6 +12,7 @@ import sqlite3
 import stat
 import sys
 from contextlib import closing
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
@@ -21,8 +22,10 @@ from flatproxy.flatten.stores.store import Row
 from flatproxy.wire import types
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from flatproxy.flatten.stores.store import ShadowRow
 
 log = Logger()
 
@@ -54,6 +57,13 @@ CREATE TABLE IF NOT EXISTS held (
 """
 """What is held in place of an answer without addresses. A table of its own: earlier versions use the file as well."""
 _SAVE_HELD = "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?)"
+_SHADOWS = """
+CREATE TABLE IF NOT EXISTS shadows (
+    name BLOB PRIMARY KEY, since REAL NOT NULL, comparisons INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+_SAVE_SHADOW = "INSERT OR REPLACE INTO shadows VALUES (?, ?, ?)"
+_DROP_SHADOW = "DELETE FROM shadows WHERE name = ?"
 _SAVE = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)"
 
 
@@ -122,7 +132,23 @@ def read_keys(path: Path) -> list[tuple[Any, ...]]:
     return [record for record in records if all(map(isinstance, record, _KEY_TYPES))]
 
 
-def write(path: Path, rows: list[Row], keys: Sequence[tuple[Any, ...]] = ()) -> None:
+def read_shadows(path: Path) -> dict[bytes, ShadowRow]:
+    """Return what the file holds of names in shadow mode. Raises `sqlite3.Error` where it is damaged."""
+    if not path.exists():
+        return {}
+    with closing(_connect(path)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'shadows'").fetchone():
+            return {}
+        records = connection.execute("SELECT * FROM shadows").fetchall()
+    return {record[0]: record[1:] for record in records if all(map(isinstance, record, (bytes, float, int)))}
+
+
+def write(
+    path: Path,
+    rows: list[Row],
+    keys: Sequence[tuple[Any, ...]] = (),
+    shadows: Mapping[bytes, ShadowRow | None] = MappingProxyType({}),
+) -> None:
     """Save these rows in one transaction; `sqlite3.Error` or `OSError` where that cannot be done.
 
     A new file is its owner's alone (0600); SQLite gives its journal the same permissions.
@@ -149,6 +175,10 @@ def write(path: Path, rows: list[Row], keys: Sequence[tuple[Any, ...]] = ()) -> 
             ],
         )
         connection.executemany(_SAVE_KEY, keys)
+        if shadows:
+            connection.execute(_SHADOWS)
+            connection.executemany(_SAVE_SHADOW, [(name, *row) for name, row in shadows.items() if row is not None])
+            connection.executemany(_DROP_SHADOW, [(name,) for name, row in shadows.items() if row is None])
         connection.execute(_HELD_SCHEMA)
         connection.executemany(
             "DELETE FROM held WHERE target = ? AND rdtype = ?", [(row.target, row.rdtype) for row in rows]
@@ -173,6 +203,7 @@ class SqliteStore:
     failing: bool = False
     _dirty: dict[tuple[bytes, int], Row] = field(factory=dict)
     _dirty_keys: dict[tuple[Any, ...], tuple[Any, ...]] = field(factory=dict)
+    _dirty_shadows: dict[bytes, ShadowRow | None] = field(factory=dict)
     _due: float = 0.0
     _task: asyncio.Task[None] | None = None
 
@@ -192,6 +223,18 @@ class SqliteStore:
             self._failed(error)
         return []
 
+    def load_shadows(self) -> dict[bytes, ShadowRow]:
+        """Return what the file holds of names in shadow mode."""
+        try:
+            return read_shadows(self.path)
+        except (sqlite3.Error, OSError, ValueError, TypeError) as error:
+            self._failed(error)
+        return {}
+
+    def save_shadows(self, rows: Mapping[bytes, ShadowRow | None]) -> None:
+        """Write these rows with the next flush, and take out those of which there is nothing any more."""
+        self._dirty_shadows.update(rows)
+
     def save_keys(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Write these rows with the next flush."""
         self._dirty_keys.update((row[:3], row) for row in rows)
@@ -210,16 +253,20 @@ class SqliteStore:
         """Write this row with the next flush."""
         self._dirty[row.target, row.rdtype] = row
 
+    @property
+    def _is_dirty(self) -> bool:
+        return bool(self._dirty or self._dirty_keys or self._dirty_shadows)
+
     def tick(self, now: float) -> None:
         """Begin a flush where one is due."""
-        if (self._dirty or self._dirty_keys) and now >= self._due and self._task is None:
+        if self._is_dirty and now >= self._due and self._task is None:
             self._due = now + FLUSH_S
             self._task = asyncio.get_running_loop().create_task(self._flush())
 
     async def _flush(self) -> None:
-        rows, keys = dict(self._dirty), dict(self._dirty_keys)
+        rows, keys, shadows = dict(self._dirty), dict(self._dirty_keys), dict(self._dirty_shadows)
         try:
-            await asyncio.to_thread(write, self.path, list(rows.values()), list(keys.values()))
+            await asyncio.to_thread(write, self.path, list(rows.values()), list(keys.values()), shadows)
         except (sqlite3.Error, OSError) as error:
             self._failed(error)
         else:
@@ -227,6 +274,9 @@ class SqliteStore:
             for key, row in rows.items():
                 if self._dirty.get(key) is row:
                     del self._dirty[key]
+            for shadow, known in shadows.items():
+                if self._dirty_shadows.get(shadow) is known:
+                    del self._dirty_shadows[shadow]
             for name, values in keys.items():
                 if self._dirty_keys.get(name) is values:
                     del self._dirty_keys[name]
@@ -247,5 +297,5 @@ class SqliteStore:
         """Write what is left."""
         if self._task is not None:
             await self._task
-        if self._dirty or self._dirty_keys:
+        if self._is_dirty:
             await self._flush()

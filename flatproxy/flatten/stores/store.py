@@ -10,7 +10,7 @@ from flatproxy.table.held import NO_HISTORY, History
 from flatproxy.table.ladder import Resolution
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from flatproxy.table.target import Target
 
@@ -60,6 +60,10 @@ class Row:
         return History(addresses=self.rdatas, seen_at=min(self.resolved_at + behind, now))
 
 
+ShadowRow = tuple[float, int]
+"""Since when a name is rehearsed without a failure (Unix time), and how often it was compared."""
+
+
 class Store(Protocol):
     """Where resolutions survive a restart."""
 
@@ -73,6 +77,12 @@ class Store(Protocol):
 
     def save_keys(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Keep the values of `KeyRow`s, now or soon."""
+
+    def load_shadows(self) -> Mapping[bytes, ShadowRow]:
+        """Return what it holds of names in shadow mode; nothing where it cannot be read."""
+
+    def save_shadows(self, rows: Mapping[bytes, ShadowRow | None]) -> None:
+        """Keep these, now or soon; None: forget it."""
 
     def load(self) -> list[Row]:
         """Return what it holds; nothing where it cannot be read."""

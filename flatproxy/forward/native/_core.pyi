@@ -13,6 +13,8 @@ HANDED_LANDING: Final[int]
 HAND_NOTHING: Final[int]
 HAND_ALL: Final[int]
 """Whatever is asked of a rule's types is handed over."""
+HAND_REPLIES: Final[int]
+"""So are replies to that."""
 HAND_SUBNETS: Final[int]
 """Queries with an EDNS client subnet are handed over."""
 DNSSEC_NONE: Final[int]
@@ -67,8 +69,9 @@ class Table:
     ) -> Table:
         """Take flagged names one behind the other, the number of each name's rule ("I"), and the rules.
 
-        A rule says what is handed over (`HAND_…`), and has an answer for each type. `zones` are those served, None for
-        all; `ipv4` and `ipv6` have first and last addresses of the ranges that may query.
+        A rule says what is handed over (`HAND_…`), and has an answer for each
+        type. `zones` are those served, None for all; `ipv4` and `ipv6` have first and last addresses of the ranges that
+        may query.
         """
 
 @final

@@ -82,19 +82,21 @@ void zones_set(struct zones *zones, size_t number, struct zone *zone);
 /* The deepest known zone that encloses a name, NULL where none does. */
 const struct zone *zone_of(const struct zones *zones, const struct question *question);
 
-enum hand_over { HAND_NOTHING, HAND_ALL, HAND_SUBNETS }; /* HAND_SUBNETS: queries with an EDNS client subnet */
+/* HAND_REPLIES: all queries, and replies to them; HAND_SUBNETS: queries with an EDNS client subnet. */
+enum hand_over { HAND_NOTHING, HAND_ALL, HAND_REPLIES, HAND_SUBNETS };
 
 /* The names with one rule, and what each type is answered with. */
 struct rule {
     uint32_t first;
     uint16_t count;
     uint8_t hand_over; /* of what is asked of these types, see `enum hand_over` */
+    bool hand_replies; /* and what a nameserver replies to that */
 };
 
 struct table {
     struct retired retired;
     struct access access;
-    bool serves_all;
+    bool serves_all, hands_replies; /* hands_replies: some rule does */
     struct names served, flagged;
     struct rule *rules;
     size_t rule_count;

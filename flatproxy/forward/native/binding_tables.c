@@ -100,7 +100,7 @@ static void table_unmake(struct object *self) {
     object_free(self);
 }
 
-/* Takes (hand_over, ((type, answer), …)) apart. */
+/* Takes (hand, ((type, answer), …)) apart; hand is 0, 1 (hand queries over), or 2 (and the replies to them, too). */
 static int take_rule(struct table *table, PyObject *told, struct rule *rule, PyTypeObject *answer_type, size_t room) {
     PyObject *typed, *answer;
     int hand;
@@ -109,6 +109,8 @@ static int take_rule(struct table *table, PyObject *told, struct rule *rule, PyT
     if (hand < HAND_NOTHING || hand > HAND_SUBNETS)
         return raise_for(-2, "no such handing over");
     *rule = (struct rule){.first = (uint32_t)table->typed_count, .hand_over = (uint8_t)hand};
+    rule->hand_replies = hand == HAND_REPLIES;
+    table->hands_replies |= rule->hand_replies;
     for (Py_ssize_t number = 0; number < PyTuple_Size(typed); number++) {
         unsigned short type;
         if (table->typed_count == room)

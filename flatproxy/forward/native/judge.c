@@ -17,7 +17,7 @@ static enum verdict judge_flagged(const struct judgement *judgement, const struc
     const struct question *question = &judgement->question;
     if (!edns_is_whole(message, size, question->end))
         return only_opt_follows(message, size, question->end) ? VERDICT_FORWARD : VERDICT_HAND_OVER;
-    if (rule->hand_over == HAND_ALL || (rule->hand_over && has_client_subnet(message, size, question->end)))
+    if (rule->hand_over == HAND_SUBNETS ? has_client_subnet(message, size, question->end) : rule->hand_over)
         return VERDICT_HAND_OVER;
     if (wants_dnssec(message, size, question->end)) {
         const struct zone *zone = zone_of(policy->zones, question);
@@ -127,7 +127,18 @@ static bool is_flagged(void *context, const uint8_t *name, size_t size) {
     return table_answer(landing->policy->table, rule, landing->question.type);
 }
 
+/* Whether the replies to a question are to be seen, whatever is in them. */
+static bool hands_replies(const struct policy *policy, const uint8_t *query, size_t end) {
+    struct question question;
+    if (!policy->table || !policy->table->hands_replies || !question_read(&question, query, end))
+        return false;
+    const struct rule *rule = table_rule(policy->table, &question);
+    return rule && rule->hand_replies && table_answer(policy->table, rule, question.type);
+}
+
 bool may_land(const struct policy *policy, const uint8_t *reply, size_t size, const uint8_t *query, size_t end) {
+    if (hands_replies(policy, query, end))
+        return true;
     /* The first owner is nearly always a pointer of two octets, with the type behind it. */
     if (size <= end + 4 || (reply[end] >= 0xC0 && reply[end + 3] != TYPE_CNAME && reply[end + 3] != TYPE_DNAME))
         return false;

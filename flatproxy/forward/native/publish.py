@@ -65,7 +65,9 @@ class Publisher:
         self._prepared = answers, self._made(settings.access, settings.flatten, numbers, tuple(said))
 
     def _handed_over(self, rule: Rule) -> int:
-        """Say which queries Python answers: it knows views, and answers by client subnet."""
+        """Say what Python judges: it knows views, answers by client subnet, and what shadows a reply."""
+        if rule.is_rehearsed:
+            return int(self._core.HAND_REPLIES)
         if rule.views or (rule.is_tailored and rule.client_subnet == "synthesize"):
             return int(self._core.HAND_ALL)
         return int(self._core.HAND_SUBNETS if rule.is_tailored else self._core.HAND_NOTHING)

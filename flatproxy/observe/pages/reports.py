@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
 
 from flatproxy.observe.troubles import ERROR
 from flatproxy.table import status
 from flatproxy.table.ladder import Rung
-from flatproxy.wire import names
+from flatproxy.table.shadows import OUTCOMES, how_far
+from flatproxy.wire import names, types
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,9 +25,13 @@ if TYPE_CHECKING:
     from flatproxy.observe.troubles import Trouble
     from flatproxy.table.answers import TargetAnswer
     from flatproxy.table.listing import Page
+    from flatproxy.table.shadows import Difference, Rehearsal
     from flatproxy.table.status import NameStatus
 
 Said = dict[str, Any]
+
+SHADOWS_SHOWN: Final = 100
+"""Names in shadow mode that are told of with the service; each name says it of itself, too."""
 
 
 def moment(wall: float) -> str:
@@ -54,6 +60,13 @@ def of_service(running: Running, recent: Recent, found: list[Trouble], history: 
             if count
         ],
         "changes": [_event(each) for each in history.last],
+        "shadow": {
+            "names": [
+                _rehearsed(name, mine, running.wall())
+                for name, mine in islice(running.table.shadows.rehearsals.items(), SHADOWS_SHOWN)
+            ],
+            "differences": [_difference(each) for each in reversed(running.table.shadows.differences)],
+        },
         "process": {
             "version": version("flatproxy"),
             "packets": running.packet_path(),
@@ -87,6 +100,28 @@ def _server(each: Lately) -> Said:
     }
 
 
+def _rehearsed(name: bytes, mine: Rehearsal, wall: float) -> Said:
+    totals: Said = {outcome: sum(counts[outcome] for counts in mine.counts.values()) for outcome in OUTCOMES}
+    return {
+        "name": names.to_text(name),
+        "safe": mine.is_safe(wall),
+        "verdict": how_far(mine, wall),
+        "since": moment(mine.since),
+        "comparisons": mine.comparisons,
+        **totals,
+    }
+
+
+def _difference(each: Difference) -> Said:
+    return {
+        "at": moment(each.at),
+        "name": names.to_text(each.name),
+        "type": types.text_of(each.rdtype),
+        "nameserver": list(types.rdata_texts(each.rdtype, each.nameserver)),
+        "flatproxy": list(types.rdata_texts(each.rdtype, each.ours)),
+    }
+
+
 def _event(each: Event) -> Said:
     return {"at": moment(each.at), "subject": each.subject, "what": each.what}
 
@@ -116,6 +151,7 @@ def of_flagged(running: Running, name: bytes) -> Said | None:
         "rung": _worst(answer for _view, answer, _each in found).name.lower(),
         "zone": names.to_text(apex) if apex is not None else None,
         "signing": _signing(running, name),
+        "shadow": how_far(running.table.shadows.rehearsals.get(name), running.wall()) if rule.is_rehearsed else None,
         "forwarded_views": [view for view, instead in rule.views if instead is None],
         "types": [_typed(running, view, answer, each, now) for view, answer, each in found],
     }

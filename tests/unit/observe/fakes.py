@@ -143,6 +143,7 @@ def sources() -> Sources:
         state_errors=lambda: 5,
         signed_zones=lambda: ["example.org"],
         keys_by_state=lambda: {("example.org", "active"): 1, ("example.org", "waiting"): 0},
+        shadow_counts=lambda: [(("example.org", "A", "differs"), 3)],
         placeholders_missing=lambda: [("example.org", "AAAA")],
         tailoring=FakeSubnets,
         sync_states=lambda: {"in_step": 3, "conflict": 1},

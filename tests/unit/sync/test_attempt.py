@@ -36,7 +36,7 @@ class Job:
             interval_s=self.interval_s,
             name=NAME,
             rule=RULE,
-            write=write,
+            may_write=lambda: write,
             dry=dry,
             wall=lambda: self.wall,
         )
@@ -163,6 +163,13 @@ def test_another_node_may_go_on_where_this_one_has_written(job: Job, tmp_path: P
     assert other.go(TWO, write=False).state is SyncState.DIFFERS  # it was away while ONE was written and confirmed
     job.go(TWO)
     assert other.go(ONE).state is SyncState.WRITTEN  # the lease is its own now
+
+
+def test_what_another_node_wrote_is_no_conflict_to_this_one(job: Job) -> None:
+    job.go(ONE)
+    job.zone.has = dict(TWO.sets)
+    assert job.go(ONE, write=False).state is SyncState.DIFFERS
+    assert job.go(ONE).state is SyncState.CONFLICT
 
 
 def test_a_file_that_everybody_can_write_is_not_believed(job: Job) -> None:

@@ -9,7 +9,7 @@ from attrs import evolve
 from flatproxy.config.settings import Access, Endpoint, Rules, Settings, State, Sync, Upstream
 from flatproxy.errors import ConfigError
 from flatproxy.sync.standing import SyncState
-from flatproxy.sync.updater import COMPARE_S, Updater
+from flatproxy.sync.updater import COMPARE_S, Updater, primary_of
 from flatproxy.table.table import Table
 from flatproxy.wire.types import TYPE_A, TYPE_AAAA
 from tests.support.primaries import KEY_FILE
@@ -92,6 +92,19 @@ def test_another_node_leaves_it_until_it_is_its_turn(settings: Settings) -> None
         assert (hours.state, len(hours.zone.updates)) == (SyncState.IN_STEP, 1)
 
     asyncio.run(run())
+
+
+def test_updates_go_to_the_first_nameserver_unless_another_is_named(settings: Settings) -> None:
+    primary = primary_of(settings)
+    assert primary is not None
+    assert (primary.endpoint, primary.header) == (Endpoint("192.0.2.53", 53), b"")
+    behind = evolve(settings, upstream=evolve(settings.upstream, proxy_protocol=True))
+    assert (found := primary_of(behind)) is not None
+    assert found.header
+    assert settings.sync is not None
+    other = evolve(behind, sync=evolve(settings.sync, server=Endpoint("192.0.2.54", 53)))
+    assert (found := primary_of(other)) is not None
+    assert (found.endpoint.host, found.header) == ("192.0.2.54", b"")
 
 
 def test_a_key_is_read_only_where_a_name_needs_it(settings: Settings) -> None:

@@ -56,7 +56,8 @@ class _Extension:
 
     HAND_NOTHING = 0
     HAND_ALL = 1
-    HAND_SUBNETS = 2
+    HAND_REPLIES = 2
+    HAND_SUBNETS = 3
     DNSSEC_NONE = 0
     DNSSEC_FORWARD = 1
     DNSSEC_SIGN = 2
