@@ -55,9 +55,11 @@ sanitize: $(VENV)/.installed
 	tests/soak/native/units
 	tests/soak/native/run $(SECONDS)
 
-# SECONDS for each of the packet path's fuzz targets. Needs clang with libFuzzer.
-fuzz-native: $(VENV)/.installed
+# SECONDS for each of the packet path's fuzz targets, and for both paths given the same messages. Needs clang with
+# libFuzzer.
+fuzz-native: native
 	tests/fuzz/native/run $(SECONDS)
+	$(BIN)/python -m tests.fuzz.native.twins --seconds $(SECONDS)
 
 # A line for each numbered requirement, and how many hold; needs the programs that tests/conformance/README.md names.
 conformance: $(VENV)/.installed

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
+from bench import checked_servers
 from bench.checked_servers import RECORD
 from bench.comparison import RESULTS, record
 from bench.servers import HOST, PLACEHOLDERS, ZONE, Flatproxy, Nsd, Server, running
@@ -35,7 +36,7 @@ class CheckedServers(Server):
     web_port: int = field(factory=lambda: free_port(HOST))
 
     def configure(self) -> list[str]:
-        return [sys.executable, "-m", "bench.checked_servers", str(self.port), str(self.web_port), str(self.log)]
+        return [sys.executable, str(checked_servers.__file__), str(self.port), str(self.web_port), str(self.log)]
 
     def right(self) -> bool:
         """Say so at once: who asks it waits for it."""

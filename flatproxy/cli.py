@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument("name", metavar="NAME")
     explain.add_argument("--client", metavar="ADDRESS", help="as asked by a client there, who may be in a view")
     explain.add_argument("--subnet", metavar="NETWORK", help="as asked with that EDNS client subnet")
+    commands.add_parser("fleet", parents=[config, as_json], help="show the nodes of the fleet, and where they differ")
     keygen = commands.add_parser("keygen", help="make a key that signs the flattened answers of a zone")
     keygen.add_argument("zone", metavar="ZONE", help="the zone's apex")
     keygen.add_argument(
@@ -102,6 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "check":
             return _check(settings, options.config, as_json=options.json)
+        if options.command == "fleet":
+            return _fleet(settings, as_json=options.json)
         return _explain(settings, options.name, (options.client, options.subnet), as_json=options.json)
     except KeyboardInterrupt:
         return FAILED
@@ -180,6 +183,29 @@ def _check(settings: Settings, path: Path, *, as_json: bool) -> int:
     if len(settings.flatten) > MANY and sys.stderr.isatty():
         print(f"asking about {len(settings.flatten)} flagged names, which takes a while", file=sys.stderr)
     report = asyncio.run(check(settings, str(path)))
+    if as_json:
+        _print_json(report.as_json())
+    else:
+        _print_lines(render(report))
+    return FINE if report.ok else FAILED
+
+
+def _fleet(settings: Settings, *, as_json: bool) -> int:
+    """Show the nodes of the fleet; 1 where one is missing, or they differ."""
+    if settings.fleet is None:
+        print("flatproxy fleet: there is no [fleet] in this file; see docs/fleet.md", file=sys.stderr)
+        return WRONG
+    from flatproxy.diagnose.fleet import inspect_fleet
+    from flatproxy.diagnose.fleet_text import render
+
+    try:
+        report = asyncio.run(inspect_fleet(settings))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return WRONG
+    except FlatproxyError as error:
+        print(f"flatproxy fleet: the store cannot be used: {error}", file=sys.stderr)
+        return FAILED
     if as_json:
         _print_json(report.as_json())
     else:

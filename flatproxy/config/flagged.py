@@ -11,6 +11,7 @@ from attrs import define, evolve, field
 
 from flatproxy.config import names
 from flatproxy.config.clashes import ANY_TARGET, address_clashes, sync_clashes, ttl_clashes, without_wrong
+from flatproxy.config.plain_lines import PlainLines
 from flatproxy.config.problems import Refusal, join, kind_of, problem, quoted, toml_text
 from flatproxy.config.settings import Rule, Rules
 from flatproxy.config.several import (
@@ -75,6 +76,11 @@ class Flagged:
     made a million names anew would leave as many holes in memory as it frees."""
 
     _interned: dict[Rule, Rule] = field(factory=dict)
+
+    _plain: PlainLines = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._plain = PlainLines(self._targets, self._known, self._first, self.rules)
 
     @classmethod
     def after(cls, before: Rules, rest: Callable[[], object]) -> Flagged:
@@ -146,22 +152,23 @@ class Flagged:
     def _read_lines(self, other: Included, zones: frozenset[bytes]) -> None:
         """Take lines of name and target. What they cost counts: there may be a million."""
         wrong = 0
-        for number, line in other.lines():
-            if number % RESTS == 0:
-                self._rest()
-            columns = line.partition("#")[0].split()
-            if not columns:
-                continue
-            try:
-                self._read_columns(columns, zones)
-            except Refusal as refusal:
-                wrong += 1
-                place = f"{other.file}:{number}: {quoted(columns[0])}"
-                self.problems.append(Problem(key=place, reason=refusal.reason, write=refusal.write.strip('"')))
-                if wrong == _MOST_WRONG_LINES:
-                    reason = f"the first {wrong} wrong lines are shown, what follows them was not read"
-                    self.problems.append(Problem(key=other.file, reason=reason, write=f"lines like: {_EXAMPLE_LINE}"))
-                    return
+        for first, block in other.blocks():
+            self._rest()
+            for number, line in self._plain.take(first, block, self._file):
+                columns = line.partition("#")[0].split()
+                if not columns:
+                    continue
+                try:
+                    self._read_columns(columns, zones)
+                except Refusal as refusal:
+                    wrong += 1
+                    place = f"{other.file}:{number}: {quoted(columns[0])}"
+                    self.problems.append(Problem(key=place, reason=refusal.reason, write=refusal.write.strip('"')))
+                    if wrong == _MOST_WRONG_LINES:
+                        reason = f"the first {wrong} wrong lines are shown, what follows them was not read"
+                        write = f"lines like: {_EXAMPLE_LINE}"
+                        self.problems.append(Problem(key=other.file, reason=reason, write=write))
+                        return
 
     def _read_columns(self, columns: list[str], zones: frozenset[bytes]) -> None:
         """Take one name; `Refusal` where something is wrong."""
@@ -181,6 +188,7 @@ class Flagged:
             rule = self._targets[target] = self._interned.setdefault(made, made)
         if rule.target == wire:
             raise _OWN_TARGET
+        self._plain.learn(name, wire, zones)
         wire = self._known.pop(wire, wire)
         self._first[wire] = self._file
         self.rules[wire] = rule

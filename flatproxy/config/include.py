@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _EXAMPLE = '["conf.d/*.toml", "names.txt"]'
+BLOCK = 8_192
+"""Octets of lines that are read one after the other; some more to the end of the last one."""
 _TOML_KEY = re.compile(r'flatten\."(?:[^"\\]|\\.)*"')
 
 
@@ -36,14 +38,21 @@ class Included:
     content: str
     tables: Mapping[str, object] | None = None
 
-    def lines(self) -> Iterator[tuple[int, str]]:
-        """Yield number and text of each line, made one at a time: there may be a million."""
+    def blocks(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield some lines after the others, with the number of the first: of a million few are there at a time."""
         start, number = 0, 1
-        while (end := self.content.find("\n", start)) >= 0:
-            yield number, self.content[start:end]
-            start, number = end + 1, number + 1
-        if start < len(self.content):
-            yield number, self.content[start:]
+        while start < len(self.content):
+            end = self.content.find("\n", start + BLOCK)
+            block = self.content[start : end if end >= 0 else len(self.content)].split("\n")
+            if end < 0 and not block[-1]:
+                block.pop()  # what follows the last line is none
+            yield number, block
+            start, number = (end + 1 if end >= 0 else len(self.content)), number + len(block)
+
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """Yield number and text of each line."""
+        for first, block in self.blocks():
+            yield from enumerate(block, first)
 
     def place(self, key: str) -> str:
         """Return where the table of a key stands: file, line where that can be told, and the key."""

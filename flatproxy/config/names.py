@@ -62,9 +62,14 @@ def _name(value: object, example: str) -> bytes:
     return _wire(value)
 
 
+def is_plain(text: str) -> bool:
+    """Tell whether a name is written as most are: letters, digits and hyphens, ending in what is no address."""
+    return len(text) <= _LONGEST_PLAIN and _PLAIN.fullmatch(text) is not None
+
+
 def _wire(text: str) -> bytes:
     """Return the lower-case wire form of an ASCII name (RFC 1035 sections 3.1 and 5.1, RFC 4343 section 3)."""
-    if len(text) <= _LONGEST_PLAIN and _PLAIN.fullmatch(text):
+    if is_plain(text):
         labels = text.lower().removesuffix(".").encode().split(b".")
         return b"".join([bytes((len(label),)) + label for label in labels]) + ROOT
     _refuse_lookalikes(text)

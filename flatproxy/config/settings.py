@@ -285,6 +285,38 @@ class Dnssec:
 
 
 @frozen(kw_only=True)
+class StoreAddress:
+    """Where a fleet's store is: a server or its Unix socket (`path`), Sentinels, or servers of a cluster.
+
+    `servers` are host and port each; `service` is the name by which Sentinels know the master.
+    """
+
+    kind: Literal["single", "sentinel", "cluster"]
+    tls: bool = False
+    servers: tuple[tuple[str, int], ...] = ()
+    path: str = ""
+    user: str = ""
+    service: str = ""
+    database: int = 0
+
+
+@frozen(kw_only=True)
+class Fleet:
+    """`[fleet]`: the store that the nodes of a fleet share. `node` is empty for the host's name.
+
+    `timeout_s` is for each command; entries are authenticated with what is in `secret_file`.
+    """
+
+    store: StoreAddress
+    secret_file: Path
+    ca_file: Path | None = None
+    password_file: Path | None = None
+    prefix: str = "flatproxy"
+    node: str = ""
+    timeout_s: float = 0.25
+
+
+@frozen(kw_only=True)
 class Settings:
     """A whole configuration.
 
@@ -303,6 +335,7 @@ class Settings:
     state: State | None = None
     sync: Sync | None = None
     dnssec: Mapping[bytes, Dnssec] = field(factory=dict)
+    fleet: Fleet | None = None
     digest: str = ""
 
     def view_prefixes(self) -> Prefixes[str]:

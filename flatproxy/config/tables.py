@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from attrs import NOTHING, AttrsInstance, field, fields, frozen
 
-from flatproxy.config import addresses, names, values
+from flatproxy.config import addresses, fleet, names, values
 from flatproxy.config.problems import Refusal, assignment, join, problems_of, toml_text
 from flatproxy.config.resolvers import resolver as read_resolver
-from flatproxy.config.settings import Access, Dnssec, Limits, Listen, Resolver, Rule, State, Sync, Upstream
+from flatproxy.config.settings import Access, Dnssec, Fleet, Limits, Listen, Resolver, Rule, State, Sync, Upstream
 from flatproxy.errors import Problem
 from flatproxy.wire import types
 
@@ -36,6 +36,8 @@ _MISSING = {
     "target": 'target = "lb.example.net", with the host name whose addresses are the answer',
     "check": 'check = "https", or "http" or "tcp"',
     "key": 'key = "/etc/flatproxy/keys/Kexample.com.+013+34567"; flatproxy keygen makes such a pair',
+    "store": 'store = "rediss://user@redis-1.example.net:6379/0"; or leave [fleet] out where this is the only one',
+    "secret_file": 'secret_file = "/etc/flatproxy/fleet.secret", a file that all nodes have',
     "path": 'path = "/var/lib/flatproxy/answers.sqlite"; or leave [state] out to keep answers in memory only',
 }
 
@@ -205,6 +207,18 @@ TABLES: Final[dict[str, TableReader[Any]]] = {
         },
     ),
     "state": TableReader(State, {"path": values.file_path('"/var/lib/flatproxy/answers.sqlite"')}),
+    "fleet": TableReader(
+        Fleet,
+        {
+            "store": fleet.store,
+            "secret_file": values.file_path('"/etc/flatproxy/fleet.secret"'),
+            "ca_file": values.file_path('"/etc/flatproxy/redis-ca.pem"'),
+            "password_file": values.file_path('"/etc/flatproxy/redis.password"'),
+            "prefix": fleet.prefix,
+            "node": fleet.node,
+            "timeout_s": values.timeout('"250ms"'),
+        },
+    ),
     "sync": TableReader(
         Sync,
         {
@@ -228,6 +242,7 @@ EXAMPLES: Final = {
     "views": '[views.inside]\nclients = ["10.0.0.0/8"]',
     "limits": "[limits]\nresponses_per_second = 50",
     "dnssec": '[dnssec."example.com"]\nkey = "/etc/flatproxy/keys/Kexample.com.+013+34567"',
+    "fleet": '[fleet]\nstore = "rediss://redis-1.example.net:6379/0"\nsecret_file = "/etc/flatproxy/fleet.secret"',
     "state": '[state]\npath = "/var/lib/flatproxy/answers.sqlite"',
     "sync": '[sync]\nkey_file = "/etc/flatproxy/sync.key"  # as tsig-keygen writes it; or gss = true: Kerberos',
 }

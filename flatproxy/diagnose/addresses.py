@@ -5,20 +5,17 @@ A running flatproxy needs several failures in a row before an address is sick; t
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
-from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 
 from flatproxy.diagnose.asking import each
 from flatproxy.errors import NoWay, ProbeFailed
 from flatproxy.flatten.health.preparing import prober_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from flatproxy.config.settings import Check, Settings
 
@@ -54,34 +51,21 @@ class Probed:
         return {"address": self.text, "check": self.check.kind, "result": result, "failure": self.failure or None}
 
 
-@contextmanager
-def _reactor() -> Iterator[Any]:
-    """Run Twisted's part of probes in the loop that is there."""
-    reactor: Any = AsyncioSelectorReactor(asyncio.get_running_loop())
-    try:
-        yield reactor
-    finally:
-        reactor.removeAll()
-        for waker in reactor._internalReaders:  # noqa: SLF001 - it has no other end
-            waker.connectionLost(None)
-
-
 async def probe(settings: Settings, wanted: Iterable[tuple[Check, bytes]]) -> dict[tuple[Check, bytes], Probed]:
     """Probe each of these once; `ConfigError` where a check cannot be made, as with a `ca_file` that is none."""
     found: dict[tuple[Check, bytes], Probed] = {}
-    with _reactor() as reactor:
-        prober = prober_for(settings.flatten, reactor)
+    prober = prober_for(settings.flatten)
 
-        async def one(item: tuple[Check, bytes]) -> None:
-            failure, unknown = "", False
-            try:
-                if prober is not None:
-                    await prober.probe(*item)
-            except ProbeFailed as error:
-                failure = str(error)
-            except NoWay as error:
-                failure, unknown = str(error), True
-            found[item] = Probed(*item, failure, unknown)
+    async def one(item: tuple[Check, bytes]) -> None:
+        failure, unknown = "", False
+        try:
+            if prober is not None:
+                await prober.probe(*item)
+        except ProbeFailed as error:
+            failure = str(error)
+        except NoWay as error:
+            failure, unknown = str(error), True
+        found[item] = Probed(*item, failure, unknown)
 
-        await each(list(dict.fromkeys(wanted))[:MOST_ADDRESSES], one)
+    await each(list(dict.fromkeys(wanted))[:MOST_ADDRESSES], one)
     return found

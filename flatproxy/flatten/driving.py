@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import evolve
 from twisted.logger import Logger
 
 from flatproxy.errors import ChainBroken, ChainLoop, ChainTooLong, FlatproxyError, UpstreamTimeout
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flatproxy.flatten.chain import Asker, Chain, Found
+    from flatproxy.flatten.fleet.entry import TargetEntry
     from flatproxy.table.target import Target
 
 log = Logger()
@@ -42,6 +44,21 @@ def unexpected(target: Target) -> FlatproxyError:
     """Log the exception that is being handled; return what is said of it."""
     log.failure("resolving {target} went wrong", event="resolve_failed", target=str(target))
     return FlatproxyError("unexpected")
+
+
+def take_over(target: Target, entry: TargetEntry, offset: float, wall: float) -> bool:
+    """Put down what another node has found, as far as the guards let it through; False where that is nothing.
+
+    The entry's clock is `offset` ahead of the monotonic one; `wall` is Unix time.
+    """
+    rdatas, refused = sift(target.guarding, target.rdtype, entry.rdatas)
+    if refused and not rdatas:
+        return False
+    held, _ = sift(target.guarding, target.rdtype, entry.held)
+    entry = evolve(entry, rdatas=rdatas, held=held)
+    target.follow(entry.history(offset), entry.belief(offset))
+    target.settle(entry.resolution(entry.resolved_at - offset), entry.outcome, wall)
+    return True
 
 
 def take(target: Target, found: Found, now: float, wall: float) -> None:

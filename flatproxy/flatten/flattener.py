@@ -6,13 +6,14 @@ No packet of a client passes here.
 from __future__ import annotations
 
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
 from flatproxy.flatten import signings
 from flatproxy.flatten.client_subnets import ClientSubnets
 from flatproxy.flatten.controllers import hidden_from
+from flatproxy.flatten.fleet.joining import FleetNode, StoreAccess
 from flatproxy.flatten.guards import sift
 from flatproxy.flatten.health.preparing import prober_for
 from flatproxy.flatten.health.watching import Watching
@@ -55,6 +56,7 @@ class _Prepared:
     upstream: Servers
     store: Store | None
     keys: signings.Keys
+    fleet: FleetNode | None
     prober: Prober | None
 
 
@@ -70,17 +72,16 @@ class Flattener:
         table: Table,
         serve_packets: Callable[[], None],
         readers: PortReaders | None = None,
-        reactor: Any = None,  # noqa: ANN401 - many interfaces
     ) -> None:
         self._table = table
         self._serve_packets = serve_packets
         self._settings: Settings | None = None
         self._prepared: _Prepared | None = None
         self._store: Store | None = None
+        self._fleet: FleetNode | None = None
         self._saving: Saving | None = None
         self._shadowing = Shadowing(table.shadows)
         self._resolvers = OpenResolvers()
-        self._reactor = reactor
         self.health = Watching(table, monotonic)
         table.feed.subscribe(self.health)
         nobody = Servers((), 0.0, recursion=False)
@@ -131,8 +132,15 @@ class Flattener:
             ),
             store=SqliteStore(settings.state.path) if first and settings.state else self._store,
             keys=signings.keys_of(settings.dnssec),
-            prober=prober_for(settings.flatten, self._reactor),
+            fleet=self._fleet_of(settings) if first else self._fleet,
+            prober=prober_for(settings.flatten),
         )
+
+    def _fleet_of(self, settings: Settings) -> FleetNode | None:
+        if settings.fleet is None:
+            return None
+        access = StoreAccess.of(settings.fleet)
+        return FleetNode.of(access, self._refresher, settings.resolver.timeout_s, self._serve_packets)
 
     def abort(self) -> None:
         """Forget what was prepared."""
@@ -144,6 +152,7 @@ class Flattener:
         prepared, self._prepared = self._prepared, None
         self._settings = settings = prepared.settings
         self._store = prepared.store
+        self._fleet = prepared.fleet
         self._resolvers.close_others(prepared.opened)
         self._resolvers = prepared.opened
         self._refresher.resolvers = self._subnets.resolvers = prepared.resolvers
@@ -155,11 +164,16 @@ class Flattener:
         tailoring.v4_bits, tailoring.v6_bits = resolver.subnet_v4, resolver.subnet_v6
         tailoring.wait_s = resolver.timeout_s
         now = monotonic()
+        if self._fleet is not None:
+            self.health.seats = self._zone_probes.seats = self._fleet.seats
         self.health.probe_by(prepared.prober)
         adopted = self._table.adopt(settings.flatten, now, settings.resolver.timeout_s, self._serve_packets)
         self._keep(adopted, now)
         self.health.follow()
         self._refresher.follow(adopted, now)
+        if self._fleet is not None:
+            self._fleet.digest = settings.digest
+            self._fleet.follow(adopted)
         if self._saving is not None:
             self._saving.forget(adopted.gone)
         self._views = settings.view_prefixes()
@@ -189,18 +203,29 @@ class Flattener:
                 _restore(target, before.resolution, before.history, now)
 
     def start(self) -> None:
-        """Take what the state file knows."""
+        """Take what the fleet's store and the state file know: of each target what is newer."""
+        known = self._fleet.warm() if self._fleet is not None else {}
+        now, wall = monotonic(), time()
         if self._store is not None:
-            now, wall = monotonic(), time()
             signings.restore(self._table.zones.signings, self._store.load_keys())
             self._shadowing.restore(self._store, self._table.rules)
             rows = {(row.target, row.rdtype): row for row in self._store.load()}
             for target in self._table.targets.values():
                 row = rows.get(target.key[:2])
-                if row is not None:
-                    _restore(target, row.resolution(now, wall), row.history(now, wall), now)
+                if row is None:
+                    continue
+                resolution = row.resolution(now, wall)
+                if target not in known or known[target][0].resolved_at < resolution.resolved_at:
+                    known[target] = resolution, row.history(now, wall)
             self._saving = Saving(self._store, time)
             self._table.feed.subscribe(self._saving)
+        for target, (resolution, history) in known.items():
+            _restore(target, resolution, history, now)
+        if self._fleet is not None:
+            for target in known:
+                self._fleet.sharing.note(target)
+            self._refresher.sharing = self._fleet.sharing
+            self._fleet.start()
 
     def _keep_keys(self, signing: ZoneSigning) -> None:
         if self._store is not None:
@@ -217,11 +242,19 @@ class Flattener:
         if store is not None:
             yield lambda: self._shadowing.tick(store, now)
             yield lambda: store.tick(now)
+        fleet = self._fleet
+        if fleet is not None:
+            yield lambda: fleet.tick(now)
 
     @property
     def latency(self) -> BucketTable:
         """How long resolutions took."""
         return self._refresher.latency
+
+    @property
+    def fleet(self) -> FleetNode | None:
+        """The node's part in a fleet, None where there is none."""
+        return self._fleet
 
     @property
     def resolvers(self) -> list[AskedResolver]:
@@ -250,6 +283,8 @@ class Flattener:
         await self.health.stop()
         await self._zone_probes.stop()
         await self._key_probes.stop()
+        if self._fleet is not None:
+            await self._fleet.stop()
         if self._store is not None:
             self._shadowing.keep(self._store)
             await self._store.stop()

@@ -24,7 +24,7 @@ from attrs import define, field
 from flatproxy.counts import BucketTable
 from flatproxy.errors import FlatproxyError
 from flatproxy.flatten.chain import Chain
-from flatproxy.flatten.driving import drive, outcome_of, take, unexpected
+from flatproxy.flatten.driving import drive, outcome_of, take, take_over, unexpected
 from flatproxy.flatten.resolvers.servers import Servers
 from flatproxy.flatten.schedule import Schedule
 from flatproxy.flatten.timing import resolve_again_at
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flatproxy.flatten.chain import Asker, Found, Scope
+    from flatproxy.flatten.fleet.entry import TargetEntry
+    from flatproxy.flatten.fleet.sharing import Sharing
     from flatproxy.flatten.reply_memo import Memo
     from flatproxy.flatten.resolvers.datagrams import DatagramClient
     from flatproxy.table.table import Adopted, Table
@@ -80,6 +82,8 @@ class Refresher:
     serve_packets: Callable[[], None] = lambda: None
     latency: BucketTable = field(factory=BucketTable)
     client: DatagramClient | None = None
+    sharing: Sharing | None = None
+    """With whom resolutions are shared."""
     _due: Schedule = field(init=False)
     """When to resolve each target next; it is not there while it is being resolved."""
     _running: dict[Target, asyncio.Task[None]] = field(factory=dict)
@@ -185,7 +189,10 @@ class Refresher:
         target = self._due.next_due(now, new=self._may_begin_new)
         if target is None:
             return False
-        if self.client is not None:
+        later = self.sharing.defer(target, now) if self.sharing is not None else None
+        if later is not None:
+            self._due.set(target, later, asked=True)
+        elif self.client is not None:
             self._begin_walk(target, self.client)
         else:
             self._pace.take()
@@ -279,12 +286,35 @@ class Refresher:
             target.fail(outcome_of(error), str(error), now)
         else:
             take(target, found, now, self.wall())
-            if target.history.absent_since == now:
-                # Did the other families go as well? Until that is known, it is not clear what to answer.
-                for other in target.living_families:
-                    self._due.hasten(other, now)
+            self._ask_families(target, now)
+        if self.sharing is not None:
+            self.sharing.resolved(target, success=not target.failures)
         asked = target.was_asked()
         self._due.set(target, resolve_again_at(target, now, random.random(), asked=asked), asked=asked)
+
+    def hurry(self, target: Target, due: float) -> None:
+        """Have a target due at another time, unless it is being resolved."""
+        self._due.hasten(target, due)
+        self.wake()
+
+    def take(self, target: Target, entry: TargetEntry, offset: float) -> bool:
+        """Settle a target with what another node has found; False where the guards let nothing through.
+
+        The entry's clock is so far ahead of the monotonic one.
+        """
+        if not take_over(target, entry, offset, self.wall()):
+            return False
+        resolved_at = entry.resolved_at - offset
+        target.look(self.clock())
+        self._ask_families(target, resolved_at)
+        self._due.hasten(target, resolve_again_at(target, resolved_at, random.random(), asked=target.was_asked()))
+        return True
+
+    def _ask_families(self, target: Target, now: float) -> None:
+        """Where a target has just lost its addresses: did the other families go as well? Until then it is not clear."""
+        if target.history.absent_since == now:
+            for other in target.living_families:
+                self._due.hasten(other, now)
 
     async def stop(self) -> None:
         """End what is under way."""

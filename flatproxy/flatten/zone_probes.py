@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dns.flags
 import dns.name
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import dns.message
 
     from flatproxy.flatten.chain import Asker
+    from flatproxy.flatten.fleet.seats import Seats
     from flatproxy.table.zones import Zones
 
 log = Logger()
@@ -52,6 +53,7 @@ RATE = 50.0
 INTERVAL_S = 300.0
 RECHECK_S = 3600.0
 RETRY_S = 5.0
+MAX_SOA = 1_024
 LOOKED_AT = 2_000
 """Names looked at in one tick."""
 SILENCES = 16
@@ -86,6 +88,8 @@ class ZoneProbes:
     rest: Callable[[], None] = lambda: None
     """Called between two pieces of work."""
     names: Mapping[bytes, object] = field(factory=dict)
+    seats: Seats | None = None
+    """With whom questions that are asked again and again are shared."""
     hides: Callable[[bytes], bool] = lambda _name: False
     """Tells whether a name is flagged and not passed to all clients inside."""
     _queue: ProbeQueue = field(factory=ProbeQueue)
@@ -155,8 +159,9 @@ class ZoneProbes:
         """Yield a round: every zone, every name without one, and a part of the other names."""
         zones, unknown = list(self.zones.apexes), list(self._unknown)
         for apex in zones:
-            yield self._ask_apex, apex
-            yield self._ask_keys, apex
+            if self._is_mine(apex):
+                yield self._ask_apex, apex
+                yield self._ask_keys, apex
         for name in unknown:
             yield self._ask_name, name
         if self._queue.patient:
@@ -223,7 +228,9 @@ class ZoneProbes:
 
     async def _ask_keys(self, apex: bytes) -> None:
         response = await self.upstream.ask(names.to_name(apex), dns.rdatatype.DNSKEY)
-        self.zones.judged(apex, signed=any(rrset.rdtype == dns.rdatatype.DNSKEY for rrset in response.answer))
+        signed = any(rrset.rdtype == dns.rdatatype.DNSKEY for rrset in response.answer)
+        self.zones.judged(apex, signed=signed)
+        self._say(apex, signed=signed)
         if self.hides(apex):
             await self._ask_controllers(apex)
 
@@ -240,6 +247,30 @@ class ZoneProbes:
             self.zones.controllers[apex] = there
         else:
             self.zones.controllers.pop(apex, None)
+
+    def _is_mine(self, apex: bytes) -> bool:
+        """Tell whether this node is to ask for a zone again; take notice of what others find where it is not."""
+        if self.seats is None:
+            return True
+        key = f"zone {names.to_text(apex)}"
+
+        def verdict(sight: Mapping[str, Any]) -> None:
+            try:
+                soa = bytes.fromhex(sight["soa"])
+            except (KeyError, TypeError, ValueError):
+                return
+            if apex in self.zones.apexes and soa.startswith(apex) and len(soa) < MAX_SOA:
+                self.zones.found(apex, soa)
+                self.zones.judged(apex, signed=sight.get("signed") is True)
+
+        self.seats.watch(key, verdict)
+        return self.seats.may_probe(key)
+
+    def _say(self, apex: bytes, *, signed: bool) -> None:
+        """Say what this node has found a zone to be."""
+        soa = self.zones.soa(apex) if apex in self.zones.apexes else None
+        if self.seats is not None and soa is not None:
+            self.seats.see(f"zone {names.to_text(apex)}", {"soa": soa.hex(), "signed": signed})
 
     def _note(self, zone: Zone) -> None:
         """Keep what is known of a zone."""

@@ -184,6 +184,24 @@ ADDRESSES_CUT = Family(
     "gauge", "addresses_cut", "Addresses of targets left out of answers, a target having more than 2000 of a type."
 )
 STATE_ERRORS = Family("counter", "state_errors", "Failed reads and writes of the state file.")
+FLEET_STORE_UP = Family("gauge", "fleet_store_up", "Whether the fleet's store can be used: 1 or 0.")
+FLEET_STORE_SECONDS = Family(
+    "histogram", "fleet_store_seconds", "Time from sending commands to the fleet's store to having all results."
+)
+FLEET_STORE_ERRORS = Family(
+    "counter",
+    "fleet_store_errors",
+    "How often the fleet's store was lost, or could not be joined, by reason.",
+    ("reason",),
+)
+FLEET_RESOLUTIONS = Family(
+    "counter", "fleet_resolutions", "Resolutions made by this node, or taken from the fleet.", ("by",)
+)
+FLEET_LEASES = Family("gauge", "fleet_leases", "Leases of the fleet's that this node holds.")
+FLEET_REFUSED = Family(
+    "counter", "fleet_entries_refused", "Entries of the fleet's store that were not believed, by reason.", ("reason",)
+)
+FLEET_NODES = Family("gauge", "fleet_nodes", "Nodes of the fleet seen in the last 15 s; 1 while the store is lost.")
 SYNC_NAMES = Family("gauge", "sync_names", "Names whose records are kept in step, by how they stand.", ("state",))
 SYNC_TRIES = Family("counter", "sync_tries", "Tries to keep a record in step by outcome.", ("outcome",))
 SYNC_CONFLICT = Family(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from flatproxy.counts import BucketTable, Traffic, Verdicts
-    from flatproxy.observe.sources import AddressHealth, MeasuredResolver, NameStatus, Server, Sources
+    from flatproxy.observe.sources import AddressHealth, FleetStatus, MeasuredResolver, NameStatus, Server, Sources
 
 DETAIL_LIMIT: Final = 1000
 """Up to this many flagged names (counted per type) each has its own series; above it only those that are not fresh.
@@ -97,6 +97,7 @@ class Collector:
         yield f.CONTROLLERS.of(*(((name,), there) for name, there in islice(self.sources.controllers(), DETAIL_LIMIT)))
         yield f.ADDRESSES_CUT.of(((), self.sources.addresses_cut()))
         yield f.STATE_ERRORS.of(((), self.sources.state_errors()))
+        yield from _fleet(self.sources.fleet())
         yield f.SYNC_NAMES.of(*(((state,), count) for state, count in self.sources.sync_states().items()))
         yield f.SYNC_TRIES.of(*(((outcome,), count) for outcome, count in self.sources.sync_outcomes().items()))
         conflicts = islice(self.sources.sync_conflicts(), DETAIL_LIMIT)
@@ -105,6 +106,23 @@ class Collector:
         yield f.RELOAD_AT.of(((), reload.at))
         yield f.CONFIG.of(((reload.digest,), 1))
         yield f.BUILD.of(((*self._versions, self.sources.packet_path()), 1))
+
+
+def _fleet(fleet: FleetStatus | None) -> Iterator[Metric]:
+    """Give all families, without samples where there is no fleet."""
+    if fleet is None:
+        yield from map(f.Family.empty, _FLEET)
+        return
+    yield f.FLEET_STORE_UP.of(((), int(fleet.joined)))
+    yield _histogram(f.FLEET_STORE_SECONDS, fleet.latency)
+    yield f.FLEET_STORE_ERRORS.of(*(((reason,), count) for reason, count in fleet.errors.items()))
+    yield f.FLEET_RESOLUTIONS.of(*(((by,), count) for by, count in fleet.resolutions.items()))
+    yield f.FLEET_LEASES.of(((), fleet.leases))
+    yield f.FLEET_REFUSED.of(*(((reason,), count) for reason, count in fleet.refused.items()))
+    yield f.FLEET_NODES.of(((), fleet.nodes))
+
+
+_FLEET: Final = tuple(family for family in f.FAMILIES if family.name.startswith("fleet_"))
 
 
 def _histogram(family: f.Family, buckets: BucketTable) -> Metric:

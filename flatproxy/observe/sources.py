@@ -126,6 +126,38 @@ class SubnetCounts(Protocol):
         """Return how many there are of each target."""
 
 
+class FleetStatus(Protocol):
+    """A node's part in a fleet."""
+
+    @property
+    def joined(self) -> bool:
+        """Whether the store can be used."""
+
+    @property
+    def nodes(self) -> int:
+        """Nodes that are here, this one included; 1 while the store is lost."""
+
+    @property
+    def leases(self) -> int:
+        """Leases that this node holds now."""
+
+    @property
+    def resolutions(self) -> Mapping[str, int]:
+        """Resolutions by who made them: `own` and `fleet`."""
+
+    @property
+    def errors(self) -> Mapping[str, int]:
+        """How often the store was lost, or could not be joined, by reason."""
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Entries that were not believed, by reason."""
+
+    @property
+    def latency(self) -> BucketTable:
+        """How long the store took for what was sent to it at once."""
+
+
 class AddressHealth(Protocol):
     """One address of a target of a flagged name; names are in wire form."""
 
@@ -202,6 +234,8 @@ class Sources:
     placeholders_missing: Callable[[], Iterable[tuple[str, str]]]
     tailoring: Callable[[], SubnetCounts]
     """What is known by client subnet."""
+    fleet: Callable[[], FleetStatus | None]
+    """None where there is no fleet."""
     shadow_counts: Callable[[], Iterable[tuple[tuple[str, str, str], int]]]
     """Comparisons in shadow mode by name, type and result."""
     sync_states: Callable[[], Mapping[str, int]]

@@ -57,7 +57,7 @@ class App:
         self._table.feed.subscribe(ChangeLog())
         self._readers = Readers(asyncio.get_running_loop())
         self._forwarder = Forwarder(reactor, self._table, self._readers, listen_at)
-        self._flattener = Flattener(self._table, self._readers.serve, self._readers, reactor)
+        self._flattener = Flattener(self._table, self._readers.serve, self._readers)
         self._updater = Updater(self._table)
         registry = CollectorRegistry()
         metrics.register(registry, self._sources(), monotonic)
@@ -107,8 +107,8 @@ class App:
         self._settings = settings
         # Certificate and key are read again; all else of [listen] stays as it was.
         same_files = evolve(settings.listen, certificate=before.listen.certificate, key=before.listen.key)
-        if (same_files, settings.state) != (before.listen, before.state):
-            log.warn("[listen] and [state] changed: these take effect after a restart", event="restart_needed")
+        if (same_files, settings.state, settings.fleet) != (before.listen, before.state, before.fleet):
+            log.warn("[listen], [state] or [fleet] changed: these take effect after a restart", event="restart_needed")
 
     def _sources(self) -> Sources:
         forwarder, flattener = self._forwarder, self._flattener
@@ -132,6 +132,7 @@ class App:
             shadow_counts=lambda: status.shadow_counts(self._table),
             placeholders_missing=lambda: status.placeholders_missing(self._table),
             tailoring=lambda: self._table.tailoring,
+            fleet=lambda: flattener.fleet,
             sync_states=self._updater.states,
             sync_outcomes=lambda: self._updater.outcomes,
             sync_conflicts=self._updater.conflicts,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from flatproxy.config.names import flagged_name
 from flatproxy.config.problems import Refusal, join
 from flatproxy.errors import ConfigError, Problem
-from flatproxy.process.syncing import SYNC_TICK_S, Follower, load_for_sync, on_reactor
+from flatproxy.process.syncing import SYNC_TICK_S, Follower, load_for_sync
 from flatproxy.sync.attempt import take_as_ours
 from flatproxy.sync.sets import diff, sets_text
 from flatproxy.sync.standing import SyncState
@@ -71,16 +71,11 @@ def try_once(path: Path, *, dry: bool) -> SyncReport:
     Raises `FlatproxyError` where that cannot begin.
     """
     settings = load_for_sync(path)
-    return SyncReport(path, tuple(on_reactor(lambda reactor: _try_all(settings, reactor, dry=dry))))
+    return SyncReport(path, tuple(asyncio.run(_try_all(settings, dry=dry))))
 
 
-async def _try_all(
-    settings: Settings,
-    reactor: Any,  # noqa: ANN401 - many interfaces
-    *,
-    dry: bool,
-) -> list[tuple[SyncedName, Standing]]:
-    follower = Follower(reactor, dry=dry)
+async def _try_all(settings: Settings, *, dry: bool) -> list[tuple[SyncedName, Standing]]:
+    follower = Follower(dry=dry)
     follower.start(settings)
     try:
         until = monotonic() + settings.resolver.timeout_s + LEFT_S

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from attrs import define, evolve
 from twisted.logger import Logger
@@ -18,19 +18,16 @@ from flatproxy.observe import logs
 from flatproxy.observe.change_log import ChangeLog
 from flatproxy.process import hangup, phases
 from flatproxy.process.loading import load_settings
-from flatproxy.process.reactor import install_reactor
 from flatproxy.process.reload import Reloader, ReloadRecord
 from flatproxy.process.systemd import Notifier
 from flatproxy.sync.updater import Updater
 from flatproxy.table.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from flatproxy.config.settings import Settings
 
-T = TypeVar("T")
 log = Logger()
 
 SYNC_TICK_S = 0.05
@@ -61,11 +58,11 @@ class Follower:
     What was resolved before is not looked at and none of it is kept: the state file holds what was written, no more.
     """
 
-    def __init__(self, reactor: Any, *, dry: bool = False) -> None:  # noqa: ANN401 - many interfaces
+    def __init__(self, *, dry: bool = False) -> None:
         self._settings: Settings | None = None
         self.table = Table(wall=time)
         self.table.feed.subscribe(ChangeLog())
-        self._flattener = Flattener(self.table, lambda: None, reactor=reactor)
+        self._flattener = Flattener(self.table, lambda: None)
         self.updater = Updater(self.table, dry=dry)
 
     @property
@@ -99,27 +96,12 @@ def keep_in_step(path: Path, log_format: Literal["text", "json"]) -> None:
     """Keep the records in step until SIGTERM or SIGINT; `FlatproxyError` where that cannot begin."""
     logs.setup(log_format, sys.stderr)
     notifier = Notifier.from_environment(os.environ, os.getpid())
-    on_reactor(lambda reactor: _follow(path, notifier, reactor))
+    asyncio.run(_follow(path, notifier))
 
 
-def on_reactor(work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
-    """Return what comes of the work, on Twisted's reactor, which health checks need; what it raises is raised here."""
-    reactor = install_reactor()
-    tasks: list[asyncio.Task[T]] = []
-
-    def begin() -> None:
-        task = asyncio.get_running_loop().create_task(work(reactor))
-        task.add_done_callback(lambda _task: reactor.stop())
-        tasks.append(task)
-
-    reactor.callLater(0, begin)
-    reactor.run(installSignalHandlers=False)
-    return tasks[0].result()
-
-
-async def _follow(path: Path, notifier: Notifier, reactor: Any) -> None:  # noqa: ANN401 - many interfaces
+async def _follow(path: Path, notifier: Notifier) -> None:
     settings = load_for_sync(path)
-    follower = Follower(reactor)
+    follower = Follower()
     follower.start(settings)
     record = ReloadRecord(settings.digest, at=time())
     reloader = Reloader(path, follower, record, notifier, listening=False)

@@ -27,6 +27,7 @@ from dns.dnssectypes import Algorithm
 from dns.rdtypes.ANY.DNSKEY import DNSKEY
 from dns.rdtypes.dnskeybase import Flag
 
+from flatproxy.config.secret_files import is_shared
 from flatproxy.errors import ConfigError, Problem
 from flatproxy.signing import private_format
 from flatproxy.wire import names
@@ -139,16 +140,6 @@ def read(base: Path, zone: bytes, place: str = "") -> Key:
     dnskey = pair.public()
     private = pair.private(dnskey)
     return _key(zone, dnskey, private)
-
-
-def is_shared(status: os.stat_result) -> bool:
-    """Tell whether other users than the owner can use a file.
-
-    Root's own with a right of its group to read is not one: systemd gives a service its credentials so, with an access
-    list that names the service's user and shows as that right.
-    """
-    rights = status.st_mode & 0o077
-    return rights != 0 and not (rights == 0o040 and status.st_uid == status.st_gid == 0)
 
 
 @frozen

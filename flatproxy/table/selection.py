@@ -78,7 +78,8 @@ class Selection:
     @property
     def fails_open(self) -> bool:
         """Whether so few addresses are well that all are answered."""
-        return self.said is not None and self.said.failing_open
+        choice = self._chosen.choice if self._chosen is not None else None
+        return choice is not None and choice.failing_open
 
     @property
     def longest_s(self) -> int:

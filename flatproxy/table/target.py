@@ -89,6 +89,13 @@ class Target:
                 if other.history.absent_since is not None:
                     other.reconsider(resolution.resolved_at)
 
+    def follow(self, history: History, belief: Belief) -> None:
+        """Take over its past as another node knows it, whose resolution it is settled with next."""
+        if types.has_addresses(self.rdtype):
+            self.history = history
+        if self.guarding.hold_change_s:
+            self.belief = belief
+
     @property
     def living_families(self) -> Iterator[Target]:
         """The targets of the other types of addresses of its names that were last found to have some."""

@@ -63,14 +63,18 @@ def test_sigterm_under_load(nsd: Nsd, resolver: FakeInternet, start: Start, coun
     assert lost <= 6, "at most two for each of three clients, all sent to a port that was closing"
 
 
+@pytest.mark.parametrize("names", [1, 1_000_000])
 def test_a_fault_in_the_packet_threads(
-    nsd: Nsd, resolver: FakeInternet, start: Start, count: Count, note_took: Took
+    nsd: Nsd, resolver: FakeInternet, start: Start, count: Count, note_took: Took, tmp_path: Path, names: int
 ) -> None:
     """SIGSEGV ends the process; as its supervisor does, the test starts it again at once, on the same address."""
-    config = configuration(
+    more = tmp_path / "names.txt"
+    more.write_text("".join(f"n{number}.example.com t{number % 1000}.test\n" for number in range(names - 1)))
+    config = f'include = ["{more}"]\n' + configuration(
         upstream=[nsd.address], resolver=[resolver.address], flatten=FLATTEN, dns=[f"127.0.0.1:{free_port()}"]
     )
-    proxy = start(config)
+    proxy = start(config, ready=False)
+    until(lambda: proxy.ask(dns.message.make_query(*FLAGGED)).answer, "the flagged name is known", 60)
     with Load(proxy.address, [FLAGGED, PLAIN]) as load:
         replies(load, 50)
         proxy.expected_to_end = True
@@ -81,8 +85,8 @@ def test_a_fault_in_the_packet_threads(
         assert proxy.ask(dns.message.make_query(*PLAIN)).answer
         took_s = monotonic() - began
         until(lambda: len(load.replies()) >= 150, "it answers again", 20)
-    note_took("SIGSEGV to the first answer", took_s)
-    _lost, failed = count("SIGSEGV, and started again", load)
+    note_took(f"SIGSEGV to the first answer, {names:,} names", took_s)
+    _lost, failed = count(f"SIGSEGV, and started again, {names:,} names", load)
     assert failed == 0
     ended = max(asked.at + asked.took_s for asked in load.lost)
     assert all(asked.reply is not None for asked in load.asked if asked.at > ended), "all is well afterwards"

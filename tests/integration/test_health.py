@@ -180,6 +180,16 @@ def test_a_wrong_certificate(site: Site, tmp_path: Path) -> None:
         site.until_answered(*HOSTS)
 
 
+def test_a_reload_without_its_authorities_changes_nothing(site: Site, tmp_path: Path) -> None:
+    with web_servers(HOSTS) as servers:
+        site.start({"check": "http", "port": servers[0].port})
+        missing = {"check": "https", "port": servers[0].port, "ca_file": str(tmp_path / "none.pem")}
+        event = site.proxy.reload(site.configuration(missing), expect="reload_failed")
+        assert 'flatten."example.com".health.ca_file' in event["error"]
+        servers[0].stop()
+        site.until_answered(*HOSTS[1:])
+
+
 def test_fail_open(site: Site) -> None:
     """Where too few are well the checks are not to be believed."""
     with web_servers(HOSTS) as servers:

@@ -57,11 +57,15 @@ class Proxy(Startable):
     def start(self, *, ready: bool = True) -> None:
         """Start it and return when it listens and, where asked for, says that it is ready."""
         self.launch()
+        self.attach()
+        if ready:
+            self.wait_event("ready")
+
+    def attach(self) -> None:
+        """Return when it listens."""
         listening = self.wait_event("listening")
         self.listening = [parse(written) for written in listening["dns"]]
         self.http = parse(listening["http"]) if listening["http"] else None
-        if ready:
-            self.wait_event("ready")
 
     def write_configuration(self) -> None:
         self.path.write_text(self.config)

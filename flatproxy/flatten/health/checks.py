@@ -6,24 +6,39 @@ import asyncio
 import random
 import sys
 from functools import partial
+from hashlib import blake2b
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
 from twisted.logger import Logger
 
 from flatproxy.counts import BucketTable
 from flatproxy.errors import NoWay, ProbeFailed
-from flatproxy.flatten.health.states import UNDER_WAY, ProbeSchedule
+from flatproxy.flatten.health.states import UNDER_WAY, ProbeSchedule, Watched
 
 if sys.platform != "win32":
     import resource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Hashable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Coroutine, Hashable, Iterable, Iterator, Mapping
 
     from flatproxy.config.settings import Check
-    from flatproxy.flatten.health.states import Watched
+
+    class ProbeSeats(Protocol):
+        """Who shares probes with other nodes."""
+
+        def may_probe(self, key: str) -> bool:
+            """Tell whether this node is to probe something."""
+
+        def watch(self, key: str, verdict: Callable[[Mapping[str, Any]], None]) -> None:
+            """Have `verdict` told of what two nodes see alike."""
+
+        def see(self, key: str, sight: Mapping[str, Any]) -> bool:
+            """Publish what this node sees; tell whether it alone decides."""
+
+        def forget(self, key: str) -> None:
+            """Take no more notice of something."""
 
     Probe = Callable[[Check, bytes], Coroutine[None, None, None]]
 
@@ -59,6 +74,10 @@ class HealthChecks:
     latency: BucketTable = field(factory=BucketTable)
     no_ways: int = 0
     """Probes that could not be sent from here."""
+    seats: ProbeSeats | None = None
+    """With whom probes are shared."""
+    _eyes: dict[Watched, Watched] = field(factory=dict)
+    """What this node sees by its own probes, where it takes others to say that it is so."""
     _schedule: ProbeSchedule = field(factory=lambda: ProbeSchedule(most_under_way()))
     _running: dict[Watched, asyncio.Task[None]] = field(factory=dict)
 
@@ -72,6 +91,9 @@ class HealthChecks:
 
     def _end_probes(self, unused: Iterable[Watched]) -> None:
         for watched in unused:
+            self._eyes.pop(watched, None)
+            if self.seats is not None:
+                self.seats.forget(watched_key(watched))
             task = self._running.get(watched)
             if task is not None:
                 task.cancel()
@@ -93,6 +115,11 @@ class HealthChecks:
     def tick(self, now: float) -> None:
         """Begin the probes that are due."""
         for watched in self._schedule.begin(now):
+            if self.seats is not None:
+                self._share(watched, self.seats)
+                if not self.seats.may_probe(watched_key(watched)):
+                    self._schedule.cancel(watched)
+                    continue
             task = asyncio.get_running_loop().create_task(self._probe(watched))
             self._running[watched] = task
             # A task that is cancelled before it began never comes to its own `finally`.
@@ -113,8 +140,31 @@ class HealthChecks:
             log.failure("probing {address} went wrong", event="probe_failed", address=_text(watched))
         now = self.clock()
         self.latency.add(now - began)
+        if self.seats is not None and success is not None and not self._decides(watched, self.seats, success=success):
+            success = None
         if self._schedule.end(watched, now, success=success):
             self.changed(watched, reason)
+
+    def _share(self, watched: Watched, seats: ProbeSeats) -> None:
+        """Take notice of what others see of an address."""
+
+        def verdict(sight: Mapping[str, Any]) -> None:
+            is_well = sight.get("well")
+            if isinstance(is_well, bool) and self._schedule.judge(watched, is_well=is_well):
+                self.changed(watched, "by two nodes of the fleet")
+
+        seats.watch(watched_key(watched), verdict)
+
+    def _decides(self, watched: Watched, seats: ProbeSeats, *, success: bool) -> bool:
+        """Say what was seen; tell whether this node alone decides."""
+        eyes = self._eyes.get(watched)
+        if eyes is None:
+            eyes = self._eyes[watched] = Watched(watched.check, watched.address, is_well=watched.is_well)
+        eyes.note(success=success)
+        if not seats.see(watched_key(watched), {"well": eyes.is_well}):
+            return False
+        del self._eyes[watched]
+        return True
 
     def _ended(self, watched: Watched, _task: asyncio.Task[None]) -> None:
         del self._running[watched]
@@ -126,6 +176,13 @@ class HealthChecks:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def watched_key(watched: Watched) -> str:
+    """Return by what the nodes of a fleet know an address under a check, whatever their settings are called."""
+    check = watched.check
+    what = f"{check.kind} {check.port} {check.host} {check.path} {check.status} {check.verify}"
+    return f"health {_text(watched)} {blake2b(what.encode(), digest_size=6).hexdigest()}"
 
 
 def _text(watched: Watched) -> str:

@@ -1,81 +1,78 @@
-"""HTTP requests to addresses, by Twisted's agent: for a status, and nothing else of what comes.
+"""HTTP requests over connections that are there, by Twisted's client: for a status, and nothing else of what comes.
 
-A request goes to the address that is given, whatever the name says elsewhere; no redirect is followed, and at most
-`READ` octets are read. A server that goes on talking after that is as good as one that came to an end.
+The client is the one that Twisted's `Agent` has inside. What the agent puts around it (pools, URLs, endpoints) takes as
+long again, which counts with thousands of probes a second.
+
+No redirect is followed, and at most `READ` octets are read. A server that goes on talking after that is as good as one
+that came to an end.
 """
 
-# ruff: noqa: N802 - the methods in mixed case are Twisted's
+# ruff: noqa: N802, N815 - the methods in mixed case are Twisted's
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import ConnectError
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Protocol as StreamProtocol
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.web.client import Agent, ResponseDone
+from twisted.python.failure import Failure
+from twisted.web._newclient import HTTP11ClientProtocol, Request
+from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory
-from zope.interface import implementer
 
 from flatproxy.errors import ProbeFailed
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IProtocolFactory
-    from twisted.python.failure import Failure
-    from twisted.web.client import URI
+    from collections.abc import Iterable
+    from ssl import SSLContext
 
     from flatproxy.config.settings import Check
 
 READ: Final = 65_536
-"""Octets read from a server, its certificates and headers included."""
-_HEADERS: Final = Headers({b"User-Agent": [b"flatproxy"]})
+"""Octets read from a server, its headers included."""
+_USUAL: Final = {"http": 80, "https": 443}
 
 
-class Trust(Protocol):
-    """Puts TLS around a connection, see `tls`."""
+async def status_of(sock: Any, check: Check, tls: SSLContext | None) -> int:  # noqa: ANN401 - a socket
+    """Return the status with which a server answers a check over a connected socket; `tls` is there for HTTPS.
 
-    def wrap(self, factory: IProtocolFactory, check: Check, reactor: Any) -> IProtocolFactory:  # noqa: ANN401 - Twisted's
-        """Return a factory whose protocols speak TLS to what the given one makes."""
-
-
-async def status_of(reactor: Any, host: str, check: Check, trust: Trust | None) -> int:  # noqa: ANN401 - Twisted's
-    """Return the status with which an address (in text) answers a check; `trust` is there for HTTPS.
-
-    Raises `OSError` where no connection comes about, `ProbeFailed` where one ends too early. Ends the connection,
-    also when it is cancelled.
+    Raises `OSError` where TLS does not come about, `ProbeFailed` where the connection ends too early or what comes is
+    no HTTP. Ends the connection, also when it is cancelled.
     """
-    way = _Way(reactor, host, check, trust if check.kind == "https" else None)
+    loop = asyncio.get_running_loop()
+    name = check.host if tls is not None else None
+    _transport, connection = await loop.create_connection(_Connection, sock=sock, ssl=tls, server_hostname=name)
     try:
-        return await _ask(Agent.usingEndpointFactory(reactor, way), way)
-    except ConnectError as error:
-        raise OSError(error.osError, _text(error)) from None
-    except (ProbeFailed, OSError):
+        return await _ask(connection, check)
+    except ProbeFailed:
         raise
-    except Exception as error:  # noqa: BLE001 - Twisted and OpenSSL have many, with nothing in common
+    except Exception as error:  # noqa: BLE001 - Twisted has many, with nothing in common
         raise ProbeFailed(_text(error)) from None
     finally:
-        way.close()
+        connection.abort()
 
 
-async def _ask(agent: Any, way: _Way) -> int:  # noqa: ANN401 - as above
-    check, loop = way.check, asyncio.get_running_loop()
-    url = f"{check.kind}://{check.host}:{check.port}{check.path}"
-    response = await agent.request(b"GET", url.encode(), _HEADERS).asFuture(loop)
+async def _ask(connection: _Connection, check: Check) -> int:
+    loop = asyncio.get_running_loop()
+    response = await connection.client.request(_request(check)).asFuture(loop)
     body = _Body()
     response.deliverBody(body)
     reason = await body.ended.asFuture(loop)
-    if not way.is_full and not isinstance(reason, (ResponseDone, PotentialDataLoss)):
+    if not connection.is_full and not isinstance(reason, (ResponseDone, PotentialDataLoss)):
         raise ProbeFailed(f"body cut: {_text(reason)}")
     code: int = response.code
     return code
+
+
+def _request(check: Check) -> Request:
+    port = "" if check.port == _USUAL[check.kind] else f":{check.port}"
+    headers = Headers({b"User-Agent": [b"flatproxy"], b"Host": [f"{check.host}{port}".encode()]})
+    return Request(b"GET", check.path.encode(), headers, None, persistent=False)
 
 
 def _text(error: BaseException | None) -> str:
@@ -83,68 +80,52 @@ def _text(error: BaseException | None) -> str:
     reasons = getattr(error, "reasons", None)
     if reasons:
         return _text(reasons[0].value)
-    if error is not None and error.args and isinstance(error.args[0], list) and error.args[0]:
-        return f"TLS: {error.args[0][-1][-1]}"  # OpenSSL's errors come as lists, the last being what was asked for
     return str(error) or type(error).__name__
 
 
-@implementer(IAgentEndpointFactory, IStreamClientEndpoint)
-@define(eq=False)
-class _Way:
-    """The way of one request to its address, for an agent that asks where a URL leads; and how much came by it."""
+class _Connection(asyncio.Protocol):
+    """Brings what comes over a connection to Twisted's client, counts it, and ends the connection at `READ`."""
 
-    reactor: Any
-    host: str
-    check: Check
-    trust: Trust | None
-    is_full: bool = False
-    transport: Any = None
+    def __init__(self) -> None:
+        self.client = HTTP11ClientProtocol()
+        self.is_full = False
+        self._received = 0
+        self._transport: Any = None
 
-    def endpointForURI(self, uri: URI) -> _Way:  # noqa: ARG002 - Twisted's
-        """Return itself: there is one way."""
-        return self
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - plain or TLS
+        self._transport = transport
+        self.client.makeConnection(_Transport(transport))
 
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:  # noqa: N803 - Twisted's
-        """Connect, and return the protocol that the factory makes."""
-        endpoint = TCP6ClientEndpoint if ":" in self.host else TCP4ClientEndpoint
-        inner = self.trust.wrap(protocolFactory, self.check, self.reactor) if self.trust else protocolFactory
-        connecting: Deferred[Any] = endpoint(self.reactor, self.host, self.check.port).connect(_Counting(inner, self))
-        return connecting.addCallback(self._connected)
+    def data_received(self, data: bytes) -> None:
+        self.client.dataReceived(data)
+        self._received += len(data)
+        if self._received >= READ:
+            self.is_full = True
+            self.abort()
 
-    def _connected(self, counted: Any) -> Any:  # noqa: ANN401 - as above
-        return counted.wrappedProtocol.wrappedProtocol if self.trust else counted.wrappedProtocol
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.client.connectionLost(connectionDone if exc is None else Failure(ConnectionLost(str(exc))))
 
-    def close(self) -> None:
-        """End the connection, if there is one."""
-        if self.transport is not None:
-            self.transport.abortConnection()
+    def abort(self) -> None:
+        """End the connection."""
+        self._transport.abort()
 
 
-class _Counted(ProtocolWrapper):
-    """Counts the octets that come, and ends the connection at `READ`."""
+class _Transport:
+    """An asyncio transport as Twisted's client uses it. Reading is never paused, since so little is read."""
 
-    factory: _Counting
-    received = 0
+    def __init__(self, transport: Any) -> None:  # noqa: ANN401 - plain or TLS
+        self.write = transport.write
+        self.loseConnection = transport.close
+        self.abortConnection = transport.abort
 
-    def connectionMade(self) -> None:
-        self.factory.way.transport = self.transport
-        super().connectionMade()
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        self.write(b"".join(data))
 
-    def dataReceived(self, data: bytes) -> None:
-        super().dataReceived(data)
-        self.received += len(data)
-        if self.received >= READ:
-            self.factory.way.is_full = True
-            self.factory.way.close()
+    def getPeer(self) -> None:
+        """Nothing: nobody asks."""
 
-
-class _Counting(WrappingFactory):
-    protocol = _Counted
-    noisy = False
-
-    def __init__(self, inner: IProtocolFactory, way: _Way) -> None:
-        super().__init__(inner)
-        self.way = way
+    getHost = pauseProducing = resumeProducing = stopProducing = getPeer
 
 
 @define(eq=False)

@@ -6,16 +6,18 @@ import asyncio
 import errno
 import os
 import socket
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+import ssl
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from attrs import define
+from attrs import field, frozen
 
 from flatproxy.errors import NoWay, ProbeFailed
 from flatproxy.flatten.health.http import status_of
+from flatproxy.flatten.health.tls import failure_text
 
 if TYPE_CHECKING:
     from flatproxy.config.settings import Check
-    from flatproxy.flatten.health.http import Trust
+    from flatproxy.flatten.health.tls import Contexts
 
 _ANY_PORT: Final = 9
 """No packet goes there: connecting a UDP socket only looks for a route."""
@@ -24,12 +26,11 @@ _OURS: Final = frozenset(
 )
 
 
-@define(eq=False)
+@frozen(eq=False)
 class Prober:
-    """Makes probes on Twisted's reactor, which must be that of the running asyncio loop. No `trust`: no HTTPS."""
+    """Makes probes. `tls` has what HTTPS needs, by `ca_file` and `verify`."""
 
-    reactor: Any
-    trust: Trust | None = None
+    tls: Contexts = field(factory=dict)
 
     async def probe(self, check: Check, address: bytes) -> None:
         """Return where the address is well.
@@ -40,22 +41,25 @@ class Prober:
         host = socket.inet_ntop(family, address)
         try:
             async with asyncio.timeout(check.timeout_s):
-                if check.kind == "tcp":
-                    await _connect(family, host, check.port)
-                    return
-                status = await status_of(self.reactor, host, check, self.trust)
+                await self._probe(check, family, host)
         except TimeoutError:
             raise ProbeFailed(f"no answer within {check.timeout_s:g} s") from None
+        except ssl.SSLError as error:
+            raise ProbeFailed(failure_text(error)) from None
         except OSError as error:
             _raise_for(error, family, host)
+
+    async def _probe(self, check: Check, family: int, host: str) -> None:
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.settimeout(0)
+            await asyncio.get_running_loop().sock_connect(sock, (host, check.port))
+            if check.kind == "tcp":
+                return
+            # From here on the socket is the connection's, which ends it.
+            tls = self.tls[check.ca_file, check.verify] if check.kind == "https" else None
+            status = await status_of(socket.socket(fileno=sock.detach()), check, tls)
         if not any(low <= status <= high for low, high in check.status):
             raise ProbeFailed(f"status {status}")
-
-
-async def _connect(family: int, host: str, port: int) -> None:
-    with socket.socket(family, socket.SOCK_STREAM) as sock:
-        sock.settimeout(0)
-        await asyncio.get_running_loop().sock_connect(sock, (host, port))
 
 
 def _raise_for(error: OSError, family: int, host: str) -> NoReturn:

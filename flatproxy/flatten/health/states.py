@@ -129,6 +129,15 @@ class ProbeSchedule:
         self._took_sides(watched, is_well=watched.is_well)
         return True
 
+    def judge(self, watched: Watched, *, is_well: bool) -> bool:
+        """Take over what others have found an address to be; tell whether it has changed by it."""
+        if not watched.users or watched.is_well is is_well:
+            return False
+        watched.is_well = is_well
+        watched.flaps += 1
+        self._took_sides(watched, is_well=is_well)
+        return True
+
     def cancel(self, watched: Watched) -> None:
         """Take note that a probe was ended before it said anything; harmless where it was not."""
         if watched in self._probing:

@@ -18,6 +18,7 @@ from flatproxy.wire import names
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from flatproxy.flatten.health.checks import ProbeSeats
     from flatproxy.flatten.health.probes import Prober
     from flatproxy.flatten.health.states import Watched
     from flatproxy.table.changes import Change
@@ -42,6 +43,8 @@ class Watching:
     table: Table
     clock: Callable[[], float]
     latency: BucketTable = field(factory=BucketTable)
+    seats: ProbeSeats | None = None
+    """With whom probes are shared."""
     _checks: HealthChecks | None = None
     """None until a configuration has checks."""
     _users: set[Selection] = field(factory=set)
@@ -54,6 +57,7 @@ class Watching:
             self._checks = HealthChecks(prober.probe, self.clock, self._judge, latency=self.latency)
             self.table.sick = self._checks.sick
         self._checks.probe = prober.probe
+        self._checks.seats = self.seats
 
     def follow(self) -> None:
         """Watch for the table's selections, after it has adopted rules, and for none of those before."""

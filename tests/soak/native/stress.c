@@ -234,10 +234,12 @@ static struct path *make_path(void) {
                             .output = 4096,
                             .handed = 64,
                             .handed_octets = 1 << 20,
+                            .setting_up = 2,
                             .idle = SECOND / 5,
                             .stalled = SECOND,
                             .transfer_begins = SECOND,
-                            .transfer_pauses = SECOND};
+                            .transfer_pauses = SECOND,
+                            .settled = SECOND / 20};
     struct path *path = path_new(THREADS, &limits);
     must(path, "path");
     return path;

@@ -92,6 +92,17 @@ class Names(TypedDict):
     not_fresh: Callable[[float], Iterable[NameStatus]]
 
 
+@frozen
+class FakeFleet:
+    joined: bool = True
+    nodes: int = 3
+    leases: int = 2
+    resolutions: Mapping[str, int] = {"own": 11, "fleet": 22}
+    errors: Mapping[str, int] = {"timeout": 1, "full": 0}
+    refused: Mapping[str, int] = {"hmac": 4, "old": 0}
+    latency: BucketTable = field(factory=lambda: BucketTable(bounds=(0.001, 0.01), counts=[30, 3, 1], total=0.125))
+
+
 def names_of(*statuses: NameStatus) -> Names:
     counted = Counter(status.rung for status in statuses)
     return {
@@ -146,6 +157,7 @@ def sources() -> Sources:
         shadow_counts=lambda: [(("example.org", "A", "differs"), 3)],
         placeholders_missing=lambda: [("example.org", "AAAA")],
         tailoring=FakeSubnets,
+        fleet=FakeFleet,
         sync_states=lambda: {"in_step": 3, "conflict": 1},
         sync_outcomes=lambda: {"written": 4},
         sync_conflicts=lambda: ["example.org"],

@@ -6,8 +6,9 @@ import pytest
 from twisted.logger import ILogObserver, globalLogPublisher
 from zope.interface import implementer
 
-from flatproxy.config.settings import Rule
+from flatproxy.config.settings import Check, Checking, Rule
 from flatproxy.observe.change_log import LINES_A_SECOND, ChangeLog
+from flatproxy.table.changes import HealthChanged
 from flatproxy.table.ladder import Resolution
 from flatproxy.table.table import Table
 
@@ -120,3 +121,34 @@ def test_a_flood_is_counted_and_not_written(events: list[dict[str, Any]]) -> Non
     targets[-1].fail("timeout", "no answer", 0.0)
     (said_so,) = [each for each in events if each.get("event") == "changes_unwritten"]
     assert said_so["count"] == 2 * (len(targets) - 1) - LINES_A_SECOND
+
+
+def test_another_target_and_the_health_of_addresses_have_a_line_each(events: list[dict[str, Any]]) -> None:
+    eu, us = b"\2eu\4test\0", b"\2us\4test\0"
+    check = Check(kind="https", port=443, host="example.com")
+    rule = Rule(target=eu, targets=(eu, us), types=frozenset({"A"}), health=Checking(check=check))
+    table = Table()
+    table.feed.subscribe(ChangeLog())
+    table.adopt({NAME: rule}, 0.0, 1.8)
+    for target, number in zip(table.targets.values(), (1, 2), strict=True):
+        found = Resolution(rdatas=(bytes([9, 9, 9, number]),), ttl_s=60, names=("lb.test",), resolved_at=1.0)
+        target.settle(found, "addresses", 0.0)
+    assert said(events, "target_change") == []
+    assert said(events, "address_change") == [([], ["9.9.9.1"])]
+    sick = {bytes([9, 9, 9, 1])}
+    table.sick = lambda _check: sick
+    (selection,) = table.selections
+    table.feed.publish(HealthChanged(check, bytes([9, 9, 9, 1]), False, "status 500", (selection,)))
+    selection.reconsider(2.0)
+    sick.add(bytes([9, 9, 9, 2]))
+    selection.reconsider(3.0)
+    assert said(events, "target_change") == [("eu.test", "us.test"), ("us.test", "eu.test")]
+    assert said(events, "address_change")[1:] == [(["9.9.9.1"], ["9.9.9.2"]), (["9.9.9.2"], ["9.9.9.1"])]
+    told = [
+        each["log_format"].format(**each) for each in events if each.get("event") in ("health_change", "target_change")
+    ]
+    assert told == [
+        "9.9.9.1 https port 443 as example.com: sick (status 500), for example.com",
+        "example.com: eu.test → us.test",
+        "example.com: us.test → eu.test, all of its addresses, too few being well",
+    ]

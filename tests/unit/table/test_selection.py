@@ -223,7 +223,12 @@ def test_below_the_minimum_the_next_is_used_and_below_it_everywhere_all_are() ->
     assert world.says() == ("FRESH", (THREE,), 10)
     world.judge(ONE, TWO, THREE)
     assert world.says() == ("FRESH", (ONE, TWO), 60)
-    assert world.table.selections[0].current(world.now).choice.failing_open  # type: ignore[union-attr]
+    assert world.table.selections[0].fails_open
+    world.settle(EU)
+    world.settle(US)
+    world.pass_time(60)  # nothing is held any more
+    assert world.says()[1] == ()
+    assert not world.table.selections[0].fails_open
 
 
 def test_the_addresses_of_all_targets_are_offered_also_those_that_are_not_answered() -> None:

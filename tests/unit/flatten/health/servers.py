@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
-from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 
 from flatproxy.flatten.health.probes import Prober
 
@@ -69,16 +68,6 @@ async def serving(*says: bytes, holds: bool = False, tls: ssl.SSLContext | None 
 ENDLESS = b"without end"
 
 
-def run(script: Callable[[Prober], Coroutine[Any, Any, None]], **options: Any) -> None:
+def run(script: Callable[[Prober], Coroutine[Any, Any, None]]) -> None:
     """Run a script with a prober on a loop of its own."""
-
-    async def main() -> None:
-        reactor: Any = AsyncioSelectorReactor(asyncio.get_running_loop())
-        try:
-            await script(Prober(reactor, **options))
-        finally:
-            reactor.removeAll()
-            for waker in reactor._internalReaders:
-                waker.connectionLost(None)
-
-    asyncio.run(main())
+    asyncio.run(script(Prober()))

@@ -10,7 +10,8 @@ import pytest
 from flatproxy.config.settings import Check
 from flatproxy.errors import ConfigError, NoWay, ProbeFailed
 from flatproxy.flatten.health.http import READ
-from flatproxy.flatten.health.tls import Certificates
+from flatproxy.flatten.health.probes import Prober
+from flatproxy.flatten.health.tls import contexts_for
 from tests.support.certificates import Issuer
 from tests.unit.flatten.health.servers import ENDLESS, LOOPBACK, run, serving
 
@@ -224,7 +225,7 @@ def asked_by_https(
         nonlocal said
         async with serving(OK, tls=issuer.server(folder, *names, valid=valid)) as server:
             check = https(server.port, ca_file, **options)
-            prober.trust = Certificates.load({check: "health"})
+            prober = Prober(contexts_for({check: "health"}))
             try:
                 await prober.probe(check, LOOPBACK)
             except ProbeFailed as error:
@@ -265,7 +266,7 @@ def test_a_server_that_hangs_in_the_handshake_is_sick(issuer: Issuer, tmp_path: 
     async def script(prober: Prober) -> None:
         async with serving(holds=True) as server:
             check = https(server.port, issuer.save(tmp_path / "ca.pem"), timeout_s=0.3)
-            prober.trust = Certificates.load({check: "health"})
+            prober = Prober(contexts_for({check: "health"}))
             assert await failure(prober, check) == "no answer within 0.3 s"
             await server.gone.wait()
 
@@ -276,7 +277,7 @@ def test_one_that_speaks_no_tls_is_sick(issuer: Issuer, tmp_path: Path) -> None:
     async def script(prober: Prober) -> None:
         async with serving(OK) as server:
             check = https(server.port, issuer.save(tmp_path / "ca.pem"), timeout_s=0.3)
-            prober.trust = Certificates.load({check: "health"})
+            prober = Prober(contexts_for({check: "health"}))
             await failure(prober, check)
 
     run(script)
@@ -286,4 +287,4 @@ def test_a_file_without_certificates_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").touch()
     for name in ("empty.pem", "missing.pem"):
         with pytest.raises(ConfigError, match=name):
-            Certificates.load({https(443, tmp_path / name): "health"})
+            contexts_for({https(443, tmp_path / name): "health"})
