@@ -278,6 +278,21 @@ class Sync:
 
 
 @frozen(kw_only=True)
+class Dnstap:
+    """`[dnstap]`: where the query log goes, one of `socket`, `file` and `tcp`; one message in `sample` is kept."""
+
+    socket: Path | None = None
+    file: Path | None = None
+    tcp: Endpoint | None = None
+    sample: int = 1
+
+    @property
+    def where(self) -> str:
+        """What is written to."""
+        return str(self.socket or self.file or self.tcp)
+
+
+@frozen(kw_only=True)
 class Dnssec:
     """One `[dnssec."ZONE"]`: the paths of its pairs of key files, without `.key` and `.private`, best first."""
 
@@ -333,6 +348,7 @@ class Settings:
     views: Mapping[str, tuple[Network, ...]] = field(factory=dict)
     limits: Limits = Limits()
     state: State | None = None
+    dnstap: Dnstap | None = None
     sync: Sync | None = None
     dnssec: Mapping[bytes, Dnssec] = field(factory=dict)
     fleet: Fleet | None = None

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from flatproxy.table.ladder import Resolution
     from flatproxy.table.table import Adopted, Table
     from flatproxy.table.target import Target
+    from flatproxy.wire.tap import Tap
 
 
 @frozen(kw_only=True)
@@ -82,6 +83,8 @@ class Flattener:
         self._saving: Saving | None = None
         self._shadowing = Shadowing(table.shadows)
         self._resolvers = OpenResolvers()
+        self.tap: Tap | None = None
+        """Who is told of what resolvers are asked, from the first settings on."""
         self.health = Watching(table, monotonic)
         table.feed.subscribe(self.health)
         nobody = Servers((), 0.0, recursion=False)
@@ -122,6 +125,7 @@ class Flattener:
                 rest=rest,
                 require_ad=resolver.require_ad,
                 counts=opened.counts,
+                tap=self.tap,
             ),
             upstream=Servers(
                 upstream.servers,

@@ -102,6 +102,7 @@ RESOLVE_SECONDS = Family("histogram", "resolve_seconds", "Time of one whole reso
 TCP_CONNECTIONS = Family("gauge", "tcp_connections", "Client connections over TCP and TLS open now.")
 TCP_REFUSED = Family("counter", "tcp_refused", "Client TCP connections closed at once for want of room.")
 TCP_EVICTED = Family("counter", "tcp_evicted", "Idle client TCP connections closed to make room for another.")
+DNSTAP_DROPPED = Family("counter", "dnstap_dropped", "Messages that the query log left out for want of a reader.")
 TLS_FAILED = Family("counter", "tls_failed", "Client connections over TLS that ended before the handshake was done.")
 CERTIFICATE_EXPIRES = Family(
     "gauge", "tls_certificate_expiry_timestamp_seconds", "Unix time at which the certificate in use expires."

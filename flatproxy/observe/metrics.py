@@ -81,6 +81,8 @@ class Collector:
 
     def _condition(self) -> Iterator[Metric]:
         reload = self.sources.reload()
+        dropped = self.sources.dnstap_dropped()
+        yield f.DNSTAP_DROPPED.of(*([] if dropped is None else [((), dropped)]))
         expires_at = self.sources.certificate_expires_at()
         yield f.CERTIFICATE_EXPIRES.of(*([] if expires_at is None else [((), expires_at)]))
         yield f.ZONE_SIGNED.of(*(((zone,), 1) for zone in islice(self.sources.signed_zones(), DETAIL_LIMIT)))

@@ -213,6 +213,8 @@ class Sources:
     traffic: Callable[[], Traffic]
     packet_path: Callable[[], str]
     """`C` or `Python`."""
+    dnstap_dropped: Callable[[], int | None]
+    """Messages that the query log left out; None without one."""
     certificate_expires_at: Callable[[], float | None]
     """Unix time; None without DNS over TLS."""
     servers: Callable[[], Iterable[Server]]

@@ -5,7 +5,8 @@ How one of them is asked is not known here, and no octet is sent.
 
 from __future__ import annotations
 
-from time import monotonic
+from ipaddress import ip_address
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 import dns.flags
@@ -19,6 +20,7 @@ from flatproxy.errors import ChainBroken, ChainError, FlatproxyError, UpstreamTi
 from flatproxy.flatten.resolvers.encrypted import EncryptedResolver
 from flatproxy.flatten.resolvers.plain import exchange
 from flatproxy.wire import edns
+from flatproxy.wire.tap import Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     import dns.name
 
     from flatproxy.counts import ResolverCounts
+    from flatproxy.wire.tap import Kind, Tap, Way
 
 AnyServer = Endpoint | EncryptedResolver
 
@@ -38,6 +41,13 @@ PREFERRED_S = 60.0
 
 def _no_rest() -> None:
     """Go on at once."""
+
+
+def told_of(server: AnyServer, kind: Kind, message: bytes) -> Told:
+    """Return what a query log is told of a question to a server, or its reply."""
+    at = server if isinstance(server, Endpoint) else server.server.endpoint
+    way: Way = "udp" if isinstance(server, Endpoint) else server.server.scheme
+    return Told(kind, way, message, time(), responder=ip_address(at.host).packed, port=at.port)
 
 
 @define
@@ -56,6 +66,8 @@ class Servers:
     """Take only what a server has validated (AD=1)."""
     counts: Mapping[str, ResolverCounts] = field(factory=dict)
     """Where replies and failures are counted, by the server's text; those that are not there are not counted."""
+    tap: Tap | None = None
+    """Who is told of what is asked and replied outside of the shared sockets."""
     _preferred: tuple[Sequence[AnyServer], float] | None = None
     """The order of the moment, and when it ends."""
 
@@ -131,6 +143,7 @@ class Servers:
 
     async def _ask_one(self, server: AnyServer, query: dns.message.Message) -> dns.message.Message:
         began = monotonic()
+        self._tell(server, "resolver_query", query)
         try:
             if isinstance(server, Endpoint):
                 response = await exchange(query, server, self.share_s, header=self.header, rest=self.rest)
@@ -140,7 +153,12 @@ class Servers:
             self.note(server, error, monotonic() - began)
             raise
         self.note(server, response, monotonic() - began)
+        self._tell(server, "resolver_response", response)
         return response
+
+    def _tell(self, server: AnyServer, kind: Kind, message: dns.message.Message) -> None:
+        if self.tap is not None and self.recursion:
+            self.tap.tell(told_of(server, kind, message.to_wire()))
 
     @property
     def share_s(self) -> float:

@@ -142,6 +142,7 @@ def sources() -> Sources:
             tls_failed=7,
         ),
         packet_path=lambda: "C",
+        dnstap_dropped=lambda: 11,
         certificate_expires_at=lambda: 1_800_000_000.0,
         resolvers=lambda: [FakeResolver()],
         servers=lambda: [FakeServer(sent=84, pending=1, timeouts=2, mismatched=3)],
