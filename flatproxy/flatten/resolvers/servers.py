@@ -25,6 +25,7 @@ from flatproxy.wire.tap import TappedMessage
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import dns.edns
     import dns.name
 
     from flatproxy.counts import ResolverCounts
@@ -101,13 +102,20 @@ class Servers:
         return ChainBroken(f"{server}: not validated (AD=0), and require_ad is set")
 
     async def ask(
-        self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType, *, dnssec: bool = False
+        self,
+        name: dns.name.Name,
+        rdtype: dns.rdatatype.RdataType,
+        *,
+        dnssec: bool = False,
+        options: Sequence[dns.edns.Option] = (),
     ) -> dns.message.Message:
         """Return the first answer that says yes or no; otherwise the last other one. `dnssec` asks with DO=1.
 
         Raises `UpstreamTimeout` where nobody answers in time, `ChainBroken` where nobody can be asked.
         """
-        query = dns.message.make_query(name, rdtype, use_edns=0, payload=edns.MAX_UDP_SIZE, want_dnssec=dnssec)
+        query = dns.message.make_query(
+            name, rdtype, use_edns=0, payload=edns.MAX_UDP_SIZE, want_dnssec=dnssec, options=[*options]
+        )
         self.rest()
         if not self.recursion:
             query.flags &= ~dns.flags.RD
