@@ -127,7 +127,8 @@ def to_settings(
     }
     if flagged is None:
         flagged = Flagged.after(Rules(), _no_rest)
-    flagged.read_defaults(tables.get("defaults", {}))
+    resolver = parts.get("resolver") or Resolver()
+    flagged.read_defaults(tables.get("defaults", {}), resolver.client_subnet)
     zones = _zones(tables)
     flagged.views.read(tables.get("views", {}))
     flagged.read_names(tables.get("flatten", {}), zones)

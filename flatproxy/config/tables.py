@@ -108,6 +108,10 @@ def _read_types(value: object) -> frozenset[str]:
     return _DEFAULT_TYPES if value == ["A", "AAAA"] else frozenset(_types(value))
 
 
+read_client_subnet = values.choice(
+    ("off", "forward", "synthesize"),
+    "answers are not tailored (off), or by the client subnet of a query (forward), or of its client (synthesize)",
+)
 read_listen_dns = addresses.listen_endpoint(addresses.DNS_PORT)
 read_listen_http = addresses.listen_endpoint(9353)
 read_listen_tls = addresses.listen_endpoint(addresses.TLS_PORT)
@@ -142,6 +146,7 @@ RULE: Final = TableReader(
             "special addresses (private, documentation and the like) are refused or allowed",
         ),
         "allow": _NETWORKS,
+        "client_subnet": read_client_subnet,
         "fallback": _ADDRESSES,
         "shadow": values.flag,
         "pin": values.array(
@@ -200,6 +205,9 @@ TABLES: Final[dict[str, TableReader[Any]]] = {
             "timeout_s": values.timeout('"1.8s"'),
             "ca_file": values.file_path('"/etc/ssl/certs/ca-certificates.crt"'),
             "require_ad": values.flag,
+            "client_subnet": read_client_subnet,
+            "subnet_v4": values.whole_number(1, 32, "24"),
+            "subnet_v6": values.whole_number(1, 128, "56"),
         },
     ),
     "limits": TableReader(
@@ -264,7 +272,7 @@ EXAMPLES: Final = {
 
 TABLE_KEYS: Final[dict[str, list[str]]] = {
     name: list(TABLES[name].keys) if name in TABLES else [] for name in EXAMPLES
-} | {"defaults": [key for key in RULE.keys if key not in _FLAGGED_ONLY]}
+} | {"defaults": [key for key in RULE.keys if key not in (*_FLAGGED_ONLY, "client_subnet")]}
 
 
 def unknown_key(path: str, key: str, value: object, known: Iterable[str]) -> Problem:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from flatproxy.forward.nameservers.pool import Pool
     from flatproxy.forward.policy import Policy
     from flatproxy.forward.query import Listener
-    from flatproxy.table.answers import Answer
+    from flatproxy.table.answers import Answer, Responder
     from flatproxy.table.table import Table
-    from flatproxy.wire.tap import Tap, Way
+    from flatproxy.wire.tap import Tap, TappedTransport
 
 
 class ClientLimits(Protocol):
@@ -96,7 +96,7 @@ class Exchange:
             self.traffic.malformed += not question and not message[2] & OPCODE
             self._forward(query_from(message, question, host, listener, back, now, preserved=True))
 
-    def _way_of(self, listener: Listener) -> Way:
+    def _way_of(self, listener: Listener) -> TappedTransport:
         if listener.datagrams:
             return "udp"
         return "tls" if listener.verdicts is self.traffic.tls else "tcp"
@@ -148,14 +148,14 @@ class Exchange:
         else:
             upstream.send(query)
 
-    def _wait(self, query: Query, answer: Answer, end: int) -> None:
+    def _wait(self, query: Query, answer: Responder, end: int) -> None:
         """Wait for a target's first resolution where that is of use, else ask the nameserver."""
         if answer.wait(query.sent_at, partial(self._after_wait, query, answer, end)):
             query.listener.waiting += 1
         else:
             self._forward(query)
 
-    def _after_wait(self, query: Query, answer: Answer, end: int) -> None:
+    def _after_wait(self, query: Query, answer: Responder, end: int) -> None:
         listener = query.listener
         listener.waiting -= 1
         if listener.gone:

@@ -167,6 +167,12 @@ SHADOW = Family(
     "counter", "shadow", "Comparisons of names in shadow mode with the nameserver's replies.", (*_NAME, "result")
 )
 
+SUBNET_ENTRIES = Family(
+    "gauge", "subnet_entries", "Client subnets that a target has an answer of its own for.", ("target",)
+)
+SUBNET_HITS = Family("counter", "subnet_hits", "Queries that got the answer kept for their client subnet.")
+SUBNET_EVICTIONS = Family("counter", "subnet_evictions", "Answers by client subnet that made room for others.")
+
 DNSSEC_KEY = Family("gauge", "dnssec_key", "Keys of ours by zone and state.", ("zone", "state"))
 PLACEHOLDER_MISSING = Family(
     "gauge", "dnssec_placeholder_missing", "A flattened type without a record in its signed zone; always 1.", _NAME

@@ -90,6 +90,12 @@ class Collector:
         yield f.SHADOW.of(*islice(self.sources.shadow_counts(), DETAIL_LIMIT))
         missing = islice(self.sources.placeholders_missing(), DETAIL_LIMIT)
         yield f.PLACEHOLDER_MISSING.of(*((each, 1) for each in missing))
+        tailoring = self.sources.tailoring()
+        yield f.SUBNET_ENTRIES.of(
+            *(((name,), kept) for name, kept in islice(tailoring.by_target().items(), DETAIL_LIMIT))
+        )
+        yield f.SUBNET_HITS.of(((), tailoring.hits))
+        yield f.SUBNET_EVICTIONS.of(((), tailoring.evictions))
         yield f.CONTROLLERS.of(*(((name,), there) for name, there in islice(self.sources.controllers(), DETAIL_LIMIT)))
         yield f.ADDRESSES_CUT.of(((), self.sources.addresses_cut()))
         yield f.STATE_ERRORS.of(((), self.sources.state_errors()))

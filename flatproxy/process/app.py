@@ -155,6 +155,7 @@ class App:
             keys_by_state=lambda: status.keys_by_state(self._table),
             shadow_counts=lambda: status.shadow_counts(self._table),
             placeholders_missing=lambda: status.placeholders_missing(self._table),
+            tailoring=lambda: self._table.tailoring,
             fleet=lambda: flattener.fleet,
             sync_states=self._updater.states,
             sync_outcomes=lambda: self._updater.outcomes,

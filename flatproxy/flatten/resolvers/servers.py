@@ -20,15 +20,16 @@ from flatproxy.errors import ChainBroken, ChainError, FlatproxyError, UpstreamTi
 from flatproxy.flatten.resolvers.encrypted import EncryptedResolver
 from flatproxy.flatten.resolvers.plain import exchange
 from flatproxy.wire import edns
-from flatproxy.wire.tap import Told
+from flatproxy.wire.tap import TappedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import dns.edns
     import dns.name
 
     from flatproxy.counts import ResolverCounts
-    from flatproxy.wire.tap import Kind, Tap, Way
+    from flatproxy.wire.tap import Kind, Tap, TappedTransport
 
 AnyServer = Endpoint | EncryptedResolver
 
@@ -42,11 +43,11 @@ def _no_rest() -> None:
     """Go on at once."""
 
 
-def told_of(server: AnyServer, kind: Kind, message: bytes) -> Told:
+def told_of(server: AnyServer, kind: Kind, message: bytes) -> TappedMessage:
     """Return what a query log is told of a question to a server, or its reply."""
     at = server if isinstance(server, Endpoint) else server.server.endpoint
-    way: Way = "udp" if isinstance(server, Endpoint) else server.server.scheme
-    return Told(kind, way, message, time(), responder=ip_address(at.host).packed, port=at.port)
+    way: TappedTransport = "udp" if isinstance(server, Endpoint) else server.server.scheme
+    return TappedMessage(kind, way, message, time(), responder=ip_address(at.host).packed, port=at.port)
 
 
 @define
@@ -101,13 +102,20 @@ class Servers:
         return ChainBroken(f"{server}: not validated (AD=0), and require_ad is set")
 
     async def ask(
-        self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType, *, dnssec: bool = False
+        self,
+        name: dns.name.Name,
+        rdtype: dns.rdatatype.RdataType,
+        *,
+        dnssec: bool = False,
+        options: Sequence[dns.edns.Option] = (),
     ) -> dns.message.Message:
         """Return the first answer that says yes or no; otherwise the last other one. `dnssec` asks with DO=1.
 
         Raises `UpstreamTimeout` where nobody answers in time, `ChainBroken` where nobody can be asked.
         """
-        query = dns.message.make_query(name, rdtype, use_edns=0, payload=edns.MAX_UDP_SIZE, want_dnssec=dnssec)
+        query = dns.message.make_query(
+            name, rdtype, use_edns=0, payload=edns.MAX_UDP_SIZE, want_dnssec=dnssec, options=[*options]
+        )
         self.rest()
         if not self.recursion:
             query.flags &= ~dns.flags.RD
