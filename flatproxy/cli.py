@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     explain = commands.add_parser("explain", parents=[config, as_json], help="show one flagged name's chain")
     explain.add_argument("name", metavar="NAME")
     explain.add_argument("--client", metavar="ADDRESS", help="as asked by a client there, who may be in a view")
+    explain.add_argument("--subnet", metavar="NETWORK", help="as asked with that EDNS client subnet")
     commands.add_parser("fleet", parents=[config, as_json], help="show the nodes of the fleet, and where they differ")
     keygen = commands.add_parser("keygen", help="make a key that signs the flattened answers of a zone")
     keygen.add_argument("zone", metavar="ZONE", help="the zone's apex")
@@ -104,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _check(settings, options.config, as_json=options.json)
         if options.command == "fleet":
             return _fleet(settings, as_json=options.json)
-        return _explain(settings, options.name, options.client, as_json=options.json)
+        return _explain(settings, options.name, (options.client, options.subnet), as_json=options.json)
     except KeyboardInterrupt:
         return FAILED
 
@@ -212,22 +213,23 @@ def _fleet(settings: Settings, *, as_json: bool) -> int:
     return FINE if report.ok else FAILED
 
 
-def _explain(settings: Settings, written: str, client: str | None, *, as_json: bool) -> int:
-    """Say what becomes of one name."""
-    from flatproxy.config.addresses import address
+def _explain(settings: Settings, written: str, by: tuple[str | None, str | None], *, as_json: bool) -> int:
+    """Say what becomes of one name, asked by a client, with a client subnet, where these are given."""
+    from flatproxy.config.addresses import address, network
     from flatproxy.config.names import flagged_name
     from flatproxy.config.problems import Refusal
     from flatproxy.diagnose.explain import explain
     from flatproxy.diagnose.explain_text import render
 
-    wrong = written
+    wrong, (client, subnet) = written, by
     try:
         name, wrong = flagged_name(written), client or ""
-        asks = address(client) if client is not None else None
+        asks, wrong = address(client) if client is not None else None, subnet or ""
+        around = network(subnet) if subnet is not None else None
     except Refusal as refusal:
         print(f"flatproxy explain: {wrong!r}: {refusal.reason}; write {refusal.write}", file=sys.stderr)
         return WRONG
-    report = asyncio.run(explain(settings, name, asks))
+    report = asyncio.run(explain(settings, name, asks, subnet=around))
     if as_json:
         _print_json(report.as_json())
     else:

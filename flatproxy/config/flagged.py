@@ -90,11 +90,15 @@ class Flagged:
         made._interned.update((group.rule, group.rule) for group in before.groups)
         return made
 
-    def read_defaults(self, raw: Mapping[str, object]) -> None:
-        """Take `[defaults]`. It comes before the names; a wrong key is reported here and not under each of them."""
+    def read_defaults(self, raw: Mapping[str, object], client_subnet: str = "off") -> None:
+        """Take `[defaults]`. It comes before the names; a wrong key is reported here and not under each of them.
+
+        `client_subnet` is that of `[resolver]`.
+        """
         known = TABLE_KEYS["defaults"]
         self.problems.extend(unknown_key("defaults", key, raw[key], known) for key in raw if key not in known)
         self._defaults = {key: value for key, value in raw.items() if key in known}
+        self._defaults["client_subnet"] = client_subnet
         rule = RULE.read({**ANY_TARGET, **self._defaults}, "defaults", self.problems)
         if rule is None:
             self._defaults = without_wrong(self._defaults)

@@ -15,7 +15,7 @@ from flatproxy.config.encryption import encryption_clashes
 from flatproxy.config.flagged import Flagged
 from flatproxy.config.include import included, read_file, read_include, toml_of
 from flatproxy.config.problems import Refusal, kind_of, problem, problems_of, quoted
-from flatproxy.config.settings import Endpoint, Resolver, Rules, Settings
+from flatproxy.config.settings import Dnstap, Endpoint, Resolver, Rules, Settings
 from flatproxy.config.sync import beside_sync, reaches, without_table
 from flatproxy.config.tables import (
     EXAMPLES,
@@ -127,7 +127,8 @@ def to_settings(
     }
     if flagged is None:
         flagged = Flagged.after(Rules(), _no_rest)
-    flagged.read_defaults(tables.get("defaults", {}))
+    resolver = parts.get("resolver") or Resolver()
+    flagged.read_defaults(tables.get("defaults", {}), resolver.client_subnet)
     zones = _zones(tables)
     flagged.views.read(tables.get("views", {}))
     flagged.read_names(tables.get("flatten", {}), zones)
@@ -141,6 +142,7 @@ def to_settings(
     problems += _unprotected(parts.get("resolver"))
     problems += _http_on_dns(tables)
     problems += encryption_clashes(parts.get("listen"))
+    problems += _dnstap_places(parts.get("dnstap"))
     problems += _beside_sync(tables, parts, flagged.rules)
     if problems:
         raise ConfigError(problems=tuple(problems), file=file)
@@ -203,6 +205,13 @@ def _unprotected(read: Resolver | None) -> Iterator[Problem]:
                 '"127.0.0.1:53", a validating resolver on this machine; one over tls://; or require_ad = false',
             )
             yield problem(f"resolver.servers[{index}]", str(endpoint), refusal)
+
+
+def _dnstap_places(read: Dnstap | None) -> Iterator[Problem]:
+    """Yield what is wrong with a query log that goes nowhere, or to several places."""
+    if read is not None and sum(place is not None for place in (read.socket, read.file, read.tcp)) != 1:
+        write = 'socket = "/run/dnstap.sock", or file = "…", or tcp = "192.0.2.9:6000"'
+        yield Problem(key="dnstap", reason="one of socket, file and tcp is needed", write=write)
 
 
 def _own_nameserver(tables: Tables) -> Iterator[Problem]:

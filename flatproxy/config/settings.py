@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from attrs import field, frozen
 
+from flatproxy.config.guarding import Guarding
 from flatproxy.wire.prefixes import Network, Prefixes
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 
 Address = IPv4Address | IPv6Address
+ClientSubnet = Literal["off", "forward", "synthesize"]
 
 
 EVERYONE = ip_network("0.0.0.0/0"), ip_network("::/0")
@@ -102,24 +104,17 @@ class Resolver:
     """`[resolver]`: who resolves targets; `"system"` stands for the servers of resolv.conf.
 
     `ca_file`: whose certificates are good, None for the system's authorities. `require_ad`: only what a resolver has
-    validated (AD=1) is an answer.
+    validated (AD=1) is an answer. `client_subnet` is what names have that say nothing of it; `subnet_v4` and
+    `subnet_v6` are the most bits of a client's address that a resolver is told.
     """
 
     servers: tuple[ResolverServer, ...] = ("system",)
     timeout_s: float = 1.8
     ca_file: Path | None = None
     require_ad: bool = False
-
-
-class Guarding(NamedTuple):
-    """The guards of a target: whether special addresses pass, where all must be, how long a new set must last."""
-
-    special: bool = False
-    allow: tuple[Network, ...] = ()
-    hold_change_s: int = 0
-
-
-NO_GUARDING = Guarding(special=True)
+    client_subnet: ClientSubnet = "off"
+    subnet_v4: int = 24
+    subnet_v6: int = 56
 
 
 @frozen(kw_only=True)
@@ -173,6 +168,7 @@ class Rule:
     special: Literal["refuse", "allow"] = "refuse"
     allow: tuple[Network, ...] = ()
     fallback: tuple[Address, ...] = ()
+    client_subnet: ClientSubnet = "off"
     pin: tuple[Address, ...] = ()
     shadow: bool = False
     """Whether it is only rehearsed: clients get the nameserver's answer."""
@@ -188,6 +184,11 @@ class Rule:
     def needs_choice(self) -> bool:
         """Whether what is answered depends on more than one target's resolution."""
         return not self.pin and bool(self.targets or self.health)
+
+    @property
+    def is_tailored(self) -> bool:
+        """Whether networks get answers of their own. Not of several targets, nor where addresses must be checked."""
+        return self.client_subnet != "off" and not (self.pin or self.needs_choice)
 
     @property
     def is_rehearsed(self) -> bool:
@@ -277,6 +278,21 @@ class Sync:
 
 
 @frozen(kw_only=True)
+class Dnstap:
+    """`[dnstap]`: where the query log goes, one of `socket`, `file` and `tcp`; one message in `sample` is kept."""
+
+    socket: Path | None = None
+    file: Path | None = None
+    tcp: Endpoint | None = None
+    sample: int = 1
+
+    @property
+    def where(self) -> str:
+        """What is written to."""
+        return str(self.socket or self.file or self.tcp)
+
+
+@frozen(kw_only=True)
 class Dnssec:
     """One `[dnssec."ZONE"]`: the paths of its pairs of key files, without `.key` and `.private`, best first."""
 
@@ -332,6 +348,7 @@ class Settings:
     views: Mapping[str, tuple[Network, ...]] = field(factory=dict)
     limits: Limits = Limits()
     state: State | None = None
+    dnstap: Dnstap | None = None
     sync: Sync | None = None
     dnssec: Mapping[bytes, Dnssec] = field(factory=dict)
     fleet: Fleet | None = None

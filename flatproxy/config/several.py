@@ -50,13 +50,16 @@ def with_health(rule: Rule, table: Mapping[str, object], name: str, path: str, p
 
 
 def choice_clashes(rule: Rule, table: Mapping[str, object], path: str) -> Iterator[Problem]:
-    """Yield what contradicts itself in `target`, `targets`, `use`, `types` and `health`."""
+    """Yield what contradicts itself in `target`, `targets`, `use`, `types`, `health` and `client_subnet`."""
     if "target" in table and "targets" in table:
         refusal = Refusal("targets stand there, too", f"targets = {toml_text(table['targets'])} alone, or target alone")
         yield problem(f"{path}.target", table["target"], refusal)
     if "use" in table and "targets" not in table and not rule.targets:
         write = 'targets = ["lb-eu.example.net", "lb-us.example.net"], or leave the line out'
         yield problem(f"{path}.use", table["use"], Refusal("it says which of several targets, and there is one", write))
+    if rule.needs_choice and rule.client_subnet != "off" and "client_subnet" in table:
+        refusal = Refusal("networks get the addresses of one target, unchecked", '"off", or one target without health')
+        yield problem(f"{path}.client_subnet", table["client_subnet"], refusal)
     if rule.needs_choice and not rule.types & {types.text_of(number) for number in types.OF_ADDRESSES}:
         what = "what is answered is chosen by addresses, and types has neither A nor AAAA"
         refusal = Refusal(what, 'types = ["A", "AAAA", "HTTPS"]')

@@ -13,7 +13,19 @@ from attrs import NOTHING, AttrsInstance, field, fields, frozen
 from flatproxy.config import addresses, fleet, names, values
 from flatproxy.config.problems import Refusal, assignment, join, problems_of, toml_text
 from flatproxy.config.resolvers import resolver as read_resolver
-from flatproxy.config.settings import Access, Dnssec, Fleet, Limits, Listen, Resolver, Rule, State, Sync, Upstream
+from flatproxy.config.settings import (
+    Access,
+    Dnssec,
+    Dnstap,
+    Fleet,
+    Limits,
+    Listen,
+    Resolver,
+    Rule,
+    State,
+    Sync,
+    Upstream,
+)
 from flatproxy.errors import Problem
 from flatproxy.wire import types
 
@@ -96,6 +108,10 @@ def _read_types(value: object) -> frozenset[str]:
     return _DEFAULT_TYPES if value == ["A", "AAAA"] else frozenset(_types(value))
 
 
+read_client_subnet = values.choice(
+    ("off", "forward", "synthesize"),
+    "answers are not tailored (off), or by the client subnet of a query (forward), or of its client (synthesize)",
+)
 read_listen_dns = addresses.listen_endpoint(addresses.DNS_PORT)
 read_listen_http = addresses.listen_endpoint(9353)
 read_listen_tls = addresses.listen_endpoint(addresses.TLS_PORT)
@@ -130,6 +146,7 @@ RULE: Final = TableReader(
             "special addresses (private, documentation and the like) are refused or allowed",
         ),
         "allow": _NETWORKS,
+        "client_subnet": read_client_subnet,
         "fallback": _ADDRESSES,
         "shadow": values.flag,
         "pin": values.array(
@@ -153,8 +170,8 @@ TABLES: Final[dict[str, TableReader[Any]]] = {
             ),
             "http": read_listen_http,
             "tls": values.array(read_listen_tls, example='["0.0.0.0:853", "[::]:853"]'),
-            "certificate": values.pem_file("/etc/flatproxy/tls/fullchain.pem"),
-            "key": values.pem_file("/etc/flatproxy/tls/privkey.pem"),
+            "certificate": values.file_path('"/etc/flatproxy/tls/fullchain.pem"'),
+            "key": values.file_path('"/etc/flatproxy/tls/privkey.pem"'),
             "proxy_from": _NETWORKS,
             "threads": values.whole_number(0, 64, "2, or 0 for one on each core"),
         },
@@ -186,8 +203,11 @@ TABLES: Final[dict[str, TableReader[Any]]] = {
                 read_resolver, example='["system"]', empty="without a server no target can be resolved"
             ),
             "timeout_s": values.timeout('"1.8s"'),
-            "ca_file": values.pem_file("/etc/ssl/certs/ca-certificates.crt"),
+            "ca_file": values.file_path('"/etc/ssl/certs/ca-certificates.crt"'),
             "require_ad": values.flag,
+            "client_subnet": read_client_subnet,
+            "subnet_v4": values.whole_number(1, 32, "24"),
+            "subnet_v6": values.whole_number(1, 128, "56"),
         },
     ),
     "limits": TableReader(
@@ -196,6 +216,15 @@ TABLES: Final[dict[str, TableReader[Any]]] = {
             "responses_per_second": values.whole_number(0, 1_000_000, "50, or 0 for no limit"),
             "slip": values.whole_number(0, 10, "2, or 0 to drop all that is too much"),
             "queries_per_second": values.whole_number(0, 1_000_000, "1000, or 0 for no limit"),
+        },
+    ),
+    "dnstap": TableReader(
+        Dnstap,
+        {
+            "socket": values.file_path('"/run/dnstap.sock"'),
+            "file": values.file_path('"/var/log/flatproxy/queries.dnstap"'),
+            "tcp": addresses.server_on(6000, "192.0.2.9:6000"),
+            "sample": values.whole_number(1, 1_000_000, "100, or 1 for every message"),
         },
     ),
     "state": TableReader(State, {"path": values.file_path('"/var/lib/flatproxy/answers.sqlite"')}),
@@ -234,6 +263,7 @@ EXAMPLES: Final = {
     "views": '[views.inside]\nclients = ["10.0.0.0/8"]',
     "limits": "[limits]\nresponses_per_second = 50",
     "dnssec": '[dnssec."example.com"]\nkey = "/etc/flatproxy/keys/Kexample.com.+013+34567"',
+    "dnstap": '[dnstap]\nsocket = "/run/dnstap.sock"',
     "fleet": '[fleet]\nstore = "rediss://redis-1.example.net:6379/0"\nsecret_file = "/etc/flatproxy/fleet.secret"',
     "state": '[state]\npath = "/var/lib/flatproxy/answers.sqlite"',
     "sync": '[sync]\nkey_file = "/etc/flatproxy/sync.key"  # as tsig-keygen writes it; or gss = true: Kerberos',
@@ -242,7 +272,7 @@ EXAMPLES: Final = {
 
 TABLE_KEYS: Final[dict[str, list[str]]] = {
     name: list(TABLES[name].keys) if name in TABLES else [] for name in EXAMPLES
-} | {"defaults": [key for key in RULE.keys if key not in _FLAGGED_ONLY]}
+} | {"defaults": [key for key in RULE.keys if key not in (*_FLAGGED_ONLY, "client_subnet")]}
 
 
 def unknown_key(path: str, key: str, value: object, known: Iterable[str]) -> Problem:

@@ -74,18 +74,6 @@ def file_path(example: str) -> Reader[Path]:
     return read
 
 
-def pem_file(example: str) -> Reader[Path]:
-    """Return a reader of the path of a file with certificates or a key."""
-
-    def read(value: object) -> Path:
-        path = text(value, "a path", quoted(example))
-        if not path or "\0" in path:
-            raise Refusal("not the path of a file", quoted(example))
-        return Path(path)
-
-    return read
-
-
 def key_path(value: object) -> Path:
     """Return the path of a pair of key files, without `.key` and `.private`."""
     example = '"/etc/flatproxy/keys/Kexample.com.+013+34567"'

@@ -19,6 +19,7 @@ from flatproxy.wire import edns, proxy
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+    import dns.edns
     import dns.name
     import dns.rdatatype
 
@@ -42,10 +43,12 @@ class Bounded:
         """Who answered last."""
         return self.servers.asked
 
-    async def ask(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
+    async def ask(
+        self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType, *, options: Sequence[dns.edns.Option] = ()
+    ) -> dns.message.Message:
         """Return the response; raises `UpstreamTimeout` or `ChainError`."""
         async with self.slots:
-            return await self.servers.ask(name, rdtype)
+            return await self.servers.ask(name, rdtype, options=options)
 
 
 @define(eq=False)

@@ -20,6 +20,7 @@ from flatproxy.diagnose.in_step import InStep
 from flatproxy.diagnose.nameservers import Nameservers
 from flatproxy.diagnose.pointers import Pointers
 from flatproxy.diagnose.resolvers import Resolvers
+from flatproxy.diagnose.running_service import about_running
 from flatproxy.diagnose.signatures import SigningZones
 from flatproxy.diagnose.targets import Targets
 from flatproxy.flatten.stores import sqlite as store
@@ -63,7 +64,7 @@ async def _check(settings: Settings, file: str, asking: Asking) -> Report:
     found += in_step.found
     if settings.state is not None:
         found += about_state(settings.state)
-    found += about_shadows(settings)
+    found += [*about_shadows(settings), *await about_running(settings)]
     return Report(file=file, findings=tuple(sorted(found, key=_order)), targets=tuple(targets.reports()))
 
 

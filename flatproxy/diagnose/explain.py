@@ -15,13 +15,23 @@ import dns.rdatatype
 from attrs import evolve
 
 from flatproxy.diagnose import addresses, signatures
-from flatproxy.diagnose.asking import Asking
-from flatproxy.diagnose.explained import Contender, Flattened, Forwarded, TypeReport, judged, seen
+from flatproxy.diagnose.asking import Asking, Bounded
+from flatproxy.diagnose.explained import (
+    Contender,
+    Flattened,
+    Forwarded,
+    TailoredFor,
+    TypeReport,
+    judged,
+    seen,
+    tailored_for,
+)
 from flatproxy.diagnose.in_step import in_step_words
 from flatproxy.diagnose.prospects import OwnAnswer, answer_now, kept_in, limit_of
 from flatproxy.diagnose.traces import follow
 from flatproxy.diagnose.zones import Keys
 from flatproxy.errors import ChainError, FlatproxyError
+from flatproxy.flatten.client_subnets import SubnetAsker
 from flatproxy.flatten.guards import sift
 from flatproxy.flatten.resolvers.plain import expand
 from flatproxy.flatten.scope import ConfiguredScope
@@ -39,36 +49,45 @@ if TYPE_CHECKING:
     from flatproxy.diagnose.traces import Walk
     from flatproxy.flatten.chain import Found
     from flatproxy.table.held import History
+    from flatproxy.wire.client_subnet import Subnet
+    from flatproxy.wire.prefixes import Network
 
 _NEAR = 3
 
 
 async def explain(
-    settings: Settings, name: bytes, client: Address | None = None, kept: Kept | None = None
+    settings: Settings,
+    name: bytes,
+    client: Address | None = None,
+    kept: Kept | None = None,
+    *,
+    subnet: Network | None = None,
 ) -> Flattened | Forwarded:
     """Return what becomes of a name (wire form, lower case), asked by a client somewhere or by one without a view.
 
-    `kept` is what is known already, None: what the state file holds.
+    `kept` is what is known already, None: what the state file holds. `subnet` is the query's EDNS client subnet.
     """
     rule = settings.flatten.get(name)
     if rule is None:
         return await _forwarded(settings, name)
-    if client is None:
-        return await _flattened(settings, name, rule, kept or kept_in(settings.state))
-    by = seen(settings, rule, client)
-    instead = dict(rule.views).get(by.view, rule) if by.view is not None else rule
+    by = seen(settings, rule, client) if client is not None else None
+    instead = dict(rule.views).get(by.view, rule) if by is not None and by.view is not None else rule
     if instead is None:
         return evolve(await _forwarded(settings, name), seen=by)
-    return evolve(await _flattened(settings, name, instead, kept or kept_in(settings.state)), seen=by)
+    tailored = tailored_for(settings, instead, client, subnet)
+    return evolve(await _flattened(settings, name, instead, kept or kept_in(settings.state), tailored), seen=by)
 
 
-async def _flattened(settings: Settings, name: bytes, rule: Rule, kept: Kept) -> Flattened:
+async def _flattened(
+    settings: Settings, name: bytes, rule: Rule, kept: Kept, tailored: TailoredFor | None
+) -> Flattened:
+    sent = tailored.sent if tailored is not None else None
     places = [
         evolve(rule, target=target, targets=()) for target in (rule.all_targets if not rule.pin else (rule.target,))
     ]
     async with aclosing(Asking(settings)) as asking:
         reports, signed = await asyncio.gather(
-            asyncio.gather(*(_type_reports(asking, name, each, kept) for each in places)),
+            asyncio.gather(*(_type_reports(asking, name, each, kept, sent) for each in places)),
             _signed_zone(asking, name),
         )
     contenders = [
@@ -82,6 +101,7 @@ async def _flattened(settings: Settings, name: bytes, rule: Rule, kept: Kept) ->
         signed=signed,
         health=await _health(settings, rule, contenders),
         keys=_keys(settings, name),
+        tailored=tailored,
         sync=await in_step_words(settings, name, rule),
     )
 
@@ -122,13 +142,19 @@ def _end(found: Found) -> bytes:
     return names.to_wire(dns.name.from_text(found.names[-1]))
 
 
-async def _type_reports(asking: Asking, name: bytes, rule: Rule, kept: Kept) -> list[TypeReport]:
+async def _type_reports(asking: Asking, name: bytes, rule: Rule, kept: Kept, sent: Subnet | None) -> list[TypeReport]:
     settings = asking.settings
     scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
     resolvers = _resolvers(settings)
     numbers = [dns.rdatatype.from_text(text) for text in sorted(rule.types)]
+    askers: dict[int, Bounded | SubnetAsker] = {
+        each: asking.resolvers(resolvers)
+        if sent is None or not types.has_addresses(each)
+        else SubnetAsker(asking.resolvers(resolvers), sent)
+        for each in numbers
+    }
     walks = await asyncio.gather(
-        *(follow(rule.target, each, scope, asking.resolvers(resolvers), asking.upstream()) for each in numbers)
+        *(follow(rule.target, each, scope, askers[each], asking.upstream()) for each in numbers)
     )
     now, wall = monotonic(), time()
     earlier = {number: kept.of(rule.target, number, now, wall) for number in numbers}
@@ -137,11 +163,15 @@ async def _type_reports(asking: Asking, name: bytes, rule: Rule, kept: Kept) -> 
         if walk.found is not None and number in families:
             # Living ones are seen last of all, so that a family that is gone beside them was withdrawn.
             families[number] = families[number].after(walk.found.rdatas, now + 1 if walk.found.rdatas else now)
-    return [
+    reports = [
         await _type_report(
             asking, name, rule, walk, earlier[number], [each for other, each in families.items() if other != number]
         )
         for number, walk in zip(numbers, walks, strict=True)
+    ]
+    return [
+        evolve(report, scope=asker.scope) if isinstance(asker, SubnetAsker) else report
+        for report, asker in zip(reports, askers.values(), strict=True)
     ]
 
 

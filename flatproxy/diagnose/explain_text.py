@@ -14,7 +14,7 @@ from flatproxy.wire import names, types
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flatproxy.diagnose.explained import Forwarded, Seen, TypeReport
+    from flatproxy.diagnose.explained import Forwarded, Seen, TailoredFor, TypeReport
     from flatproxy.diagnose.prospects import OwnAnswer, Prospect
     from flatproxy.diagnose.traces import TraceHop, Walk
 
@@ -38,10 +38,7 @@ def render(report: Flattened | Forwarded) -> Iterator[str]:
 
 def _flattened(report: Flattened) -> Iterator[str]:
     yield from wrapped(f"{report.name} is flattened: {_targets(report)}", "", 0)
-    if report.rule.shadow:
-        yield from wrapped("Shadow mode: clients get the nameserver's answer; this is only compared with it.", "", 0)
-    if report.seen is not None:
-        yield from wrapped(_seen(report.seen), "", 0)
+    yield from _for_whom(report)
     for contender in report.contenders:
         if len(report.contenders) > 1:
             yield ""
@@ -96,6 +93,15 @@ def _health(report: Flattened) -> Iterator[str]:
         yield from wrapped(f"{what}; whether one has, a running flatproxy's flatproxy_health_up says.", "", 0)
 
 
+def _for_whom(report: Flattened) -> Iterator[str]:
+    if report.rule.shadow:
+        yield from wrapped("Shadow mode: clients get the nameserver's answer; this is only compared with it.", "", 0)
+    if report.seen is not None:
+        yield from wrapped(_seen(report.seen), "", 0)
+    if report.tailored is not None:
+        yield from wrapped(_tailored(report.tailored), "", 0)
+
+
 def _hop_row(hop: TraceHop) -> tuple[str, str, str, str]:
     ttl = f"TTL {hop.ttl_s}" if hop.ttl_s is not None else ""
     words = hop.what.split()
@@ -112,6 +118,9 @@ def _type(one: TypeReport, report: Flattened) -> Iterator[str]:
     if answer.ttl_s is not None:
         yield from labelled("TTL", _ttl(one, report), at=_AT)
     yield from labelled("rung", f"{_RUNGS[answer.rung]}: {answer.why}", at=_AT)
+    if one.scope is not None and report.tailored is not None and report.tailored.sent is not None:
+        around = report.tailored.sent.shortened(one.scope)
+        yield from labelled("scope", f"holds for {around}" if one.scope else "0: holds for everybody", at=_AT)
 
 
 def _addresses(answer: Prospect) -> str:
@@ -154,6 +163,12 @@ def _seen(seen: Seen) -> str:
         return f"{seen.client} is in no view: this is the name's own answer"
     where = f"{seen.client} is in the view {seen.view}, by {seen.network}"
     return f"{where}: this is its answer" if seen.own else f"{where}, for which the name has no table: this is its own"
+
+
+def _tailored(tailored: TailoredFor) -> str:
+    if tailored.sent is None:
+        return f"It is not tailored for {tailored.network}: {tailored.why_not}"
+    return f"It is tailored for {tailored.network}: resolvers are told {tailored.sent}"
 
 
 def _forwarded(report: Forwarded) -> Iterator[str]:

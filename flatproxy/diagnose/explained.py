@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from flatproxy.wire import names, types
+from flatproxy.wire.client_subnet import Subnet, to_send
+from flatproxy.wire.special import special_network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from flatproxy.diagnose.addresses import Probed
     from flatproxy.diagnose.prospects import Limit, OwnAnswer, Prospect
     from flatproxy.diagnose.traces import Walk
+    from flatproxy.wire.prefixes import Network
 
 _RANKS = {"pinned": 0, "fresh": 0, "held": 1, "stale": 2}
 _NONE = 3
@@ -27,6 +30,8 @@ class TypeReport:
     walk: Walk
     limit: Limit | None
     answer: Prospect
+    scope: int | None = None
+    """For how many bits of the network that the resolvers were told it holds; None where they were told none."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -38,6 +43,7 @@ class TypeReport:
             "ttl": limit.ttl_s if limit is not None else None,
             "ttl_limited_by": limit.by if limit is not None else None,
             "answer": self.answer.as_json(),
+            "scope": self.scope,
         }
 
 
@@ -100,6 +106,46 @@ def seen(settings: Settings, rule: Rule | None, client: Address) -> Seen:
 
 
 @frozen(kw_only=True)
+class TailoredFor:
+    """Whom an answer is tailored for: `network` as the query has it, or its client; `sent` is what resolvers are told.
+
+    Nothing is sent where `why_not` says why.
+    """
+
+    network: str
+    sent: Subnet | None = None
+    why_not: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "network": self.network,
+            "sent": str(self.sent) if self.sent is not None else None,
+            "why_not": self.why_not or None,
+        }
+
+
+def tailored_for(settings: Settings, rule: Rule, client: Address | None, network: Network | None) -> TailoredFor | None:
+    """Return whom the answer of a rule is tailored for; None where nobody's network is known."""
+    resolver = settings.resolver
+    if network is not None:
+        own, text = Subnet.of(network.network_address.packed, network.prefixlen), str(network)
+    elif client is not None and rule.client_subnet == "synthesize":
+        own, text = None, str(client)
+    else:
+        return None
+    if rule.client_subnet == "off":
+        return TailoredFor(network=text, why_not='client_subnet is "off"')
+    if not rule.is_tailored:
+        return TailoredFor(network=text, why_not="what is pinned, of several targets, or checked is the same for all")
+    packed = client.packed if client is not None else b""
+    if own is None and (special := special_network(packed)) is not None:
+        return TailoredFor(network=text, why_not=f"it is in {special}")
+    sent = to_send(own, packed, resolver.subnet_v4, resolver.subnet_v6)
+    return TailoredFor(network=text, sent=sent, why_not="" if sent is not None else "it has no bits")
+
+
+@frozen(kw_only=True)
 class Flattened:
     """A flagged name. `signed` names its zone where that is signed, `seen` the view of the client who asks."""
 
@@ -112,6 +158,7 @@ class Flattened:
     keys: tuple[str, ...] = ()
     """What is known of our keys of that zone, in words."""
     seen: Seen | None = None
+    tailored: TailoredFor | None = None
     sync: str = ""
     """What the zone's own record says, where it is kept in step."""
 
@@ -131,6 +178,7 @@ class Flattened:
         return {
             "name": self.name,
             "verdict": "flattened",
+            "tailored": self.tailored.as_json() if self.tailored is not None else None,
             "seen": self.seen.as_json() if self.seen is not None else None,
             "ok": self.ok,
             "target": names.to_text(next(each.target for each in self.contenders if each.answered)),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from flatproxy.flatten import signings
+from flatproxy.flatten.client_subnets import ClientSubnets
 from flatproxy.flatten.controllers import hidden_from
 from flatproxy.flatten.fleet.joining import FleetNode, StoreAccess
 from flatproxy.flatten.guards import sift
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from flatproxy.table.ladder import Resolution
     from flatproxy.table.table import Adopted, Table
     from flatproxy.table.target import Target
+    from flatproxy.wire.tap import Tap
 
 
 @frozen(kw_only=True)
@@ -81,6 +83,8 @@ class Flattener:
         self._saving: Saving | None = None
         self._shadowing = Shadowing(table.shadows)
         self._resolvers = OpenResolvers()
+        self.tap: Tap | None = None
+        """Who is told of what resolvers are asked, from the first settings on."""
         self.health = Watching(table, monotonic)
         table.feed.subscribe(self.health)
         nobody = Servers((), 0.0, recursion=False)
@@ -94,6 +98,15 @@ class Flattener:
             clock=monotonic,
             serve_packets=serve_packets,
         )
+        self._subnets = ClientSubnets(
+            tailoring=table.tailoring,
+            resolvers=nobody,
+            upstream=nobody,
+            scope=self._refresher.scope,
+            clock=monotonic,
+            rest=serve_packets,
+        )
+        table.tailoring.resolve = self._subnets.begin
         if readers is not None:
             self._refresher.client = DatagramClient(readers, self._refresher.wake)
 
@@ -112,6 +125,7 @@ class Flattener:
                 rest=rest,
                 require_ad=resolver.require_ad,
                 counts=opened.counts,
+                tap=self.tap,
             ),
             upstream=Servers(
                 upstream.servers,
@@ -145,9 +159,14 @@ class Flattener:
         self._fleet = prepared.fleet
         self._resolvers.close_others(prepared.opened)
         self._resolvers = prepared.opened
-        self._refresher.resolvers = prepared.resolvers
+        self._refresher.resolvers = self._subnets.resolvers = prepared.resolvers
         self._refresher.upstream = self._zone_probes.upstream = self._key_probes.upstream = prepared.upstream
-        self._refresher.scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
+        self._subnets.upstream = prepared.upstream
+        scope = ConfiguredScope(settings.flatten, frozenset(settings.access.zones))
+        self._refresher.scope = self._subnets.scope = scope
+        resolver, tailoring = settings.resolver, self._table.tailoring
+        tailoring.v4_bits, tailoring.v6_bits = resolver.subnet_v4, resolver.subnet_v6
+        tailoring.wait_s = resolver.timeout_s
         now = monotonic()
         if self._fleet is not None:
             self.health.seats = self._zone_probes.seats = self._fleet.seats
@@ -158,6 +177,7 @@ class Flattener:
         self._refresher.follow(adopted, now)
         if self._fleet is not None:
             self._fleet.digest = settings.digest
+            self._fleet.writer.wanted = any(group.rule.sync for group in settings.flatten.groups)
             self._fleet.follow(adopted)
         if self._saving is not None:
             self._saving.forget(adopted.gone)
@@ -219,6 +239,7 @@ class Flattener:
     def parts(self, now: float) -> Iterator[Callable[[], None]]:
         """Yield what is to be done now."""
         yield lambda: self._refresher.tick(now)
+        yield lambda: self._table.tailoring.expire(now)
         yield lambda: self.health.tick(now)
         yield lambda: self._zone_probes.tick(now)
         yield lambda: self._key_probes.tick(now)
@@ -234,6 +255,10 @@ class Flattener:
     def latency(self) -> BucketTable:
         """How long resolutions took."""
         return self._refresher.latency
+
+    def may_write(self) -> bool:
+        """Tell whether it is this node's part to write the zone's own records."""
+        return self._fleet is None or self._fleet.writer.held
 
     @property
     def fleet(self) -> FleetNode | None:
@@ -262,6 +287,7 @@ class Flattener:
     async def stop(self) -> None:
         """End what is under way, and write what is left to write."""
         await self._refresher.stop()
+        await self._subnets.stop()
         await self._resolvers.close()
         await self.health.stop()
         await self._zone_probes.stop()

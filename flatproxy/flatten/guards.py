@@ -11,7 +11,7 @@ from flatproxy.wire.special import Guard
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from flatproxy.config.settings import Guarding
+    from flatproxy.config.guarding import Guarding
 
 
 @lru_cache(maxsize=64)

@@ -65,10 +65,6 @@ WALK_REST = 0.5
 """The same where walks need no such turn; a slice counts as no longer than it should be."""
 
 
-def _nothing() -> None:
-    """Do nothing."""
-
-
 @define(eq=False, repr=False)
 class Refresher:
     """The schedule of the table's targets. `clock` returns monotonic seconds, `wall` Unix time.
@@ -83,7 +79,7 @@ class Refresher:
     scope: Scope
     clock: Callable[[], float]
     wall: Callable[[], float] = time
-    serve_packets: Callable[[], None] = _nothing
+    serve_packets: Callable[[], None] = lambda: None
     latency: BucketTable = field(factory=BucketTable)
     client: DatagramClient | None = None
     sharing: Sharing | None = None

@@ -20,7 +20,7 @@ from flatproxy.errors import FlatproxyError
 from flatproxy.flatten.chain import Ask, Chain
 from flatproxy.flatten.reply_memo import learn
 from flatproxy.flatten.resolvers.datagrams import Inquiry
-from flatproxy.flatten.resolvers.servers import FINAL, Servers
+from flatproxy.flatten.resolvers.servers import FINAL, Servers, told_of
 from flatproxy.wire import edns, names
 from flatproxy.wire.types import CLASS_IN
 
@@ -118,10 +118,19 @@ class TargetWalk:
             )
         flags = (_RD_AD if servers.require_ad else _RD) if servers.recursion else _NO_RD
         message = flags + self._question + _OPT
-        self._client.send(
-            Inquiry(self, self._order[self._number], servers.header, message, self._question, servers.share_s), now
-        )
+        server = self._order[self._number]
+        query = Inquiry(self, server, servers.header, message, self._question, servers.share_s)
+        self._client.send(query, now)
+        if servers.tap is not None and servers.recursion:
+            servers.tap.tell(told_of(server, "resolver_query", (query.message_id or b"\0\0") + message))
         return None
+
+    def _tell(self, query: Inquiry, result: Reply) -> None:
+        """Have the query log know of a reply."""
+        servers = self._servers
+        if servers.tap is not None and servers.recursion:
+            octets = result if isinstance(result, bytes) else b"\0\0" + result.to_wire()[2:]
+            servers.tap.tell(told_of(query.endpoint, "resolver_response", octets))
 
     def hear(self, query: Inquiry, result: Reply | FlatproxyError, now: float) -> Found | None:
         """Take what came of a query; return what was found, None while it goes on. Raises as a chain and as `ask`."""
@@ -129,6 +138,7 @@ class TargetWalk:
         if isinstance(result, FlatproxyError):
             servers.note(query.endpoint, result, now - query.sent_at)
             return self._ask_next(result, now)
+        self._tell(query, result)
         if octets and (found := self._remembered(octets)) is not None:
             servers.note(query.endpoint, octets, now - query.sent_at)
             servers.answered(self._number, self._order, now)

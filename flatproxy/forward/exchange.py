@@ -14,6 +14,7 @@ from flatproxy.forward.policy import DROP, FLATTEN, FORWARD, REFUSE
 from flatproxy.forward.query import Query, query_from
 from flatproxy.forward.rate_limits import SLIP
 from flatproxy.forward.rehearsal import compare
+from flatproxy.forward.tapped import TappedListener
 from flatproxy.wire import edns, landing, reply
 from flatproxy.wire.peek import HEADER, OPCODE, question_end, question_of
 
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from flatproxy.forward.nameservers.pool import Pool
     from flatproxy.forward.policy import Policy
     from flatproxy.forward.query import Listener
-    from flatproxy.table.answers import Answer
+    from flatproxy.table.answers import Answer, Responder
     from flatproxy.table.table import Table
+    from flatproxy.wire.tap import Tap, TappedTransport
 
 
 class ClientLimits(Protocol):
@@ -42,6 +44,8 @@ class Exchange:
     def __init__(self, traffic: Traffic) -> None:
         self.traffic = traffic
         self.limits: ClientLimits | None = None
+        self.tap: Tap | None = None
+        """Who is told of every message, None for nobody."""
         self.rehearsing: Table | None = None
         """What is compared with replies, None where no name is in shadow mode."""
 
@@ -59,6 +63,8 @@ class Exchange:
 
         May cost one judgement, and for a query that is forwarded one record. `within_limits`: its token was taken.
         """
+        if self.tap is not None:
+            listener = TappedListener(listener, self.tap, host, message, self._way_of(listener))
         verdict, end, answer, question = self.policy.judge(message, host)
         if (
             self.limits is not None
@@ -89,6 +95,11 @@ class Exchange:
             listener.verdicts.forwarded += 1
             self.traffic.malformed += not question and not message[2] & OPCODE
             self._forward(query_from(message, question, host, listener, back, now, preserved=True))
+
+    def _way_of(self, listener: Listener) -> TappedTransport:
+        if listener.datagrams:
+            return "udp"
+        return "tls" if listener.verdicts is self.traffic.tls else "tcp"
 
     def _is_over_limit(
         self,
@@ -137,14 +148,14 @@ class Exchange:
         else:
             upstream.send(query)
 
-    def _wait(self, query: Query, answer: Answer, end: int) -> None:
+    def _wait(self, query: Query, answer: Responder, end: int) -> None:
         """Wait for a target's first resolution where that is of use, else ask the nameserver."""
         if answer.wait(query.sent_at, partial(self._after_wait, query, answer, end)):
             query.listener.waiting += 1
         else:
             self._forward(query)
 
-    def _after_wait(self, query: Query, answer: Answer, end: int) -> None:
+    def _after_wait(self, query: Query, answer: Responder, end: int) -> None:
         listener = query.listener
         listener.waiting -= 1
         if listener.gone:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from flatproxy.forward.nameservers.pool import Nameserver
     from flatproxy.forward.readers import Readers
     from flatproxy.table.table import Table
+    from flatproxy.wire.tap import Tap
 
 TICK_S = 0.05
 DRAIN_S = 1.0
@@ -179,6 +180,10 @@ class Forwarder:
     def listening(self) -> list[Endpoint]:
         """The addresses that are read from."""
         return self._path.endpoints if self._path is not None else self._listening.endpoints
+
+    def tell(self, tap: Tap | None) -> None:
+        """Have somebody told of every message from and to clients."""
+        self._exchange.tap = tap
 
     @property
     def listening_tls(self) -> list[Endpoint]:

@@ -12,7 +12,7 @@ import dns.exception
 import dns.name
 from attrs import field, frozen
 
-from flatproxy.table.answers import Answer
+from flatproxy.table.answers import Answer, Responder
 from flatproxy.table.changes import Feed
 from flatproxy.table.table import Table
 from flatproxy.table.zones import Zones
@@ -57,7 +57,7 @@ class Questions(Protocol):
         """Return the answer to a question of a client in a view, None where there is none."""
 
 
-Judgement = tuple[int, int, Answer | None, bytes]
+Judgement = tuple[int, int, Responder | None, bytes]
 """The verdict, the end of the question (0: not a plain one), the answer where the verdict is FLATTEN, and the
 question, its name in lower case (empty where it is not a plain one)."""
 
@@ -90,7 +90,7 @@ class Policy:
         verdict, end, answer = self._judge(message, host)
         return verdict, end, answer, question_of(message, end)
 
-    def _judge(self, message: bytes, host: bytes) -> tuple[int, int, Answer | None]:
+    def _judge(self, message: bytes, host: bytes) -> tuple[int, int, Responder | None]:
         if len(message) < HEADER or message[2] & QR:
             return DROP, 0, None
         if message[2] & OPCODE or message[4:6] != b"\0\1" or not (end := question_end(message)):
@@ -99,7 +99,7 @@ class Policy:
         answer = self.table.get(question, self.view_of(host))
         if answer is not None:
             if not self.passes(message, question):
-                return FLATTEN, end, answer
+                return FLATTEN, end, answer.of_client(message, end, host)
         elif question[-4:-2] in _GUARDED:
             return self._judge_guarded(question, host), end, None
         elif self.zones is not None and not self._serves(question[:-4]):

@@ -102,6 +102,7 @@ RESOLVE_SECONDS = Family("histogram", "resolve_seconds", "Time of one whole reso
 TCP_CONNECTIONS = Family("gauge", "tcp_connections", "Client connections over TCP and TLS open now.")
 TCP_REFUSED = Family("counter", "tcp_refused", "Client TCP connections closed at once for want of room.")
 TCP_EVICTED = Family("counter", "tcp_evicted", "Idle client TCP connections closed to make room for another.")
+DNSTAP_DROPPED = Family("counter", "dnstap_dropped", "Messages that the query log left out for want of a reader.")
 TLS_FAILED = Family("counter", "tls_failed", "Client connections over TLS that ended before the handshake was done.")
 CERTIFICATE_EXPIRES = Family(
     "gauge", "tls_certificate_expiry_timestamp_seconds", "Unix time at which the certificate in use expires."
@@ -165,6 +166,12 @@ RESOLUTIONS = Family("counter", "resolutions", "Finished resolutions by outcome.
 SHADOW = Family(
     "counter", "shadow", "Comparisons of names in shadow mode with the nameserver's replies.", (*_NAME, "result")
 )
+
+SUBNET_ENTRIES = Family(
+    "gauge", "subnet_entries", "Client subnets that a target has an answer of its own for.", ("target",)
+)
+SUBNET_HITS = Family("counter", "subnet_hits", "Queries that got the answer kept for their client subnet.")
+SUBNET_EVICTIONS = Family("counter", "subnet_evictions", "Answers by client subnet that made room for others.")
 
 DNSSEC_KEY = Family("gauge", "dnssec_key", "Keys of ours by zone and state.", ("zone", "state"))
 PLACEHOLDER_MISSING = Family(

@@ -81,6 +81,8 @@ class Collector:
 
     def _condition(self) -> Iterator[Metric]:
         reload = self.sources.reload()
+        dropped = self.sources.dnstap_dropped()
+        yield f.DNSTAP_DROPPED.of(*([] if dropped is None else [((), dropped)]))
         expires_at = self.sources.certificate_expires_at()
         yield f.CERTIFICATE_EXPIRES.of(*([] if expires_at is None else [((), expires_at)]))
         yield f.ZONE_SIGNED.of(*(((zone,), 1) for zone in islice(self.sources.signed_zones(), DETAIL_LIMIT)))
@@ -88,6 +90,12 @@ class Collector:
         yield f.SHADOW.of(*islice(self.sources.shadow_counts(), DETAIL_LIMIT))
         missing = islice(self.sources.placeholders_missing(), DETAIL_LIMIT)
         yield f.PLACEHOLDER_MISSING.of(*((each, 1) for each in missing))
+        tailoring = self.sources.tailoring()
+        yield f.SUBNET_ENTRIES.of(
+            *(((name,), kept) for name, kept in islice(tailoring.by_target().items(), DETAIL_LIMIT))
+        )
+        yield f.SUBNET_HITS.of(((), tailoring.hits))
+        yield f.SUBNET_EVICTIONS.of(((), tailoring.evictions))
         yield f.CONTROLLERS.of(*(((name,), there) for name, there in islice(self.sources.controllers(), DETAIL_LIMIT)))
         yield f.ADDRESSES_CUT.of(((), self.sources.addresses_cut()))
         yield f.STATE_ERRORS.of(((), self.sources.state_errors()))

@@ -54,6 +54,8 @@ class Running:
     """Whether the state file could not be read or written the last time."""
     next_resolution: Callable[[Target], float | None]
     """Returns when a target is resolved next, None where that is under way or never."""
+    sync_state: Callable[[bytes], str | None]
+    """Returns how the zone's own record of a flagged name stands, None where it is not kept in step."""
     packet_path: Callable[[], str]
     """`C` or `Python`."""
     explain: Callable[[bytes], Awaitable[Explanation]]

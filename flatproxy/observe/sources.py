@@ -111,6 +111,21 @@ class NameStatus(Protocol):
         """Finished resolutions by outcome since the start."""
 
 
+class SubnetCounts(Protocol):
+    """Answers by client subnet."""
+
+    @property
+    def hits(self) -> int:
+        """Queries that got one."""
+
+    @property
+    def evictions(self) -> int:
+        """Those that made room for others."""
+
+    def by_target(self) -> Mapping[str, int]:
+        """Return how many there are of each target."""
+
+
 class FleetStatus(Protocol):
     """A node's part in a fleet."""
 
@@ -198,6 +213,8 @@ class Sources:
     traffic: Callable[[], Traffic]
     packet_path: Callable[[], str]
     """`C` or `Python`."""
+    dnstap_dropped: Callable[[], int | None]
+    """Messages that the query log left out; None without one."""
     certificate_expires_at: Callable[[], float | None]
     """Unix time; None without DNS over TLS."""
     servers: Callable[[], Iterable[Server]]
@@ -217,6 +234,8 @@ class Sources:
     signed_zones: Callable[[], Iterable[str]]
     keys_by_state: Callable[[], Mapping[tuple[str, str], int]]
     placeholders_missing: Callable[[], Iterable[tuple[str, str]]]
+    tailoring: Callable[[], SubnetCounts]
+    """What is known by client subnet."""
     fleet: Callable[[], FleetStatus | None]
     """None where there is no fleet."""
     shadow_counts: Callable[[], Iterable[tuple[tuple[str, str, str], int]]]

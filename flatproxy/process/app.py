@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib import import_module
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from flatproxy.errors import FlatproxyError
 from flatproxy.flatten.flattener import Flattener
 from flatproxy.forward.forwarder import TICK_S, Forwarder
 from flatproxy.forward.listeners.sockets import bind
@@ -32,10 +34,23 @@ if TYPE_CHECKING:
 
     from flatproxy.config.settings import Endpoint, Settings
     from flatproxy.forward.listeners.sockets import ListenAt
+    from flatproxy.observe.dnstap import DnstapWriter
     from flatproxy.observe.sources import Reload
     from flatproxy.table.status import NameStatus
 
 log = Logger()
+
+
+def _query_log(settings: Settings) -> DnstapWriter | None:
+    """Return who writes the query log; `FlatproxyError` where what it needs is not installed."""
+    if settings.dnstap is None:
+        return None
+    try:
+        module = import_module("flatproxy.observe.dnstap")
+    except ImportError as error:
+        raise FlatproxyError(f"[dnstap] needs more ({error}): pip install 'flatproxy[dnstap]'") from None
+    writer: DnstapWriter = module.DnstapWriter(settings.dnstap)
+    return writer
 
 
 class App:
@@ -53,12 +68,13 @@ class App:
     ) -> None:
         self._settings: Settings | None = None
         self._record = record
+        self._dnstap: DnstapWriter | None = None
         self._table = Table(wall=time)
         self._table.feed.subscribe(ChangeLog())
         self._readers = Readers(asyncio.get_running_loop())
         self._forwarder = Forwarder(reactor, self._table, self._readers, listen_at)
         self._flattener = Flattener(self._table, self._readers.serve, self._readers)
-        self._updater = Updater(self._table)
+        self._updater = Updater(self._table, self._flattener.may_write)
         registry = CollectorRegistry()
         metrics.register(registry, self._sources(), monotonic)
         self._watch = Watch(self._running())
@@ -73,8 +89,13 @@ class App:
 
         `bound` is called once all sockets are there, before anything is read or written.
         """
+        self._dnstap = writer = _query_log(settings)
+        self._flattener.tap = writer
+        self._forwarder.tell(writer)
         phases.change((self._flattener, self._updater, self._forwarder, self._http), settings, bound)
         self._settings = settings
+        if writer is not None:
+            writer.start()
         self._flattener.start()
         self._ticker.start(TICK_S, now=False)
         path = self._forwarder.packet_path
@@ -107,14 +128,17 @@ class App:
         self._settings = settings
         # Certificate and key are read again; all else of [listen] stays as it was.
         same_files = evolve(settings.listen, certificate=before.listen.certificate, key=before.listen.key)
-        if (same_files, settings.state, settings.fleet) != (before.listen, before.state, before.fleet):
-            log.warn("[listen], [state] or [fleet] changed: these take effect after a restart", event="restart_needed")
+        in_force = (before.listen, before.state, before.fleet, before.dnstap)
+        if (same_files, settings.state, settings.fleet, settings.dnstap) != in_force:
+            what = "[listen], [state], [fleet] or [dnstap] changed: these take effect after a restart"
+            log.warn(what, event="restart_needed")
 
     def _sources(self) -> Sources:
         forwarder, flattener = self._forwarder, self._flattener
         return Sources(
             traffic=lambda: forwarder.traffic,
             packet_path=lambda: forwarder.packet_path.text,
+            dnstap_dropped=lambda: None if self._dnstap is None else self._dnstap.dropped,
             certificate_expires_at=lambda: forwarder.certificate_expires_at,
             servers=lambda: forwarder.servers,
             resolvers=lambda: flattener.resolvers,
@@ -131,6 +155,7 @@ class App:
             keys_by_state=lambda: status.keys_by_state(self._table),
             shadow_counts=lambda: status.shadow_counts(self._table),
             placeholders_missing=lambda: status.placeholders_missing(self._table),
+            tailoring=lambda: self._table.tailoring,
             fleet=lambda: flattener.fleet,
             sync_states=self._updater.states,
             sync_outcomes=lambda: self._updater.outcomes,
@@ -150,6 +175,7 @@ class App:
             reload=lambda: self._record,
             state_fails=lambda: flattener.state_fails,
             next_resolution=flattener.next_resolution,
+            sync_state=self._updater.state_of,
             packet_path=lambda: forwarder.packet_path.text,
             explain=self._explain,
             now=monotonic,
@@ -209,3 +235,5 @@ class App:
         await self._flattener.stop()
         self._http.stop()
         self._readers.close()
+        if self._dnstap is not None:
+            self._dnstap.stop()

@@ -185,6 +185,11 @@ class Updater:
                 counts[str(each.state)] += 1
         return counts
 
+    def state_of(self, name: bytes) -> str | None:
+        """Return how one name stands, None where it is not kept in step or was not tried yet."""
+        synced = self.names.get(name)
+        return str(synced.state) if synced is not None and synced.state is not None else None
+
     def conflicts(self) -> Iterator[str]:
         """Yield the names that somebody else has written."""
         return (each.text for each in self.names.values() if each.state is SyncState.CONFLICT)

@@ -32,11 +32,21 @@ _OPTIONS = {
 }
 
 
-class Answer(Protocol):
-    """What the table has for a flagged question."""
+class Responder(Protocol):
+    """What has a reply to a query."""
 
     def reply(self, query: bytes, end: int, now: float, *, udp: bool) -> bytes | None:
         """Return the reply to a well-formed query, None where there is nothing to say (yet)."""
+
+    def wait(self, now: float, ready: Callable[[], None]) -> bool:
+        """Have `ready` called when the answer is known or has failed; False where waiting is no use."""
+
+
+class Answer(Responder, Protocol):
+    """What the table has for a flagged question."""
+
+    def of_client(self, query: bytes, end: int, host: bytes) -> Responder:
+        """Return what this well-formed query of a client at `host` gets: this one, unless networks get their own."""
 
     def rrset(self, now: float) -> tuple[int, Sequence[bytes]] | None:
         """Return TTL and rdatas (none: NODATA) for use inside another reply, None where there is nothing (yet)."""
@@ -46,9 +56,6 @@ class Answer(Protocol):
 
     def soa(self, name: bytes) -> bytes | None:
         """Return the SOA record of the zone of this flagged name, None where it is not known."""
-
-    def wait(self, now: float, ready: Callable[[], None]) -> bool:
-        """Have `ready` called when the answer is known or has failed; False where waiting is no use."""
 
 
 @define(eq=False, repr=False)
@@ -86,6 +93,10 @@ class TargetAnswer:
         elif not self.names:
             self.others = group.others
         self.names += group.size
+
+    def of_client(self, query: bytes, end: int, host: bytes) -> Responder:  # noqa: ARG002 - as Answer's
+        """Return itself: everybody gets the same."""
+        return self
 
     def stand_beside(self, siblings: tuple[TargetAnswer, ...]) -> None:
         """Take note of the rule's answers for the other types."""
@@ -177,15 +188,18 @@ class TargetAnswer:
         current = self._step
         return current is None or current.rung is Rung.UPSTREAM or (current.rung is Rung.FALLBACK and self.is_cold(now))
 
-    def reply(self, query: bytes, end: int, now: float, *, udp: bool) -> bytes | None:
-        """Return the reply to a well-formed query, None where the nameserver is to answer (or the target is cold)."""
+    def reply(self, query: bytes, end: int, now: float, *, udp: bool, options: bytes = b"") -> bytes | None:
+        """Return the reply to a well-formed query, None where the nameserver is to answer (or the target is cold).
+
+        `options` are EDNS options for this query alone.
+        """
         if self._says_nothing(now) or self._step is None:
             return None
         signed = signatures.demanded(self, self.target.table.zones, query, end, now)
         if signed is None:
             return None
         limit = edns.udp_limit(query, end) if udp else edns.MAX_TCP_SIZE
-        options = _OPTIONS.get(self._step.rung, b"")
+        options += _OPTIONS.get(self._step.rung, b"")
         if self._records is None:
             counts, octets = self._nothing(query[HEADER : end - 4].lower(), signed)
             return reply.answer(query, end, counts, octets, limit=limit, options=options)

@@ -12,6 +12,7 @@ from flatproxy.wire import edns, records, reply, types
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from flatproxy.table.answers import Responder
     from flatproxy.table.signatures import Signed
     from flatproxy.table.table import Table
 
@@ -22,6 +23,10 @@ class AnyAnswer:
 
     ttl_s: int
     table: Table
+
+    def of_client(self, query: bytes, end: int, host: bytes) -> Responder:  # noqa: ARG002 - as Answer's
+        """Return itself: everybody gets the same."""
+        return self
 
     def reply(self, query: bytes, end: int, now: float, *, udp: bool) -> bytes | None:
         """Return the reply to a well-formed query, None where it is to be signed and cannot be."""

@@ -60,10 +60,10 @@ class ServiceAnswer(TargetAnswer):
     def _known_addresses(self) -> tuple[Resolution | None, ...]:
         return tuple(answer.target.resolution for answer in self.addresses)
 
-    def reply(self, query: bytes, end: int, now: float, *, udp: bool) -> bytes | None:
+    def reply(self, query: bytes, end: int, now: float, *, udp: bool, options: bytes = b"") -> bytes | None:
         """Return the reply to a well-formed query, None while the target is cold."""
         self._forget_old()
-        return super().reply(query, end, now, udp=udp)
+        return super().reply(query, end, now, udp=udp, options=options)
 
     def rrset(self, now: float) -> tuple[int, Sequence[bytes]] | None:
         """Return TTL and rdatas, None while the target is cold."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import define, field
 
-from flatproxy.config.settings import NO_GUARDING, Rules
+from flatproxy.config.guarding import NO_GUARDING
+from flatproxy.config.settings import Rules
 from flatproxy.table.agenda import Agenda
 from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.any_answers import AnyAnswer
@@ -18,6 +19,7 @@ from flatproxy.table.changes import Feed
 from flatproxy.table.selection import Selection
 from flatproxy.table.services import ServiceAnswer
 from flatproxy.table.shadows import Shadows
+from flatproxy.table.tailored import TailoredAnswer, Tailoring
 from flatproxy.table.tally import Tally
 from flatproxy.table.target import Target
 from flatproxy.table.zones import Zones
@@ -80,6 +82,7 @@ class Table:
     wall: Callable[[], float] = lambda: 0.0
     """Returns Unix time, which signatures need; nothing else here does."""
     tally: Tally = field(factory=Tally)
+    tailoring: Tailoring = field(factory=Tailoring)
     looks: Agenda[Target] = field(factory=Agenda)
     """When the passing of time changes something of a target."""
     waits: Agenda[Target] = field(factory=Agenda)
@@ -214,7 +217,8 @@ class Table:
     def _answer_of(self, target: Target, rule: Rule, first_name: bytes, view: str | None) -> TargetAnswer:
         """Return a new answer, with the rung of the one before for that name: a reload is no change of rung."""
         before = self.answer_of(question(first_name, target.rdtype), view)
-        kind = ServiceAnswer if types.is_service(target.rdtype) else TargetAnswer
+        kind = TailoredAnswer if rule.is_tailored else TargetAnswer
+        kind = ServiceAnswer if types.is_service(target.rdtype) else kind
         return kind(target, rule, first_name, said=before.said if isinstance(before, TargetAnswer) else None)
 
     def _serve(self, serving: dict[Target, list[TargetAnswer]], now: float, rest: Callable[[], None]) -> list[Target]:
@@ -223,6 +227,7 @@ class Table:
         gone = [target for target in self.targets.values() if target not in serving]
         for target in gone:
             del self.targets[target.key]
+            self.tailoring.subnets.forget(target)
             target.serve((), now)
         for number, (target, answers) in enumerate(serving.items()):
             if number % RULES_AT_ONCE == 0:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from flatproxy.config.settings import NO_GUARDING, Guarding
+from flatproxy.config.guarding import NO_GUARDING, Guarding
 from flatproxy.table.agenda import NEVER
 from flatproxy.table.changes import Failed, Refused, Settled
 from flatproxy.table.held import NO_BELIEF, NO_HISTORY, Belief, History

@@ -11,7 +11,10 @@ import pytest
 from tests.support.browser import DESK, PHONE, Browser, chromium
 from tests.support.configuration import configuration
 from tests.support.internet import FakeInternet, Mood
+from tests.support.ports import free_port
 from tests.support.waiting import until
+
+from .commands import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -202,3 +205,16 @@ def test_it_fits_a_phone_in_the_dark_and_renews_itself(
         page.resize(DESK)
         page.colours("light")
     _assert_fine(page)
+
+
+def test_check_says_the_same_in_the_same_words(nsd: Nsd, internet: FakeInternet, start: Start) -> None:
+    internet.mood = Mood.SERVFAIL
+    port = free_port()
+    config = _configuration(nsd, internet, {"example.com": {"target": "lb.test", "types": ["A"]}})
+    proxy = start(config.replace('"127.0.0.1:0"\n', f'"127.0.0.1:{port}"\n'))
+    until(lambda: not json.loads(proxy.get("/api/status")[1])["well"], "it is not well")
+    said = [each["what"] for each in json.loads(proxy.get("/api/status")[1])["findings"]]
+    report = run("check", "--config", str(proxy.path), "--json").json
+    checked = [each["what"] for each in report["findings"] if each["key"] == "listen.http"]
+    assert [each.rpartition(", since ")[0] for each in checked] == said
+    assert "example.com A is answered by the nameserver's own record" in said

@@ -34,7 +34,7 @@ server:
     do-ip6: no
     do-not-query-localhost: no
     access-control: 127.0.0.0/8 allow
-    module-config: "{modules}"
+{subnets}    module-config: "{modules}"
     tls-cert-bundle: "{tls_ca}"
 {anchors}    aggressive-nsec: {aggressive}
     harden-dnssec-stripped: yes
@@ -78,6 +78,8 @@ class Unbound(Startable):
     """Where given, it forwards the stub zones over TLS, to whoever has this name by an authority of `tls_ca`."""
     tls_ca: Path | str = ""
 
+    tells_subnets: bool = False
+    """Whether it tells the authority its clients' networks (RFC 7871)."""
     longest_s: int = 5
     """For how long anything is kept."""
 
@@ -112,7 +114,9 @@ class Unbound(Startable):
                 host=self.host,
                 port=self.port,
                 folder=self.folder,
-                modules="validator iterator" if self.anchors else "iterator",
+                modules=("subnetcache " if self.tells_subnets else "")
+                + ("validator iterator" if self.anchors else "iterator"),
+                subnets="    send-client-subnet: 127.0.0.0/8\n" if self.tells_subnets else "",
                 anchors="".join(f'    trust-anchor: "{anchor}"\n' for anchor in self.anchors),
                 tls_ca=self.tls_ca,
                 longest_s=self.longest_s,

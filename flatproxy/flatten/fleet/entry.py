@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, evolve, field, frozen
 
-from flatproxy.config.settings import NO_GUARDING
+from flatproxy.config.guarding import NO_GUARDING
 from flatproxy.table.held import NO_HISTORY, Belief, History
 from flatproxy.table.ladder import Resolution
 from flatproxy.wire import names, types
@@ -25,7 +25,7 @@ from flatproxy.wire import names, types
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from flatproxy.config.settings import Guarding
+    from flatproxy.config.guarding import Guarding
     from flatproxy.table.target import Target
 
 SCHEMA: Final = b"1"

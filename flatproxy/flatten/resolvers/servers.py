@@ -5,7 +5,8 @@ How one of them is asked is not known here, and no octet is sent.
 
 from __future__ import annotations
 
-from time import monotonic
+from ipaddress import ip_address
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 import dns.flags
@@ -19,13 +20,16 @@ from flatproxy.errors import ChainBroken, ChainError, FlatproxyError, UpstreamTi
 from flatproxy.flatten.resolvers.encrypted import EncryptedResolver
 from flatproxy.flatten.resolvers.plain import exchange
 from flatproxy.wire import edns
+from flatproxy.wire.tap import TappedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import dns.edns
     import dns.name
 
     from flatproxy.counts import ResolverCounts
+    from flatproxy.wire.tap import Kind, Tap, TappedTransport
 
 AnyServer = Endpoint | EncryptedResolver
 
@@ -37,6 +41,13 @@ PREFERRED_S = 60.0
 
 def _no_rest() -> None:
     """Go on at once."""
+
+
+def told_of(server: AnyServer, kind: Kind, message: bytes) -> TappedMessage:
+    """Return what a query log is told of a question to a server, or its reply."""
+    at = server if isinstance(server, Endpoint) else server.server.endpoint
+    way: TappedTransport = "udp" if isinstance(server, Endpoint) else server.server.scheme
+    return TappedMessage(kind, way, message, time(), responder=ip_address(at.host).packed, port=at.port)
 
 
 @define
@@ -55,6 +66,8 @@ class Servers:
     """Take only what a server has validated (AD=1)."""
     counts: Mapping[str, ResolverCounts] = field(factory=dict)
     """Where replies and failures are counted, by the server's text; those that are not there are not counted."""
+    tap: Tap | None = None
+    """Who is told of what is asked and replied outside of the shared sockets."""
     _preferred: tuple[Sequence[AnyServer], float] | None = None
     """The order of the moment, and when it ends."""
 
@@ -89,13 +102,20 @@ class Servers:
         return ChainBroken(f"{server}: not validated (AD=0), and require_ad is set")
 
     async def ask(
-        self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType, *, dnssec: bool = False
+        self,
+        name: dns.name.Name,
+        rdtype: dns.rdatatype.RdataType,
+        *,
+        dnssec: bool = False,
+        options: Sequence[dns.edns.Option] = (),
     ) -> dns.message.Message:
         """Return the first answer that says yes or no; otherwise the last other one. `dnssec` asks with DO=1.
 
         Raises `UpstreamTimeout` where nobody answers in time, `ChainBroken` where nobody can be asked.
         """
-        query = dns.message.make_query(name, rdtype, use_edns=0, payload=edns.MAX_UDP_SIZE, want_dnssec=dnssec)
+        query = dns.message.make_query(
+            name, rdtype, use_edns=0, payload=edns.MAX_UDP_SIZE, want_dnssec=dnssec, options=[*options]
+        )
         self.rest()
         if not self.recursion:
             query.flags &= ~dns.flags.RD
@@ -123,6 +143,7 @@ class Servers:
 
     async def _ask_one(self, server: AnyServer, query: dns.message.Message) -> dns.message.Message:
         began = monotonic()
+        self._tell(server, "resolver_query", query)
         try:
             if isinstance(server, Endpoint):
                 response = await exchange(query, server, self.share_s, header=self.header, rest=self.rest)
@@ -132,7 +153,12 @@ class Servers:
             self.note(server, error, monotonic() - began)
             raise
         self.note(server, response, monotonic() - began)
+        self._tell(server, "resolver_response", response)
         return response
+
+    def _tell(self, server: AnyServer, kind: Kind, message: dns.message.Message) -> None:
+        if self.tap is not None and self.recursion:
+            self.tap.tell(told_of(server, kind, message.to_wire()))
 
     @property
     def share_s(self) -> float:

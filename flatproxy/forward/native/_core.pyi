@@ -10,6 +10,13 @@ HANDED_COLD: Final[int]
 """A flagged question whose answer says nothing yet, or not in the form that was asked for."""
 HANDED_LANDING: Final[int]
 """A nameserver's reply whose CNAMEs reach a flagged name."""
+HAND_NOTHING: Final[int]
+HAND_ALL: Final[int]
+"""Whatever is asked of a rule's types is handed over."""
+HAND_REPLIES: Final[int]
+"""So are replies to that."""
+HAND_SUBNETS: Final[int]
+"""Queries with an EDNS client subnet are handed over."""
 DNSSEC_NONE: Final[int]
 DNSSEC_FORWARD: Final[int]
 """DO=1 goes to the nameserver."""
@@ -62,7 +69,7 @@ class Table:
     ) -> Table:
         """Take flagged names one behind the other, the number of each name's rule ("I"), and the rules.
 
-        A rule says what is handed over (0: nothing, 1: queries, 2: replies to them, too), and has an answer for each
+        A rule says what is handed over (`HAND_…`), and has an answer for each
         type. `zones` are those served, None for all; `ipv4` and `ipv6` have first and last addresses of the ranges that
         may query.
         """

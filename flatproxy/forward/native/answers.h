@@ -82,12 +82,15 @@ void zones_set(struct zones *zones, size_t number, struct zone *zone);
 /* The deepest known zone that encloses a name, NULL where none does. */
 const struct zone *zone_of(const struct zones *zones, const struct question *question);
 
+/* HAND_REPLIES: all queries, and replies to them; HAND_SUBNETS: queries with an EDNS client subnet. */
+enum hand_over { HAND_NOTHING, HAND_ALL, HAND_REPLIES, HAND_SUBNETS };
+
 /* The names with one rule, and what each type is answered with. */
 struct rule {
     uint32_t first;
     uint16_t count;
-    bool hand_over;    /* whatever is asked of these types */
-    bool hand_replies; /* … and what a nameserver replies to that */
+    uint8_t hand_over; /* of what is asked of these types, see `enum hand_over` */
+    bool hand_replies; /* and what a nameserver replies to that */
 };
 
 struct table {

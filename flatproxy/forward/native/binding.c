@@ -52,6 +52,8 @@ static int module_fill(PyObject *module) {
     } numbers[] = {{"HANDED_QUERY", HANDED_QUERY},     {"HANDED_COLD", HANDED_COLD},
                    {"HANDED_LANDING", HANDED_LANDING}, {"DNSSEC_NONE", DNSSEC_NONE},
                    {"DNSSEC_FORWARD", DNSSEC_FORWARD}, {"DNSSEC_SIGN", DNSSEC_SIGN},
+                   {"HAND_NOTHING", HAND_NOTHING},     {"HAND_ALL", HAND_ALL},
+                   {"HAND_REPLIES", HAND_REPLIES},     {"HAND_SUBNETS", HAND_SUBNETS},
                    {"NO_EXTENDED_ERROR", EDE_NONE}};
     static bool seeded;
     if (!seeded && seed())

@@ -106,7 +106,10 @@ static int take_rule(struct table *table, PyObject *told, struct rule *rule, PyT
     int hand;
     if (!PyArg_ParseTuple(told, "iO!", &hand, &PyTuple_Type, &typed))
         return -1;
-    *rule = (struct rule){.first = (uint32_t)table->typed_count, .hand_over = hand > 0, .hand_replies = hand > 1};
+    if (hand < HAND_NOTHING || hand > HAND_SUBNETS)
+        return raise_for(-2, "no such handing over");
+    *rule = (struct rule){.first = (uint32_t)table->typed_count, .hand_over = (uint8_t)hand};
+    rule->hand_replies = hand == HAND_REPLIES;
     table->hands_replies |= rule->hand_replies;
     for (Py_ssize_t number = 0; number < PyTuple_Size(typed); number++) {
         unsigned short type;

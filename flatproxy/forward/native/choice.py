@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 VARIABLE: Final = "FLATPROXY_NATIVE"
 NATIVE: Final = "C"
 PYTHON: Final = "Python"
+NO_TAP: Final = "[dnstap] can tell only of packets that Python takes"
 NO_HEADERS: Final = "PROXY headers are read in Python"
 
 
@@ -60,6 +61,8 @@ def choose(settings: Settings) -> Choice:
     choice = installed()
     if choice.core is not None and settings.listen.proxy_from:
         choice = Choice(None, why=NO_HEADERS)
+    if choice.core is not None and settings.dnstap is not None:
+        choice = Choice(None, why=NO_TAP)
     threads = settings.listen.threads or (cores() if choice.core is not None else 1)
     if threads > 1 and choice.core is None:
         raise FlatproxyError(

@@ -17,7 +17,7 @@ static enum verdict judge_flagged(const struct judgement *judgement, const struc
     const struct question *question = &judgement->question;
     if (!edns_is_whole(message, size, question->end))
         return only_opt_follows(message, size, question->end) ? VERDICT_FORWARD : VERDICT_HAND_OVER;
-    if (rule->hand_over)
+    if (rule->hand_over == HAND_SUBNETS ? has_client_subnet(message, size, question->end) : rule->hand_over)
         return VERDICT_HAND_OVER;
     if (wants_dnssec(message, size, question->end)) {
         const struct zone *zone = zone_of(policy->zones, question);

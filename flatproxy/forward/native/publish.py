@@ -61,10 +61,16 @@ class Publisher:
         said: list[tuple[int, tuple[tuple[int, _core.Answer], ...]]] = []
         for group in settings.flatten.groups:
             numbers[id(group.rule)] = len(said)
-            # Which view a client is in Python says, and what would have been answered in the place of a reply.
-            hand = 2 if group.rule.is_rehearsed else int(bool(group.rule.views))
-            said.append((hand, tuple(self._typed(group.rule, answers))))
+            said.append((self._handed_over(group.rule), tuple(self._typed(group.rule, answers))))
         self._prepared = answers, self._made(settings.access, settings.flatten, numbers, tuple(said))
+
+    def _handed_over(self, rule: Rule) -> int:
+        """Say what Python judges: it knows views, answers by client subnet, and what shadows a reply."""
+        if rule.is_rehearsed:
+            return int(self._core.HAND_REPLIES)
+        if rule.views or (rule.is_tailored and rule.client_subnet == "synthesize"):
+            return int(self._core.HAND_ALL)
+        return int(self._core.HAND_SUBNETS if rule.is_tailored else self._core.HAND_NOTHING)
 
     def _typed(self, rule: Rule, answers: dict[Key, _core.Answer]) -> Iterable[tuple[int, _core.Answer]]:
         """Yield each type that a rule answers, be it to one view, and with what."""

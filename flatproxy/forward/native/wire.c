@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-enum { OPTION_COOKIE = 10, OPTION_EDE = 15, DO_BIT = 0x80, RR_FIXED = 10, POINTER = 0xC0, MAX_JUMPS = 64 };
+enum { OPTION_CLIENT_SUBNET = 8, OPTION_COOKIE = 10, OPTION_EDE = 15 };
+enum { DO_BIT = 0x80, RR_FIXED = 10, POINTER = 0xC0, MAX_JUMPS = 64 };
 
 unsigned read16(const uint8_t *at) {
     return (unsigned)at[0] << 8 | at[1];
@@ -67,6 +68,13 @@ bool edns_is_whole(const uint8_t *message, size_t size, size_t end) {
     if (size != end + OPT_FIXED + read16(message + end + 9))
         return false;
     return options_are_whole(message, size, end + OPT_FIXED);
+}
+
+bool has_client_subnet(const uint8_t *message, size_t size, size_t end) {
+    for (size_t offset = end + OPT_FIXED; offset + 4 <= size; offset += 4 + read16(message + offset + 2))
+        if (read16(message + offset) == OPTION_CLIENT_SUBNET)
+            return true;
+    return false;
 }
 
 bool only_opt_follows(const uint8_t *message, size_t size, size_t end) {

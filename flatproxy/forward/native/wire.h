@@ -56,6 +56,9 @@ bool asks_one_question(const uint8_t *message);
  * (RFC 7873 section 4) are malformed. */
 bool edns_is_whole(const uint8_t *message, size_t size, size_t end);
 
+/* Whether a query that is whole has an EDNS client subnet (RFC 7871). */
+bool has_client_subnet(const uint8_t *message, size_t size, size_t end);
+
 /* Whether the counts say that nothing follows the question but what begins as an OPT record at the root. */
 bool only_opt_follows(const uint8_t *message, size_t size, size_t end);
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from importlib.metadata import version
+from ipaddress import ip_address
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -152,6 +153,7 @@ def of_flagged(running: Running, name: bytes) -> Said | None:
         "zone": names.to_text(apex) if apex is not None else None,
         "signing": _signing(running, name),
         "shadow": how_far(running.table.shadows.rehearsals.get(name), running.wall()) if rule.is_rehearsed else None,
+        "sync": running.sync_state(name),
         "forwarded_views": [view for view, instead in rule.views if instead is None],
         "types": [_typed(running, view, answer, each, now) for view, answer, each in found],
     }
@@ -175,6 +177,17 @@ def _signing(running: Running, name: bytes) -> str:
     return f"signed with key {', '.join(str(key.tag) for key in signing.keys.signers)}"
 
 
+def _health(answer: TargetAnswer) -> dict[str, bool] | None:
+    """Return whether each address that the targets have is well, None where addresses are not checked."""
+    selection, rdtype = answer.selection, answer.target.rdtype
+    if selection is None or selection.check is None or not types.has_addresses(rdtype):
+        return None
+    sick = answer.target.table.sick(selection.check)
+    return {
+        str(ip_address(each)): each not in sick for each in sorted(selection.offered) if types.is_rdata(rdtype, each)
+    }
+
+
 def _typed(running: Running, view: str | None, answer: TargetAnswer, each: NameStatus, now: float) -> Said:
     target = answer.target
     due = running.next_resolution(target)
@@ -186,6 +199,7 @@ def _typed(running: Running, view: str | None, answer: TargetAnswer, each: NameS
         "unresolved": target.is_cold(now),
         "absent": each.absent,
         "addresses": list(each.rdatas),
+        "health": _health(answer),
         "ttl_left_s": each.ttl_left_s,
         "age_s": each.age_s,
         "stale_left_s": each.stale_left_s,

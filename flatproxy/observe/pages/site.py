@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     Made = Generator[Deferred[Any] | None, None, Said]
 
 NAMES_A_PAGE: Final = 50
+SLICE_OF_NAMES_S: Final = 0.002
+"""For so long names are gone through without a rest."""
 EXPLAIN_S: Final = 5.0
 """For how long a page waits for an explanation."""
 EXPLAINING: Final = 4
@@ -139,10 +142,13 @@ class StatusPages:
         query, number = _argument(request, b"query").strip(), _page(_argument(request, b"page") or "1")
         page = Page((number - 1) * NAMES_A_PAGE, NAMES_A_PAGE)
         table = self._watch.running.table
+        began = perf_counter()
         for piece in worst_first(table, matching(query)) if query else worst_first(table):
             if page.take(piece) and not query:
                 break
-            yield None
+            if perf_counter() - began > SLICE_OF_NAMES_S:
+                yield None
+                began = perf_counter()
         total = page.passed if query else len(table.rules)
         return reports.of_names(self._watch.running, query, number, page, total)
 

@@ -156,15 +156,15 @@ def test_the_example_loads_and_says_the_defaults() -> None:
 
 def test_the_example_shows_every_key_below_a_comment() -> None:
     lines = EXAMPLE.read_text().splitlines()
-    shown = {found[1] for line in lines if (found := re.match(r"(?:# )?([a-z_]+) = ", line))}
+    shown = {found[1] for line in lines if (found := re.match(r"(?:# )?([a-z_0-9]+) = ", line))}
     assert {key for table in TABLE_KEYS.values() for key in table} | set(RULE.keys) | {INCLUDE} <= shown
     for key in {"pin", "targets", "use", "tls", *TABLE_KEYS["fleet"]} | set(
         HEALTH.keys
     ):  # whoever copies the file must not have one
         assert f"\n# {key} = " in EXAMPLE.read_text(), key
     for number, line in enumerate(lines):
-        if re.match(r"[a-z_]+ = ", line):
-            before = [text for text in lines[:number] if not re.match(r"[a-z_]+ = ", text)]
+        if re.match(r"[a-z_0-9]+ = ", line):
+            before = [text for text in lines[:number] if not re.match(r"[a-z_0-9]+ = ", text)]
             assert before[-1].startswith("#"), line
 
 

@@ -30,8 +30,9 @@ from flatproxy.table.table import Table, question
 from tests.unit.flatten.walking import response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
+    import dns.edns
     import dns.name
     import dns.rdatatype
 
@@ -89,6 +90,7 @@ class OverTcp(Servers):
         rdtype: dns.rdatatype.RdataType,
         *,
         dnssec: bool = False,  # noqa: ARG002 - as the real one
+        options: Sequence[dns.edns.Option] = (),  # noqa: ARG002 - likewise
     ) -> dns.message.Message:
         text = name.to_text(omit_final_dot=True)
         self.asked_again.append(f"{text} {rdtype.name}")

@@ -17,7 +17,8 @@ from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatproxy.config.settings import Endpoint, Guarding, Rule
+from flatproxy.config.guarding import Guarding
+from flatproxy.config.settings import Endpoint, Rule
 from flatproxy.errors import ChainBroken, FlatproxyError, UpstreamTimeout
 from flatproxy.flatten.chain import Chain
 from flatproxy.flatten.driving import drive

@@ -12,7 +12,8 @@ import dns.rrset
 import pytest
 from attrs import define, field
 
-from flatproxy.config.settings import Guarding, Rule
+from flatproxy.config.guarding import Guarding
+from flatproxy.config.settings import Rule
 from flatproxy.signing.rrsig import sign
 from flatproxy.signing.zone import SignedSoa, ZoneSigning
 from flatproxy.table.ladder import Resolution

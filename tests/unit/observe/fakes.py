@@ -112,6 +112,15 @@ def names_of(*statuses: NameStatus) -> Names:
     }
 
 
+@define
+class FakeSubnets:
+    hits: int = 7
+    evictions: int = 3
+
+    def by_target(self) -> dict[str, int]:
+        return {"lb.test": 2}
+
+
 def sources() -> Sources:
     """Give a busy and healthy proxy in which every family has at least one sample."""
     rcodes = [0] * 24
@@ -133,6 +142,7 @@ def sources() -> Sources:
             tls_failed=7,
         ),
         packet_path=lambda: "C",
+        dnstap_dropped=lambda: 11,
         certificate_expires_at=lambda: 1_800_000_000.0,
         resolvers=lambda: [FakeResolver()],
         servers=lambda: [FakeServer(sent=84, pending=1, timeouts=2, mismatched=3)],
@@ -147,6 +157,7 @@ def sources() -> Sources:
         keys_by_state=lambda: {("example.org", "active"): 1, ("example.org", "waiting"): 0},
         shadow_counts=lambda: [(("example.org", "A", "differs"), 3)],
         placeholders_missing=lambda: [("example.org", "AAAA")],
+        tailoring=FakeSubnets,
         fleet=FakeFleet,
         sync_states=lambda: {"in_step": 3, "conflict": 1},
         sync_outcomes=lambda: {"written": 4},

@@ -100,6 +100,7 @@ class World:
             reload=lambda: self.reload,
             state_fails=lambda: self.state_fails,
             next_resolution=lambda _target: self.now + 20,
+            sync_state=lambda _name: None,
             packet_path=lambda: "C",
             explain=self.explain,
             now=lambda: self.now,

@@ -12,7 +12,8 @@ import dns.rrset
 import pytest
 from attrs import evolve
 
-from flatproxy.config.settings import Check, Checking, Guarding, Rule
+from flatproxy.config.guarding import Guarding
+from flatproxy.config.settings import Check, Checking, Rule
 from flatproxy.signing import keys
 from flatproxy.signing.rrsig import sign
 from flatproxy.signing.zone import SignedSoa, ZoneSigning

@@ -6,6 +6,7 @@ import struct
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
+import dns.edns
 import dns.flags
 import dns.message
 import dns.rcode
@@ -286,6 +287,20 @@ def test_a_rule_may_have_everything_handed_over(stand: Stand) -> None:
     standing.publish(rules=((True, ((1, answer),)),))
     standing.client().send(QUERY)
     assert standing.handed().kind == _core.HANDED_QUERY
+
+
+def test_a_rule_may_have_queries_with_a_client_subnet_handed_over(stand: Stand) -> None:
+    answer = saying(fixed(30))
+    standing = stand(flagged={"example.com": {1: answer}})
+    standing.publish(rules=((_core.HAND_SUBNETS, ((1, answer),)),))
+    cookie, subnet = dns.edns.CookieOption(bytes(8), b""), dns.edns.ECSOption("198.51.100.0", 24)
+    plain: list[list[dns.edns.Option]] = [[], [cookie]]
+    for options in plain:
+        assert standing.ask(query(options=options))[3] == 0
+    told: list[list[dns.edns.Option]] = [[subnet], [cookie, subnet], [subnet, cookie]]
+    for options in told:
+        standing.client().send(query(options=options))
+        assert standing.handed().kind == _core.HANDED_QUERY
 
 
 def test_without_room_for_what_is_handed_over_servfail_comes(stand: Stand) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import define, evolve, field
 
-from flatproxy.config.settings import Access, Check, Checking, Endpoint, Guarding, Listen, Rule, Settings, Upstream
+from flatproxy.config.guarding import Guarding
+from flatproxy.config.settings import Access, Check, Checking, Endpoint, Listen, Rule, Settings, Upstream
 from flatproxy.forward.native.publish import Publisher, ranges
 from flatproxy.table.ladder import Resolution
 from flatproxy.table.table import Table
@@ -17,6 +18,8 @@ from tests.unit.forward.surroundings import SOA, ZONE
 
 if TYPE_CHECKING:
     from array import array
+
+    from flatproxy.config.settings import ClientSubnet
 
 TARGET = b"\2lb\7example\3net\0"
 RULE = Rule(target=TARGET, types=frozenset({"A"}))
@@ -51,6 +54,10 @@ class _Said:
 class _Extension:
     """The part of the extension that is told things."""
 
+    HAND_NOTHING = 0
+    HAND_ALL = 1
+    HAND_REPLIES = 2
+    HAND_SUBNETS = 3
     DNSSEC_NONE = 0
     DNSSEC_FORWARD = 1
     DNSSEC_SIGN = 2
@@ -177,7 +184,14 @@ def test_what_a_view_is_answered_is_handed_over_whatever_its_type(stand: Stand) 
     rule = evolve(RULE, views=(("inside", inside), ("branch", None)), any="forward")
     said = stand.take(evolve(SETTINGS, flatten={ZONE: rule}))
     ((hand_over, typed),) = said["rules"]
-    assert (hand_over, sorted(dict(typed))) == (True, [1, 28, 255])
+    assert (hand_over, sorted(dict(typed))) == (stand.core.HAND_ALL, [1, 28, 255])
+
+
+def test_queries_that_are_tailored_are_handed_over(stand: Stand) -> None:
+    modes: dict[ClientSubnet, str] = {"off": "NOTHING", "forward": "SUBNETS", "synthesize": "ALL"}
+    for mode, wanted in modes.items():
+        said = stand.take(evolve(SETTINGS, flatten={ZONE: evolve(RULE, client_subnet=mode)}))
+        assert said["rules"][0][0] == getattr(stand.core, f"HAND_{wanted}")
 
 
 def test_addresses_that_are_held_are_handed_over(stand: Stand) -> None:

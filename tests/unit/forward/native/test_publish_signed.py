@@ -9,7 +9,7 @@ import dns.message
 import pytest
 from attrs import evolve
 
-from flatproxy.config.settings import Guarding
+from flatproxy.config.guarding import Guarding
 from flatproxy.signing import keys
 from flatproxy.signing.zone import ZoneSigning
 from flatproxy.table.ladder import Resolution
