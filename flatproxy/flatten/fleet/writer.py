@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PLACE: Final = "sync"
 WRITER_LEASE_S: Final = 45.0
 RENEWED_S: Final = 10.0
-MARGIN_S: Final = 20.0
+LEASE_MARGIN_S: Final = 20.0
 """Before the lease ends, no update is begun any more: one takes less."""
 
 
@@ -42,7 +42,7 @@ class WriterLease:
     @property
     def held(self) -> bool:
         """Whether this node may begin an update."""
-        return self.clock() < self._until - MARGIN_S
+        return self.clock() < self._until - LEASE_MARGIN_S
 
     def tick(self, now: float) -> None:
         """Take the lease, or take it again."""
