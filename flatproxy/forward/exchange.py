@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flatproxy.forward.query import Listener
     from flatproxy.table.answers import Answer, Responder
     from flatproxy.table.table import Table
-    from flatproxy.wire.tap import Tap, Way
+    from flatproxy.wire.tap import Tap, TappedTransport
 
 
 class ClientLimits(Protocol):
@@ -96,7 +96,7 @@ class Exchange:
             self.traffic.malformed += not question and not message[2] & OPCODE
             self._forward(query_from(message, question, host, listener, back, now, preserved=True))
 
-    def _way_of(self, listener: Listener) -> Way:
+    def _way_of(self, listener: Listener) -> TappedTransport:
         if listener.datagrams:
             return "udp"
         return "tls" if listener.verdicts is self.traffic.tls else "tcp"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from flatproxy.config.settings import Dnstap
-    from flatproxy.wire.tap import Told
+    from flatproxy.wire.tap import TappedMessage
 
 log = Logger()
 
@@ -45,11 +45,11 @@ class DnstapWriter:
 
     settings: Dnstap
     dropped: int = 0
-    _queue: queue.Queue[Told | None] = field(factory=lambda: queue.Queue(QUEUED))
+    _queue: queue.Queue[TappedMessage | None] = field(factory=lambda: queue.Queue(QUEUED))
     _thread: threading.Thread | None = None
     _is_over: threading.Event = field(factory=threading.Event)
 
-    def tell(self, told: Told) -> None:
+    def tell(self, told: TappedMessage) -> None:
         """Take note of a message, or count it where there is no room.
 
         One in `sample` is kept, by its ID and question: so a query is kept with its reply.
@@ -107,7 +107,7 @@ class DnstapWriter:
                 return
 
 
-def _encoded(told: Told) -> bytes:
+def _encoded(told: TappedMessage) -> bytes:
     made = dnstap_pb.Dnstap()
     made.type, made.identity, made.version = 1, b"", b"flatproxy"
     message = made.message

@@ -14,8 +14,9 @@ from attrs import define, field
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from flatproxy.config.settings import Rule
     from flatproxy.table.answers import TargetAnswer
     from flatproxy.table.table import Table
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 NAMES_A_PIECE = 5_000
 _LONGEST_LENGTH = 44
 """Up to this one the octet that says how long a label is can be no letter, digit or hyphen."""
+_HIGHEST_LENGTH = 0x3F
 _DOTS = bytes(0x2E if each <= _LONGEST_LENGTH or each == 0x2F or 0x3A <= each <= 0x3F else each for each in range(256))
 
 
@@ -32,8 +34,16 @@ def matching(text: str) -> Matches:
     text = text.lower()
     needle = text.encode().translate(_DOTS)
     dotted, short = b"." in needle, _LONGEST_LENGTH + 2
+    # What is within one label: where a piece has it in none of its names, no name of it is looked at.
+    rough = max(text.split("."), key=len).encode()
+    is_exact = not dotted and min(needle, default=0) > _HIGHEST_LENGTH
 
     def within(found: Iterable[bytes]) -> list[bytes]:
+        found = list(found)
+        if rough.translate(_DOTS) == rough and rough not in b"".join(found):
+            return []
+        if is_exact:
+            return [name for name in found if needle in name]
         if dotted:
             return [
                 name
@@ -50,40 +60,47 @@ def worst_first(table: Table, matches: Matches = list) -> Iterator[list[bytes]]:
 
     A name is on the worst rung of its types. What moves to another rung meanwhile may come twice or not at all.
     """
-    told: set[int] = set()
-    """Rules by `id`."""
+    told: dict[int, int] = {}
+    """Rules by `id`, and how many names each has."""
     rules = table.rules
     for answers in table.tally.below.values():
-        many: set[int] = set()
+        many: dict[int, int] = {}
         left = iter(list(answers))
         while piece := list(islice(left, NAMES_A_PIECE)):
             yield matches(_names(piece, told, many))
+        if many:
+            yield from _walk(rules, matches, lambda rule, many=many: rule in many, sum(many.values()))  # type: ignore[misc]
+    yield from _walk(rules, matches, lambda rule: rule not in told, len(rules) - sum(told.values()))
+
+
+def _walk(
+    rules: Mapping[bytes, Rule], matches: Matches, wanted: Callable[[int], bool], count: int
+) -> Iterator[list[bytes]]:
+    """Yield those of all names whose rule (by `id`) is wanted; there are so many of them, or about so many."""
+    if count >= len(rules):
+        quick = iter(rules)
+        while found := list(islice(quick, NAMES_A_PIECE)):
+            yield matches(found)
+    elif count > 0:
         walk = iter(rules.items())
-        while many and (rows := list(islice(walk, NAMES_A_PIECE))):
-            yield matches([name for name, rule in rows if id(rule) in many])
-    walk, quick = iter(rules.items()), iter(rules)
-    if told:
         while rows := list(islice(walk, NAMES_A_PIECE)):
-            yield matches([name for name, rule in rows if id(rule) not in told])
-    else:
-        while names_ := list(islice(quick, NAMES_A_PIECE)):
-            yield matches(names_)
+            yield matches([name for name, rule in rows if wanted(id(rule))])
 
 
-def _names(answers: list[TargetAnswer], told: set[int], many: set[int]) -> list[bytes]:
+def _names(answers: list[TargetAnswer], told: dict[int, int], many: dict[int, int]) -> list[bytes]:
     """Return the names of these answers whose rule was not told of yet; rules of too many to be known go to `many`."""
     found: list[bytes] = []
     for answer in answers:
         rule = id(answer.rule)
         if rule in told:
             continue
-        told.add(rule)
+        told[rule] = answer.names
         if answer.names == 1:
             found.append(answer.first_name)
         elif answer.names == 1 + len(answer.others):
             found += (answer.first_name, *answer.others)
         else:
-            many.add(rule)
+            many[rule] = answer.names
     return found
 
 

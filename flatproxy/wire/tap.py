@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, Protocol
 
 Kind = Literal["auth_query", "auth_response", "resolver_query", "resolver_response"]
-Way = Literal["udp", "tcp", "tls", "https", "quic"]
+TappedTransport = Literal["udp", "tcp", "tls", "https", "quic"]
 
 
-class Told(NamedTuple):
+class TappedMessage(NamedTuple):
     """One message. `querier` and `responder` are 4 or 16 octets, empty where unknown; `at` is Unix time."""
 
     kind: Kind
-    way: Way
+    way: TappedTransport
     message: bytes
     at: float
     querier: bytes = b""
@@ -24,5 +24,5 @@ class Told(NamedTuple):
 class Tap(Protocol):
     """Who is told."""
 
-    def tell(self, told: Told) -> None:
+    def tell(self, told: TappedMessage) -> None:
         """Take note; returns at once."""

@@ -20,7 +20,7 @@ from flatproxy.errors import ChainBroken, ChainError, FlatproxyError, UpstreamTi
 from flatproxy.flatten.resolvers.encrypted import EncryptedResolver
 from flatproxy.flatten.resolvers.plain import exchange
 from flatproxy.wire import edns
-from flatproxy.wire.tap import Told
+from flatproxy.wire.tap import TappedMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import dns.name
 
     from flatproxy.counts import ResolverCounts
-    from flatproxy.wire.tap import Kind, Tap, Way
+    from flatproxy.wire.tap import Kind, Tap, TappedTransport
 
 AnyServer = Endpoint | EncryptedResolver
 
@@ -43,11 +43,11 @@ def _no_rest() -> None:
     """Go on at once."""
 
 
-def told_of(server: AnyServer, kind: Kind, message: bytes) -> Told:
+def told_of(server: AnyServer, kind: Kind, message: bytes) -> TappedMessage:
     """Return what a query log is told of a question to a server, or its reply."""
     at = server if isinstance(server, Endpoint) else server.server.endpoint
-    way: Way = "udp" if isinstance(server, Endpoint) else server.server.scheme
-    return Told(kind, way, message, time(), responder=ip_address(at.host).packed, port=at.port)
+    way: TappedTransport = "udp" if isinstance(server, Endpoint) else server.server.scheme
+    return TappedMessage(kind, way, message, time(), responder=ip_address(at.host).packed, port=at.port)
 
 
 @define
