@@ -22,7 +22,9 @@ test: $(VENV)/.installed
 # The same tests of what a client sees, with Python taking the packets as it does where there is no C compiler.
 test-python: $(VENV)/.installed
 	FLATPROXY_NATIVE=0 $(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope --no-loadscope-reorder \
-		tests/integration
+		$(addprefix tests/integration/test_, exchange.py flattening.py ladder.py landing.py reload.py rates.py end.py \
+		limits_of_connections.py limits_of_datagrams.py several_nameservers.py transports.py privileges.py \
+		proxy_protocol.py views.py guards.py)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from bench import comparison, servers, works
 from bench.comparison import Figures, told
 from bench.many import TARGETS, Many, shuffled, target
 from bench.servers import Compiled, Dnsdist, Flatproxy, Nsd, Pdns, Server, Unbound, running
+from bench.views import in_views
 from bench.works import WORKS, Queries, Work, server_of
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Field:
             interpreter=interpreter,
             host="0.0.0.0" if suffix == works.EVERYWHERE else servers.HOST,
             threads=2 if suffix == works.THREADS else 1,
+            more=in_views(10_000) if suffix == works.VIEWS else "",
         )
 
 

@@ -272,12 +272,15 @@ class Flatproxy(Server):
     host: str = HOST
     threads: int = 1
     flatten: str = f'[flatten."{ZONE}"]\ntarget = "{TARGET}"\nfallback = ["192.0.2.10", "2001:db8::10"]\n'
+    more: str = ""
+    """Further tables."""
     apex: frozenset[str] = FLATTENED
 
     def configure(self) -> list[str]:
         path = self.folder / "flatproxy.toml"
         # The targets of the bench have addresses of documentation; a flatproxy of before may not know the key.
-        ours = self.interpreter in (AS_IT_COMES, WITH_NATIVE, WITHOUT_NATIVE)
+        knows = [*self.interpreter, "-c", "from flatproxy.config.settings import Rule; Rule(target=b'', special='')"]
+        ours = not subprocess.run(knows, capture_output=True, check=False).returncode
         path.write_text(
             f'[listen]\ndns = ["{self.host}:{self.port}"]\nhttp = "{HOST}:0"\n'
             + (f"threads = {self.threads}\n" if self.threads > 1 else "")
@@ -285,6 +288,6 @@ class Flatproxy(Server):
             + f'[upstream]\nservers = ["{HOST}:{self.nsd.port}"]\n'
             f'[access]\nzones = ["{ZONE}"]\n'
             f'[resolver]\nservers = ["{HOST}:{self.resolver.port}"]\n'
-            f'[state]\npath = "{self.folder}/answers.sqlite"\n{self.flatten}'
+            f'[state]\npath = "{self.folder}/answers.sqlite"\n{self.flatten}{self.more}'
         )
         return [*self.interpreter, "-m", "flatproxy", "run", "--config", str(path), "--log-format", "json"]

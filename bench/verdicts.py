@@ -22,6 +22,7 @@ from bench.works import (
     SPLIT,
     THOUSAND,
     THREADS,
+    VIEWS,
     WORKS,
     beside_before,
 )
@@ -69,6 +70,8 @@ TARGETS: Final = (
     Target("flattened UDP", "qps", PDNS, 4.0),
     Target("flattened UDP", "cpu_us", FLATPROXY, 1.15, FLATPROXY + THREADS),
     Target("flagged names", "qps", FLATPROXY + THOUSAND, 0.9, FLATPROXY + MANY),
+    Target("views", "cpu_us", PYTHON, 1.05, PYTHON + VIEWS),
+    Target("views, forwarded", "cpu_us", PYTHON, 1.05, PYTHON + VIEWS),
     Target("mixed UDP", "qps", SPLIT, None),
     Target("mixed UDP", "cpu_us", SPLIT, None),
     Target("forwarded TCP", "qps", DNSDIST, 2.0),

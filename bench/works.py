@@ -22,6 +22,7 @@ THREADS: Final = ", two threads"
 FRESH: Final = ", names never asked before"
 THOUSAND: Final = ", 1,000 names"
 MANY: Final = ", many names"
+VIEWS: Final = ", 10,000 networks in views"
 """These say, behind a flatproxy, how it is configured, or what it is asked."""
 RELAY: Final = "C relay"
 ANSWERER: Final = "C answerer"
@@ -74,6 +75,8 @@ WORKS: Final = (
         servers=(FLATPROXY, FLATPROXY + THREADS, FLATPROXY + EVERYWHERE, PYTHON, ANSWERER, CACHED, PDNS),
     ),
     Work(name="flagged names", queries="", servers=(FLATPROXY + THOUSAND, FLATPROXY + MANY)),
+    Work(name="views", queries="flattened", servers=(PYTHON, PYTHON + VIEWS)),
+    Work(name="views, forwarded", queries="forwarded", servers=(PYTHON, PYTHON + VIEWS)),
     Work(name="mixed UDP", queries="mixed", servers=(*_BOTH, SPLIT)),
     Work(name="forwarded TCP", queries="forwarded", servers=(*_BOTH, DNSDIST, PIPELINED), options=("-m", "tcp")),
     Work(name="flattened TCP", queries="flattened", servers=(*_BOTH, CACHED), options=("-m", "tcp")),
@@ -103,6 +106,8 @@ def beside_before(works: tuple[Work, ...]) -> tuple[Work, ...]:
     """Return the works for the flatproxy of now, in Python, and one of before, each configured as it was there."""
     found = []
     for work in works:
+        if any(name.endswith(VIEWS) for name in work.servers):  # one of before knows none
+            continue
         suffixes = [name.removeprefix(FLATPROXY) for name in work.servers if name.startswith(FLATPROXY)]
         kept = [suffix for suffix in suffixes if FLATPROXY + suffix != PYTHON and suffix != THREADS]
         found.append(evolve(work, servers=tuple(name + suffix for suffix in kept for name in (PYTHON, BEFORE))))

@@ -10,10 +10,11 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from flatproxy.config.problems import Refusal, quoted
-from flatproxy.config.settings import Address, Endpoint
+from flatproxy.config.settings import Endpoint
 from flatproxy.config.values import text
 
 if TYPE_CHECKING:
+    from flatproxy.config.rules import Address
     from flatproxy.config.values import Reader
     from flatproxy.wire.prefixes import Network
 

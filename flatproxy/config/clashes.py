@@ -12,7 +12,7 @@ from flatproxy.wire import types
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from flatproxy.config.settings import Rule
+    from flatproxy.config.rules import Rule
     from flatproxy.errors import Problem
 
 ANY_TARGET = {"target": "example.com"}

@@ -13,7 +13,7 @@ from flatproxy.config import names
 from flatproxy.config.clashes import ANY_TARGET, address_clashes, sync_clashes, ttl_clashes, without_wrong
 from flatproxy.config.plain_lines import PlainLines
 from flatproxy.config.problems import Refusal, join, kind_of, problem, quoted, toml_text
-from flatproxy.config.settings import Rule, Rules
+from flatproxy.config.rules import Rule, Rules
 from flatproxy.config.several import (
     HEALTH_TABLE,
     choice_clashes,

@@ -9,7 +9,7 @@ from attrs import evolve, fields, frozen
 
 from flatproxy.config import names, values
 from flatproxy.config.problems import Refusal, join, kind_of, problem, quoted
-from flatproxy.config.settings import Check, Checking
+from flatproxy.config.rules import Check, Checking
 from flatproxy.config.tables import TableReader
 from flatproxy.errors import Problem
 from flatproxy.wire import names as wire_names

@@ -15,7 +15,8 @@ from flatproxy.config.encryption import encryption_clashes
 from flatproxy.config.flagged import Flagged
 from flatproxy.config.include import included, read_file, read_include, toml_of
 from flatproxy.config.problems import Refusal, kind_of, problem, problems_of, quoted
-from flatproxy.config.settings import Dnstap, Endpoint, Resolver, Rules, Settings
+from flatproxy.config.rules import Rules
+from flatproxy.config.settings import Dnstap, Endpoint, Resolver, Settings
 from flatproxy.config.sync import beside_sync, reaches, without_table
 from flatproxy.config.tables import (
     EXAMPLES,

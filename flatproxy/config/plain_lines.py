@@ -16,7 +16,7 @@ from flatproxy.wire.names import enclosing
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from flatproxy.config.settings import Rule
+    from flatproxy.config.rules import Rule
 
 _MOST_SUFFIXES: Final = 10_000
 _LONGEST: Final = 255

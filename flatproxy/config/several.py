@@ -15,7 +15,7 @@ from flatproxy.wire import types
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from flatproxy.config.settings import Rule
+    from flatproxy.config.rules import Rule
     from flatproxy.errors import Problem
 
 HEALTH_TABLE = "health"

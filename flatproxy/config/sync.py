@@ -12,7 +12,8 @@ from flatproxy.errors import Problem
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from flatproxy.config.settings import Endpoint, Rules, Sync
+    from flatproxy.config.rules import Rules
+    from flatproxy.config.settings import Endpoint, Sync
 
 
 def reaches(server_at: Endpoint, listening_at: Endpoint) -> bool:

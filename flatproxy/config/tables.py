@@ -13,19 +13,8 @@ from attrs import NOTHING, AttrsInstance, field, fields, frozen
 from flatproxy.config import addresses, fleet, names, values
 from flatproxy.config.problems import Refusal, assignment, join, problems_of, toml_text
 from flatproxy.config.resolvers import resolver as read_resolver
-from flatproxy.config.settings import (
-    Access,
-    Dnssec,
-    Dnstap,
-    Fleet,
-    Limits,
-    Listen,
-    Resolver,
-    Rule,
-    State,
-    Sync,
-    Upstream,
-)
+from flatproxy.config.rules import Rule
+from flatproxy.config.settings import Access, Dnssec, Dnstap, Fleet, Limits, Listen, Resolver, State, Sync, Upstream
 from flatproxy.errors import Problem
 from flatproxy.wire import types
 

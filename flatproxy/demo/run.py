@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import dns.name
 from attrs import frozen
 
-from flatproxy.config.settings import Access, Listen, Resolver, Rule, Settings, Upstream
+from flatproxy.config.rules import Rule
+from flatproxy.config.settings import Access, Listen, Resolver, Settings, Upstream
 from flatproxy.demo import internet, nameserver, view
 from flatproxy.demo.internet import Internet
 from flatproxy.demo.nameserver import DemoNameserver

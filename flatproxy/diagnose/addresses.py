@@ -17,7 +17,8 @@ from flatproxy.flatten.health.preparing import prober_for
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flatproxy.config.settings import Check, Settings
+    from flatproxy.config.rules import Check
+    from flatproxy.config.settings import Settings
 
 MOST_ADDRESSES = 2_000
 """More are not probed."""

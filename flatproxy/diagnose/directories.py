@@ -17,7 +17,8 @@ from flatproxy.flatten.controllers import PRIVATE, controllers_of, hidden_from
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flatproxy.config.settings import Rule, Settings
+    from flatproxy.config.rules import Rule
+    from flatproxy.config.settings import Settings
     from flatproxy.diagnose.findings import Finding
     from flatproxy.flatten.chain import Asker
     from flatproxy.wire.prefixes import Prefixes

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 
     import dns.message
 
-    from flatproxy.config.settings import Address, EncryptedServer, Endpoint, Rule, Settings
+    from flatproxy.config.rules import Address, Rule
+    from flatproxy.config.settings import EncryptedServer, Endpoint, Settings
     from flatproxy.diagnose.addresses import Probed
     from flatproxy.diagnose.prospects import Earlier, Kept
     from flatproxy.diagnose.traces import Walk

@@ -13,7 +13,8 @@ from flatproxy.wire.special import special_network
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flatproxy.config.settings import Address, Rule, Settings
+    from flatproxy.config.rules import Address, Rule
+    from flatproxy.config.settings import Settings
     from flatproxy.diagnose.addresses import Probed
     from flatproxy.diagnose.prospects import Limit, OwnAnswer, Prospect
     from flatproxy.diagnose.traces import Walk

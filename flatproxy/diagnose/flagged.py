@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import dns.message
     import dns.name
 
-    from flatproxy.config.settings import Endpoint, Rule, Settings
+    from flatproxy.config.rules import Rule
+    from flatproxy.config.settings import Endpoint, Settings
     from flatproxy.diagnose.asking import Asking
     from flatproxy.diagnose.findings import Finding
 

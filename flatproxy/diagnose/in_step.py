@@ -20,7 +20,8 @@ from flatproxy.sync.updater import primary_of, synced
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
-    from flatproxy.config.settings import Rule, Settings
+    from flatproxy.config.rules import Rule
+    from flatproxy.config.settings import Settings
     from flatproxy.diagnose.findings import Finding
     from flatproxy.sync.primary import Primary
 

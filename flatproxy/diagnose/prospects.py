@@ -16,7 +16,8 @@ from flatproxy.wire import types
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from flatproxy.config.settings import Rule, State
+    from flatproxy.config.rules import Rule
+    from flatproxy.config.settings import State
     from flatproxy.diagnose.traces import Walk
     from flatproxy.flatten.stores.store import Row
     from flatproxy.table.ladder import Step

@@ -24,7 +24,8 @@ from flatproxy.wire import names, types
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from flatproxy.config.settings import EncryptedServer, Endpoint, Rule, Settings
+    from flatproxy.config.rules import Rule
+    from flatproxy.config.settings import EncryptedServer, Endpoint, Settings
     from flatproxy.diagnose.addresses import Probed
     from flatproxy.diagnose.asking import Asking
     from flatproxy.diagnose.findings import Finding

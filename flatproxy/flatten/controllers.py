@@ -14,7 +14,7 @@ import dns.rdatatype
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
-    from flatproxy.config.settings import Rule
+    from flatproxy.config.rules import Rule
     from flatproxy.flatten.chain import Asker
     from flatproxy.wire.prefixes import Prefixes
 

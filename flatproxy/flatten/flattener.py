@@ -177,6 +177,7 @@ class Flattener:
         self._refresher.follow(adopted, now)
         if self._fleet is not None:
             self._fleet.digest = settings.digest
+            self._fleet.writer.wanted = any(group.rule.sync for group in settings.flatten.groups)
             self._fleet.follow(adopted)
         if self._saving is not None:
             self._saving.forget(adopted.gone)
@@ -254,6 +255,10 @@ class Flattener:
     def latency(self) -> BucketTable:
         """How long resolutions took."""
         return self._refresher.latency
+
+    def may_write(self) -> bool:
+        """Tell whether it is this node's part to write the zone's own records."""
+        return self._fleet is None or self._fleet.writer.held
 
     @property
     def fleet(self) -> FleetNode | None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import dns.message
     import dns.name
 
-    from flatproxy.config.settings import Rule
+    from flatproxy.config.rules import Rule
     from flatproxy.signing.zone import SignedSoa, ZoneSigning
     from flatproxy.table.table import Table
 

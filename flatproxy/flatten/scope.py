@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import dns.name
     import dns.rdatatype
 
-    from flatproxy.config.settings import Rule
+    from flatproxy.config.rules import Rule
 
 
 @frozen

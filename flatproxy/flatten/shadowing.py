@@ -9,7 +9,7 @@ from attrs import define
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flatproxy.config.settings import Rule
+    from flatproxy.config.rules import Rule
     from flatproxy.flatten.stores.store import Store
     from flatproxy.table.shadows import Shadows
 

@@ -74,7 +74,7 @@ class App:
         self._readers = Readers(asyncio.get_running_loop())
         self._forwarder = Forwarder(reactor, self._table, self._readers, listen_at)
         self._flattener = Flattener(self._table, self._readers.serve, self._readers)
-        self._updater = Updater(self._table)
+        self._updater = Updater(self._table, self._flattener.may_write)
         registry = CollectorRegistry()
         metrics.register(registry, self._sources(), monotonic)
         self._watch = Watch(self._running())

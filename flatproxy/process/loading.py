@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from flatproxy.config.settings import Rules, Settings
+    from flatproxy.config.rules import Rules
+    from flatproxy.config.settings import Settings
 
 SWITCH_INTERVAL_S = 0.00002
 REST_S = 0.001

@@ -75,7 +75,7 @@ def try_once(path: Path, *, dry: bool) -> SyncReport:
 
 
 async def _try_all(settings: Settings, *, dry: bool) -> list[tuple[SyncedName, Standing]]:
-    follower = Follower(dry=dry)
+    follower = Follower(once=True, dry=dry)
     follower.start(settings)
     try:
         until = monotonic() + settings.resolver.timeout_s + LEFT_S

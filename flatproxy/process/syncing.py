@@ -34,14 +34,15 @@ SYNC_TICK_S = 0.05
 
 
 @define
-class _Stateless:
-    """A part that is not told of the state file."""
+class _Alone:
+    """A part that is not told of the state file nor, where it is there `once`, of the fleet."""
 
     part: Flattener
+    once: bool
 
     def prepare(self, settings: Settings) -> None:
         """Prepare the part."""
-        self.part.prepare(evolve(settings, state=None))
+        self.part.prepare(evolve(settings, state=None, fleet=None if self.once else settings.fleet))
 
     def commit(self) -> None:
         """Commit it."""
@@ -58,12 +59,13 @@ class Follower:
     What was resolved before is not looked at and none of it is kept: the state file holds what was written, no more.
     """
 
-    def __init__(self, *, dry: bool = False) -> None:
+    def __init__(self, *, once: bool = False, dry: bool = False) -> None:
         self._settings: Settings | None = None
+        self._once = once
         self.table = Table(wall=time)
         self.table.feed.subscribe(ChangeLog())
         self._flattener = Flattener(self.table, lambda: None)
-        self.updater = Updater(self.table, dry=dry)
+        self.updater = Updater(self.table, self._flattener.may_write, dry=dry)
 
     @property
     def settings(self) -> Settings:
@@ -78,7 +80,7 @@ class Follower:
 
     def reload(self, settings: Settings) -> None:
         """Go over to new settings; a `FlatproxyError` has changed nothing."""
-        phases.change((_Stateless(self._flattener), self.updater), settings)
+        phases.change((_Alone(self._flattener, self._once), self.updater), settings)
         self._settings = settings
 
     def resolve(self, now: float) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from flatproxy.config.settings import Rule
+    from flatproxy.config.rules import Rule
     from flatproxy.sync.plan import Wanted
     from flatproxy.sync.primary import Primary
     from flatproxy.sync.sets import Sets

@@ -12,7 +12,7 @@ from flatproxy.table.table import question
 from flatproxy.wire import types
 
 if TYPE_CHECKING:
-    from flatproxy.config.settings import Rule
+    from flatproxy.config.rules import Rule
     from flatproxy.sync.sets import Sets
     from flatproxy.table.table import Table
 

@@ -13,7 +13,7 @@ from flatproxy.sync.sets import sets_text
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
-    from flatproxy.config.settings import Rule
+    from flatproxy.config.rules import Rule
     from flatproxy.sync.memory import Noted
     from flatproxy.sync.sets import Sets
 

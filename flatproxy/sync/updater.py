@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from flatproxy.config.settings import Rule, Settings
+    from flatproxy.config.rules import Rule
+    from flatproxy.config.settings import Settings
     from flatproxy.table.table import Table
 
 log = Logger()

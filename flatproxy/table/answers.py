@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, field
 
-from flatproxy.config.settings import NAMES_KEPT
+from flatproxy.config.rules import NAMES_KEPT
 from flatproxy.table import signatures
 from flatproxy.table.changes import RungChanged
 from flatproxy.table.held import held_of
@@ -21,7 +21,7 @@ from flatproxy.wire.peek import HEADER
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from flatproxy.config.settings import Group, Rule
+    from flatproxy.config.rules import Group, Rule
     from flatproxy.table.selection import Selection
     from flatproxy.table.signatures import Signed
     from flatproxy.table.target import Target

@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 if TYPE_CHECKING:
-    from flatproxy.config.settings import Check
+    from flatproxy.config.rules import Check
     from flatproxy.table.answers import TargetAnswer
     from flatproxy.table.choice import Pick
     from flatproxy.table.ladder import Resolution, Rung

@@ -10,7 +10,7 @@ from attrs import frozen
 from flatproxy.wire import types
 
 if TYPE_CHECKING:
-    from flatproxy.config.settings import Rule
+    from flatproxy.config.rules import Rule
 
 MIN_FRESH_S = 2.0
 """Even a TTL of 0 is answered for this long from one resolution; the next one begins well before."""

@@ -16,7 +16,7 @@ from flatproxy.wire import names
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from flatproxy.config.settings import Rule
+    from flatproxy.config.rules import Rule
     from flatproxy.table.answers import TargetAnswer
     from flatproxy.table.table import Table
 

@@ -19,7 +19,7 @@ from flatproxy.wire import types
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from flatproxy.config.settings import Check, Rule
+    from flatproxy.config.rules import Check, Rule
     from flatproxy.table.answers import TargetAnswer
     from flatproxy.table.choice import Pick
     from flatproxy.table.ladder import Held

@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flatproxy.config.settings import Rule
+    from flatproxy.config.rules import Rule
 
 SAFE_S: Final = 86_400.0
 SAFE_COMPARISONS: Final = 100

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from attrs import define, field
 
 from flatproxy.config.guarding import NO_GUARDING
-from flatproxy.config.settings import Rules
+from flatproxy.config.rules import Rules
 from flatproxy.table.agenda import Agenda
 from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.any_answers import AnyAnswer
@@ -28,7 +28,7 @@ from flatproxy.wire import types
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from flatproxy.config.settings import Check, Group, Rule
+    from flatproxy.config.rules import Check, Group, Rule
     from flatproxy.table.answers import Answer
     from flatproxy.table.target import TargetKey
 

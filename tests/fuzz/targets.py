@@ -19,7 +19,7 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.basic import Int16StringReceiver
 
 from flatproxy.config.load import to_settings
-from flatproxy.config.settings import Rule
+from flatproxy.config.rules import Rule
 from flatproxy.errors import ChainError, ConfigError, WireError
 from flatproxy.flatten.chain import Chain
 from flatproxy.flatten.scope import ConfiguredScope

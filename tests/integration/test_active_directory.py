@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.active_directory import DIRECT, NAMESPACE, SYSTEM_PYTHON, Domain, controller, kinit
+from tests.support.active_directory import DIRECT, NAMESPACE, SYSTEM_PYTHON, VIEWS, Domain, controller, kinit
 from tests.support.child import program, run
 from tests.support.waiting import until
 
@@ -92,3 +92,19 @@ def test_the_apex_of_the_domain_is_never_written(domain: Domain) -> None:
     code, said = domain.sync("ad.test")
     assert (code, "it is the apex of an Active Directory domain" in said) == (1, True), said
     assert "192.0.2" not in domain.look_up("", DIRECT)
+
+
+def test_inside_clients_find_their_controllers_and_others_the_load_balancer(domain: Domain) -> None:
+    """The members of the domain are in a view that passes; who is not gets the target's address at the apex."""
+    domain.update("lb", "192.0.2.90", DIRECT)
+    for name in ("", "dc1"):  # on loopback the controller does not say it by itself
+        domain.update(name, "127.0.0.1", DIRECT)
+    with domain.in_front(VIEWS) as port:
+        assert domain.look_up("", port) == "127.0.0.1"
+        assert domain.look_up("", port, client="127.9.0.1") == "192.0.2.90"
+        for server in ("ad.test", "dc1.ad.test"):
+            found = domain.ads_lookup(server)
+            assert "Domain Controller: dc1.ad.test" in found, found
+    with domain.in_front(VIEWS.replace("127.0.0.0/24", "127.9.0.0/24")) as port:
+        assert domain.look_up("", port) == "192.0.2.90"
+        assert domain.look_up("", port, client="127.9.0.1") == "127.0.0.1"

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +48,34 @@ zones = ["ad.test"]
 update = ["127.0.0.1"]
 """
 
+VIEWS = """
+[listen]
+dns = ["127.0.0.1:53"]
+[upstream]
+servers = ["127.0.0.1:5354"]
+[access]
+zones = ["ad.test"]
+[views.inside]
+clients = ["127.0.0.0/24"]
+[flatten."ad.test"]
+target = "lb.ad.test"
+types = ["A"]
+special = "allow"
+[flatten."ad.test".views.inside]
+action = "pass"
+"""
+"""The controllers are found by who asks from 127.0.0.0/24, at the port where members of the domain ask."""
+
+CLIENT = """[global]
+ workgroup = AD
+ realm = AD.TEST
+ security = ads
+ cache directory = {folder}
+ lock directory = {folder}
+ private dir = {folder}
+ state directory = {folder}
+"""
+
 SYNC = """
 [upstream]
 servers = ["127.0.0.1:5354"]
@@ -75,7 +104,9 @@ class Domain:
     folder: Path
 
     def update(self, name: str, address: str, port: int) -> str:
-        return self.nsupdate(f"server 127.0.0.1 {port}\nzone ad.test\nupdate add {name}.ad.test 60 A {address}\nsend\n")
+        return self.nsupdate(
+            f"server 127.0.0.1 {port}\nzone ad.test\nupdate add {f'{name}.ad.test'.lstrip('.')} 60 A {address}\nsend\n"
+        )
 
     def nsupdate(self, script: str) -> str:
         """Run nsupdate with the administrator's ticket; its exit code and words are Samba's affair, see above."""
@@ -130,13 +161,42 @@ class Domain:
             program("a python3-gssapi for this Python")
         return folder
 
-    def look_up(self, name: str, port: int) -> str:
+    @contextmanager
+    def in_front(self, config: str) -> Iterator[int]:
+        """Start another flatproxy with this configuration; its port."""
+        child = _start_proxy(Path(tempfile.mkdtemp(dir=self.folder)), config)
+        try:
+            yield _port_of(child)
+        finally:
+            child.kill()
+
+    def ads_lookup(self, server: str) -> str:
+        """Return what `net ads lookup` says of a server, its name looked up as members of the domain do: at port 53."""
+        folder = self.folder / "member"
+        folder.mkdir(exist_ok=True)
+        (folder / "smb.conf").write_text(CLIENT.format(folder=folder))
+        (folder / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:2 attempts:1\n")
+        ask = f"{program('net')} ads lookup -S {server} --configfile {folder}/smb.conf"
+        command = f"mount --bind {folder}/resolv.conf /etc/resolv.conf && exec timeout 30 {ask}"
+        done = subprocess.run(
+            ["ip", "netns", "exec", NAMESPACE, "sh", "-c", command],  # in a mount namespace of its own
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            timeout=60,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
+    def look_up(self, name: str, port: int, client: str = "127.0.0.1") -> str:
         ask = (
             "dig",
             "+short",
             "+tries=1",
             "+time=2",
             "@127.0.0.1",
+            "-b",
+            client,
             "-p",
             str(port),
             f"{name}.ad.test".lstrip("."),
@@ -211,8 +271,8 @@ def kinit(folder: Path, tickets: str = "tickets", *options: str) -> dict[str, st
     return environment
 
 
-def _start_proxy(folder: Path) -> Child:
-    (folder / "flatproxy.toml").write_text(CONFIG)
+def _start_proxy(folder: Path, config: str = CONFIG) -> Child:
+    (folder / "flatproxy.toml").write_text(config)
     return Child.start(
         (
             *("ip", "netns", "exec", NAMESPACE, sys.executable, "-m", "flatproxy", "run"),

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from twisted.internet.testing import StringTransport
 from twisted.protocols.basic import Int16StringReceiver
 
-from flatproxy.config.settings import Rule
+from flatproxy.config.rules import Rule
 from flatproxy.errors import ChainError, ChainLoop, WireError
 from flatproxy.flatten.chain import Chain
 from flatproxy.flatten.scope import ConfiguredScope

@@ -22,6 +22,7 @@ from flatproxy.flatten.fleet.ranks import Ranks
 from flatproxy.flatten.fleet.reasons import ENTRY_REASONS, STORE_REASONS, FleetCounts, StoreLost
 from flatproxy.flatten.fleet.seats import Seats
 from flatproxy.flatten.fleet.sharing import Sharing
+from flatproxy.flatten.fleet.writer import WriterLease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -115,6 +116,7 @@ class FleetNode:
     membership: Membership
     sharing: Sharing
     seats: Seats
+    writer: WriterLease
     digest: str = ""
     _since: float = field(factory=time)
 
@@ -142,7 +144,8 @@ class FleetNode:
             timeout_s=timeout_s,
         )
         seats = Seats(access.seal, access.node, ranks, counts, membership, monotonic)
-        node = cls(access, counts, ranks, membership, sharing, seats)
+        writer = WriterLease(access.node, membership, monotonic)
+        node = cls(access, counts, ranks, membership, sharing, seats, writer)
         membership.record, membership.member = node.record, node
         return node
 
@@ -155,6 +158,7 @@ class FleetNode:
         """Put into the store what it may not have."""
         self.sharing.rejoin(now)
         self.seats.rejoin()
+        self.writer.rejoin()
 
     def go_alone(self, now: float) -> None:
         """Go on without the store."""
@@ -162,7 +166,7 @@ class FleetNode:
 
     def leave(self) -> Sequence[Operation]:
         """Give up what this node holds."""
-        return self.seats.leave()
+        return [*self.seats.leave(), *self.writer.leave()]
 
     def digests(self) -> str:
         """Return digests of what this node answers."""
@@ -187,7 +191,7 @@ class FleetNode:
     @property
     def leases(self) -> int:
         """How many leases this node holds."""
-        return self.sharing.leases(monotonic()) + self.seats.held
+        return self.sharing.leases(monotonic()) + self.seats.held + self.writer.held
 
     @property
     def joined(self) -> bool:
@@ -263,6 +267,7 @@ class FleetNode:
         """Do what is due."""
         self.sharing.tick(now)
         self.seats.tick(now)
+        self.writer.tick(now)
 
     async def stop(self) -> None:
         """Say goodbye and end."""

@@ -23,7 +23,7 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Hashable, Iterable, Iterator, Mapping
 
-    from flatproxy.config.settings import Check
+    from flatproxy.config.rules import Check
 
     class ProbeSeats(Protocol):
         """Who shares probes with other nodes."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from ssl import SSLContext
 
-    from flatproxy.config.settings import Check
+    from flatproxy.config.rules import Check
 
 READ: Final = 65_536
 """Octets read from a server, its headers included."""

@@ -9,7 +9,7 @@ from flatproxy.config.several import rules_under
 from flatproxy.wire import names
 
 if TYPE_CHECKING:
-    from flatproxy.config.settings import Check, Rules
+    from flatproxy.config.rules import Check, Rules
     from flatproxy.flatten.health.probes import Prober
 
 

@@ -16,7 +16,7 @@ from flatproxy.flatten.health.http import status_of
 from flatproxy.flatten.health.tls import failure_text
 
 if TYPE_CHECKING:
-    from flatproxy.config.settings import Check
+    from flatproxy.config.rules import Check
     from flatproxy.flatten.health.tls import Contexts
 
 _ANY_PORT: Final = 9

@@ -20,7 +20,7 @@ from flatproxy.table.agenda import Agenda
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Iterator
 
-    from flatproxy.config.settings import Check
+    from flatproxy.config.rules import Check
 
 UNDER_WAY: Final = 512
 JITTER: Final = 0.1

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from flatproxy.config.settings import Check
+    from flatproxy.config.rules import Check
 
     Contexts = Mapping[tuple[Path | None, bool], ssl.SSLContext]
 

@@ -18,7 +18,8 @@ from flatproxy.wire import names, types
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flatproxy.config.settings import Access, Rule, Rules, Settings
+    from flatproxy.config.rules import Rule, Rules
+    from flatproxy.config.settings import Access, Settings
     from flatproxy.forward.native import _core
     from flatproxy.table.answers import TargetAnswer
     from flatproxy.table.changes import Change

@@ -13,7 +13,7 @@ from attrs import define, field
 from flatproxy.table.ladder import Rung, lifetime_s
 
 if TYPE_CHECKING:
-    from flatproxy.config.settings import Rule
+    from flatproxy.config.rules import Rule
     from flatproxy.table.answers import TargetAnswer
     from flatproxy.table.table import Table
     from flatproxy.table.target import Target

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flatproxy.config.load import to_settings
-from flatproxy.config.settings import Check, Checking, Rule
+from flatproxy.config.rules import Check, Checking, Rule
 
 from .configs import MINIMAL, problems
 

@@ -13,18 +13,8 @@ from attrs import fields
 
 from flatproxy.config.health import HEALTH
 from flatproxy.config.load import load, to_settings
-from flatproxy.config.settings import (
-    Access,
-    Check,
-    Checking,
-    Endpoint,
-    Listen,
-    Resolver,
-    Rule,
-    Settings,
-    State,
-    Upstream,
-)
+from flatproxy.config.rules import Check, Checking, Rule
+from flatproxy.config.settings import Access, Endpoint, Listen, Resolver, Settings, State, Upstream
 from flatproxy.config.tables import INCLUDE, RULE, TABLE_KEYS
 from flatproxy.errors import ConfigError
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from flatproxy.config.load import to_settings
-from flatproxy.config.settings import Rule
+from flatproxy.config.rules import Rule
 
 from .configs import MINIMAL, problems
 

@@ -11,12 +11,14 @@ import dns.rrset
 from attrs import define, field
 
 from flatproxy.config.load import to_settings
-from flatproxy.config.settings import Endpoint, Rule, Settings
+from flatproxy.config.settings import Endpoint, Settings
 from flatproxy.errors import UpstreamTimeout
 
 if TYPE_CHECKING:
     import dns.name
     import dns.rdatatype
+
+    from flatproxy.config.rules import Rule
 
 SERVER = Endpoint("192.0.2.1", 53)
 SOA = "{zone} 300 IN SOA ns1.{zone} hostmaster.{zone} 1 3600 600 86400 60"

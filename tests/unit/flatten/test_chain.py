@@ -5,7 +5,7 @@ import dns.name
 import dns.rdatatype
 import pytest
 
-from flatproxy.config.settings import Rule
+from flatproxy.config.rules import Rule
 from flatproxy.errors import ChainBroken, ChainLoop, ChainTooLong
 from flatproxy.flatten.chain import Chain, Found
 from flatproxy.flatten.scope import ConfiguredScope

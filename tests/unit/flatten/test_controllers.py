@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from flatproxy.config.settings import Rule
+from flatproxy.config.rules import Rule
 from flatproxy.flatten.controllers import PRIVATE
 from flatproxy.flatten.controllers import hidden_from as hidden_from_prefixes
 from flatproxy.wire.prefixes import Network, Prefixes

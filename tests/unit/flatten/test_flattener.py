@@ -6,7 +6,8 @@ import attrs
 import dns.resolver
 import pytest
 
-from flatproxy.config.settings import Access, Dnssec, Endpoint, Listen, Resolver, Rule, Settings, State, Upstream
+from flatproxy.config.rules import Rule
+from flatproxy.config.settings import Access, Dnssec, Endpoint, Listen, Resolver, Settings, State, Upstream
 from flatproxy.errors import ConfigError, FlatproxyError
 from flatproxy.flatten.flattener import Flattener
 from flatproxy.signing import keys

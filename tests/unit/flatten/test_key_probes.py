@@ -13,7 +13,7 @@ import dns.rrset
 import pytest
 from attrs import define, field
 
-from flatproxy.config.settings import Rule, Rules
+from flatproxy.config.rules import Rule, Rules
 from flatproxy.errors import UpstreamTimeout
 from flatproxy.flatten.key_probes import ROUND_S, KeyProbes
 from flatproxy.signing import keys

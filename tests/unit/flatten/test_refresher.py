@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import define, field
 
-from flatproxy.config.settings import Rule
+from flatproxy.config.rules import Rule
 from flatproxy.flatten.refresher import BEGIN_RATE, BEGUN_AT_ONCE, SLICE_S, Refresher
 from flatproxy.flatten.scope import ConfiguredScope
 from flatproxy.flatten.timing import refresh_at, retry_at

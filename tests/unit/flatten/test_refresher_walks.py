@@ -11,7 +11,8 @@ import dns.rrset
 import pytest
 from attrs import define, evolve, field
 
-from flatproxy.config.settings import Endpoint, Rule
+from flatproxy.config.rules import Rule
+from flatproxy.config.settings import Endpoint
 from flatproxy.errors import FlatproxyError, UpstreamTimeout
 from flatproxy.flatten.refresher import (
     NEW_RATE,

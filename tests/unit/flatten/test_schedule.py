@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flatproxy.config.guarding import Guarding
-from flatproxy.config.settings import Rule
+from flatproxy.config.rules import Rule
 from flatproxy.flatten.schedule import Schedule
 from flatproxy.table.agenda import NEVER
 from flatproxy.table.ladder import Resolution

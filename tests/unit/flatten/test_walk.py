@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flatproxy.config.guarding import Guarding
-from flatproxy.config.settings import Endpoint, Rule
+from flatproxy.config.rules import Rule
+from flatproxy.config.settings import Endpoint
 from flatproxy.errors import ChainBroken, FlatproxyError, UpstreamTimeout
 from flatproxy.flatten.chain import Chain
 from flatproxy.flatten.driving import drive

@@ -13,7 +13,7 @@ import pytest
 from attrs import define, field
 
 from flatproxy.config.guarding import Guarding
-from flatproxy.config.settings import Rule
+from flatproxy.config.rules import Rule
 from flatproxy.signing.rrsig import sign
 from flatproxy.signing.zone import SignedSoa, ZoneSigning
 from flatproxy.table.ladder import Resolution

@@ -6,7 +6,7 @@ import pytest
 from twisted.logger import ILogObserver, globalLogPublisher
 from zope.interface import implementer
 
-from flatproxy.config.settings import Check, Checking, Rule
+from flatproxy.config.rules import Check, Checking, Rule
 from flatproxy.observe.change_log import LINES_A_SECOND, ChangeLog
 from flatproxy.table.changes import HealthChanged
 from flatproxy.table.ladder import Resolution

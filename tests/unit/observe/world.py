@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from flatproxy.config.settings import Access, Endpoint, Listen, Rule, Settings, Upstream
+from flatproxy.config.rules import Rule
+from flatproxy.config.settings import Access, Endpoint, Listen, Settings, Upstream
 from flatproxy.counts import Replies
 from flatproxy.observe.running import Running
 from flatproxy.observe.watch import Watch

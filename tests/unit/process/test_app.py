@@ -14,7 +14,8 @@ import pytest
 from attrs import evolve
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 
-from flatproxy.config.settings import Access, Endpoint, Listen, Resolver, Rule, Settings, State, Upstream
+from flatproxy.config.rules import Rule
+from flatproxy.config.settings import Access, Endpoint, Listen, Resolver, Settings, State, Upstream
 from flatproxy.errors import FlatproxyError
 from flatproxy.process.app import App
 from flatproxy.process.reload import ReloadRecord

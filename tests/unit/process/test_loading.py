@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from flatproxy.config.settings import Rules, Settings
+    from flatproxy.config.rules import Rules
+    from flatproxy.config.settings import Settings
 
 FILE = """
 include = ["names.txt"]

@@ -3,7 +3,8 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING
 
-from flatproxy.config.settings import Access, Listen, Rule, Rules, Settings, Upstream
+from flatproxy.config.rules import Rule, Rules
+from flatproxy.config.settings import Access, Listen, Settings, Upstream
 from flatproxy.process import memory
 
 if TYPE_CHECKING:

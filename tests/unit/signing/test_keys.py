@@ -12,6 +12,7 @@ import dns.rdatatype
 import dns.zonefile
 import pytest
 
+from flatproxy.config.secret_files import is_shared
 from flatproxy.errors import ConfigError
 from flatproxy.signing import keys
 from flatproxy.signing.rrsig import sign
@@ -101,7 +102,7 @@ class TestRead:
     )
     def test_a_credential_of_systemds_is_nobody_elses(self, mode: int, uid: int, gid: int, shared: bool) -> None:
         status = os.stat_result((stat.S_IFREG | mode, 0, 0, 1, uid, gid, 0, 0, 0, 0))
-        assert keys.is_shared(status) is shared
+        assert is_shared(status) is shared
 
     def test_no_file(self, tmp_path: Path) -> None:
         assert refused(tmp_path / "Kexample.com.+013+00001") == ".key: no such file or directory"

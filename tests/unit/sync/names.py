@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import dns.name
 from attrs import define, field
 
-from flatproxy.config.settings import Endpoint, Rule
+from flatproxy.config.rules import Rule
+from flatproxy.config.settings import Endpoint
 from flatproxy.sync.primary import PrerequisiteFailed, Primary, ReplyLost, UpdateZone
 from flatproxy.sync.signers import GssSigner, SyncFailed
 from flatproxy.table.ladder import Resolution

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import evolve
 
-from flatproxy.config.settings import Access, Endpoint, Rules, Settings, State, Sync, Upstream
+from flatproxy.config.rules import Rules
+from flatproxy.config.settings import Access, Endpoint, Settings, State, Sync, Upstream
 from flatproxy.errors import ConfigError
 from flatproxy.sync.standing import SyncState
 from flatproxy.sync.updater import COMPARE_S, Updater, primary_of

@@ -11,7 +11,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatproxy.config.settings import Rule
+from flatproxy.config.rules import Rule
 from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.any_answers import AnyAnswer
 from flatproxy.table.ladder import Resolution

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dns.message
 
-from flatproxy.config.settings import Rule
+from flatproxy.config.rules import Rule
 from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.ladder import Resolution
 from flatproxy.table.table import Table, question

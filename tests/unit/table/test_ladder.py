@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from flatproxy.config.settings import Rule
+from flatproxy.config.rules import Rule
 from flatproxy.table.ladder import Resolution, Rung, lifetime_s, step
 
 TARGET = b"\2lb\4test\0"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatproxy.config.settings import NAMES_KEPT, Rule, Rules
+from flatproxy.config.rules import NAMES_KEPT, Rule, Rules
 from flatproxy.table.ladder import Resolution
 from flatproxy.table.listing import NAMES_A_PIECE, Page, matching, worst_first
 from flatproxy.table.table import Table

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from flatproxy.config.settings import Check, Checking, Rule
+from flatproxy.config.rules import Check, Checking, Rule
 from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.changes import ChoiceChanged, OffersChanged
 from flatproxy.table.ladder import Resolution, Rung

@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from flatproxy.config.guarding import NO_GUARDING, Guarding
-from flatproxy.config.settings import Check, Checking, Rule
+from flatproxy.config.rules import Check, Checking, Rule
 from flatproxy.table.ladder import Resolution, Rung
 from flatproxy.table.services import ServiceAnswer
 from flatproxy.table.table import Table, question

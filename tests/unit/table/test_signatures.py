@@ -13,7 +13,7 @@ import pytest
 from attrs import evolve
 
 from flatproxy.config.guarding import Guarding
-from flatproxy.config.settings import Check, Checking, Rule
+from flatproxy.config.rules import Check, Checking, Rule
 from flatproxy.signing import keys
 from flatproxy.signing.rrsig import sign
 from flatproxy.signing.zone import SignedSoa, ZoneSigning

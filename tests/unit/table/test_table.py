@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import evolve
 
-from flatproxy.config.settings import NAMES_KEPT, Rule, Rules
+from flatproxy.config.rules import NAMES_KEPT, Rule, Rules
 from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.changes import Failed, RungChanged, Settled
 from flatproxy.table.ladder import Resolution, Rung

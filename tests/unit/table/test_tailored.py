@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flatproxy.config.guarding import Guarding
-from flatproxy.config.settings import Rule
+from flatproxy.config.rules import Rule
 from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.ladder import Resolution
 from flatproxy.table.table import Table, question
@@ -22,7 +22,7 @@ from flatproxy.wire.types import TYPE_A
 from tests.unit.wire.messages import end_of, query
 
 if TYPE_CHECKING:
-    from flatproxy.config.settings import ClientSubnet
+    from flatproxy.config.rules import ClientSubnet
     from flatproxy.table.target import Target
     from flatproxy.wire.client_subnet import Subnet
 

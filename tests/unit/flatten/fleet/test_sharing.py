@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from flatproxy.config.settings import Rule
+from flatproxy.config.rules import Rule
 from flatproxy.flatten.driving import take_over
 from flatproxy.flatten.fleet.entry import Seal, TargetEntry
 from flatproxy.flatten.fleet.ranks import Ranks

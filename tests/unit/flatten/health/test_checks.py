@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
 
-from flatproxy.config.settings import Check
+from flatproxy.config.rules import Check
 from flatproxy.errors import NoWay, ProbeFailed
 from flatproxy.flatten.health.checks import HealthChecks
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flatproxy.config.settings import Check
+from flatproxy.config.rules import Check
 from flatproxy.errors import ConfigError, NoWay, ProbeFailed
 from flatproxy.flatten.health.http import READ
 from flatproxy.flatten.health.probes import Prober

@@ -8,7 +8,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatproxy.config.settings import Check
+from flatproxy.config.rules import Check
 from flatproxy.flatten.health.states import UNDER_WAY, ProbeSchedule, Watched
 
 CHECK = Check(kind="tcp", port=80)

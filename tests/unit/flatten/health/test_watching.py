@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, evolve, field
 
 from flatproxy.config.guarding import NO_GUARDING
-from flatproxy.config.settings import Check, Checking, Rule, Rules
+from flatproxy.config.rules import Check, Checking, Rule, Rules
 from flatproxy.errors import ProbeFailed
 from flatproxy.flatten.health.preparing import checks_of, prober_for
 from flatproxy.flatten.health.watching import Watching

@@ -6,7 +6,7 @@ import attrs
 import pytest
 from attrs import define, field
 
-from flatproxy.config.settings import Rule
+from flatproxy.config.rules import Rule
 from flatproxy.flatten.stores.saving import UNCHANGED_S, Saving
 from flatproxy.table.ladder import Resolution
 from flatproxy.table.table import Table

@@ -10,7 +10,8 @@ import pytest
 from attrs import define, evolve, field
 
 from flatproxy.config.guarding import Guarding
-from flatproxy.config.settings import Access, Check, Checking, Endpoint, Listen, Rule, Settings, Upstream
+from flatproxy.config.rules import Check, Checking, Rule
+from flatproxy.config.settings import Access, Endpoint, Listen, Settings, Upstream
 from flatproxy.forward.native.publish import Publisher, ranges
 from flatproxy.table.ladder import Resolution
 from flatproxy.table.table import Table
@@ -19,7 +20,7 @@ from tests.unit.forward.surroundings import SOA, ZONE
 if TYPE_CHECKING:
     from array import array
 
-    from flatproxy.config.settings import ClientSubnet
+    from flatproxy.config.rules import ClientSubnet
 
 TARGET = b"\2lb\7example\3net\0"
 RULE = Rule(target=TARGET, types=frozenset({"A"}))

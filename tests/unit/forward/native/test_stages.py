@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import evolve
 
-from flatproxy.config.settings import Check, Checking, Rule
+from flatproxy.config.rules import Check, Checking, Rule
 from flatproxy.forward.native.stages import NO_ERROR, SECOND, hinfo_stage, layout, stages_of, stages_of_choice
 from flatproxy.table.answers import TargetAnswer
 from flatproxy.table.ladder import Resolution, Rung, step
