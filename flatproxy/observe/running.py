@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from flatproxy.config.settings import Settings
-    from flatproxy.observe.sources import Reload
+    from flatproxy.observe.sources import AddressHealth, Reload
     from flatproxy.table.table import Table
     from flatproxy.table.target import Target
 
@@ -56,6 +56,12 @@ class Running:
     """Returns when a target is resolved next, None where that is under way or never."""
     sync_state: Callable[[bytes], str | None]
     """Returns how the zone's own record of a flagged name stands, None where it is not kept in step."""
+    checked_addresses: Callable[[], Iterable[AddressHealth]] = tuple
+    """Addresses that are checked, the sick ones first."""
+    failing_open: Callable[[], Iterable[tuple[bytes, bool]]] = tuple
+    """Names whose addresses are checked, and whether too few are well; those that fail open first."""
+    sync_conflicts: Callable[[], Iterable[str]] = tuple
+    """Names that are not written any more since somebody else has."""
     packet_path: Callable[[], str]
     """`C` or `Python`."""
     explain: Callable[[bytes], Awaitable[Explanation]]

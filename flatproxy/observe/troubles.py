@@ -5,6 +5,7 @@ It judges what is known and asks nobody. It must cost little, however many names
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -47,6 +48,9 @@ RELOAD_FAILED: Final = "the configuration could not be loaded"
 STATE_FAILS: Final = "the state file cannot be used"
 UNSIGNABLE: Final = "{zone} is signed with DNSSEC, and no key of flatproxy is active there"
 NO_PLACEHOLDER: Final = "{name} has no {type} record in its signed zone"
+SICK: Final = "{address} of {name} fails its checks"
+FAILING_OPEN: Final = "too few addresses of {name} are well: all of them are answered"
+SYNC_CONFLICT: Final = "somebody else has written {name}"
 
 ERROR: Final = "error"
 """Clients get wrong addresses or none, or will soon."""
@@ -103,6 +107,9 @@ class Troubles:
         yield from self._servers()
         yield from self._names()
         yield from self._zones()
+        yield from self._health()
+        for name in islice(self.running.sync_conflicts(), LISTED):
+            yield Trouble(severity=WARNING, what=SYNC_CONFLICT.format(name=name))
         if not self.running.reload().success:
             yield Trouble(severity=WARNING, what=RELOAD_FAILED)
         if self.running.state_fails():
@@ -151,6 +158,16 @@ class Troubles:
                 yield Trouble(severity=WARNING, what=UNSIGNABLE.format(zone=names.to_text(apex)))
         for name, rdtype in islice(status.placeholders_missing(self.running.table), LISTED):
             yield Trouble(severity=WARNING, what=NO_PLACEHOLDER.format(name=name, type=rdtype))
+
+    def _health(self) -> Iterator[Trouble]:
+        """Yield names that fail open, then sick addresses."""
+        for name, fails in islice(self.running.failing_open(), LISTED):
+            if fails:
+                yield Trouble(severity=ERROR, what=FAILING_OPEN.format(name=names.to_text(name)))
+        for each in islice(self.running.checked_addresses(), LISTED):
+            if not each.is_well:
+                what = SICK.format(address=ip_address(each.address), name=names.to_text(each.name))
+                yield Trouble(severity=WARNING, what=what)
 
 
 def _warm(answers: Mapping[TargetAnswer, None], cold: Mapping[TargetAnswer, None]) -> Mapping[TargetAnswer, None]:

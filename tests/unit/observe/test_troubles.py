@@ -10,7 +10,7 @@ from flatproxy.observe import troubles
 from flatproxy.observe.troubles import ERROR, LISTED, WARNING
 from flatproxy.table.ladder import Rung
 
-from .world import NOON, ONE, FakeCounted, World
+from .world import NOON, ONE, TWO, FakeAddress, FakeCounted, World, wire
 
 ALERTS = Path(__file__).parents[3] / "config/prometheus/alerts.yml"
 
@@ -133,9 +133,29 @@ def test_the_alerts_have_the_same_words() -> None:
         "FlatproxyZoneSigned": troubles.UNSIGNABLE,
         "FlatproxyPlaceholderMissing": troubles.NO_PLACEHOLDER,
         "FlatproxyStateErrors": troubles.STATE_FAILS,
+        "FlatproxyAddressSick": troubles.SICK,
+        "FlatproxyFailingOpen": troubles.FAILING_OPEN,
+        "FlatproxySyncConflict": troubles.SYNC_CONFLICT,
     }.items():
         said = re.sub(r"\{\{ \$labels\.(\w+) \}\}", r"{\1}", summaries[alert]).removeprefix("{instance}: ")
         assert said.removeprefix("flatproxy on ").lower() == words.lower(), alert
+
+
+def test_sick_addresses_and_what_somebody_else_has_written_are_told() -> None:
+    world = World()
+    world.pass_to(1002.0)
+    name = wire("example.com")
+    world.checked = [FakeAddress(name, ONE, is_well=False), FakeAddress(name, TWO, is_well=True)]
+    world.failing_open = [(name, True)]
+    world.conflicts = ["www.example.com"]
+    said = [
+        "too few addresses of example.com are well: all of them are answered",
+        "198.51.100.1 of example.com fails its checks",
+        "somebody else has written www.example.com",
+    ]
+    assert [each for each in world.said() if each in said] == said
+    world.checked, world.failing_open, world.conflicts = world.checked[1:], [(name, False)], []
+    assert not [each for each in world.said() if each in said]
 
 
 def test_a_pin_is_told_after_a_day() -> None:

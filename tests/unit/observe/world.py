@@ -41,6 +41,15 @@ class FakeCounted:
 
 
 @define
+class FakeAddress:
+    name: bytes
+    address: bytes
+    is_well: bool
+    flaps: int = 0
+    target: bytes = b"\2lb\7example\3com\0"
+
+
+@define
 class FakeExplanation:
     said: tuple[str, ...] = ("why <b>it</b> is so",)
 
@@ -65,6 +74,9 @@ class World:
     resolvers: list[FakeCounted] = field(factory=lambda: [FakeCounted(endpoint="192.0.2.1:53")])
     reload: FakeReload = field(factory=FakeReload)
     state_fails: bool = False
+    checked: list[FakeAddress] = field(factory=list)
+    failing_open: list[tuple[bytes, bool]] = field(factory=list)
+    conflicts: list[str] = field(factory=list)
     explained: list[bytes] = field(factory=list)
     table: Table = field(factory=Table)
     settings: Settings = field(init=False)
@@ -102,6 +114,9 @@ class World:
             state_fails=lambda: self.state_fails,
             next_resolution=lambda _target: self.now + 20,
             sync_state=lambda _name: None,
+            checked_addresses=lambda: self.checked,
+            failing_open=lambda: self.failing_open,
+            sync_conflicts=lambda: self.conflicts,
             packet_path=lambda: "C",
             explain=self.explain,
             now=lambda: self.now,
