@@ -51,7 +51,7 @@ def test_scrape_example() -> None:
 
 
 def test_rules_do_what_their_tests_say() -> None:
-    run(["promtool", "test", "rules", RULE_TESTS.name], folder=FOLDER)
+    run(["promtool", "test", "rules", RULE_TESTS.name], folder=FOLDER, timeout_s=150)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_rules_that_are_wrong_do_not_pass(tmp_path: Path, right: str, wrong: str
     assert right in rules
     (tmp_path / RULES.name).write_text(rules.replace(right, wrong))
     shutil.copy(RULE_TESTS, tmp_path)
-    said = run(["promtool", "test", "rules", RULE_TESTS.name], folder=tmp_path, check=False)
+    said = run(["promtool", "test", "rules", RULE_TESTS.name], folder=tmp_path, check=False, timeout_s=150)
     assert "FAILED" in said
 
 

@@ -173,9 +173,7 @@ def test_signals_from_the_first_line_on_end_nothing_and_one_reload_follows(
     proxy.launch()
     try:
         until(lambda: _is_held(proxy), "its first lines")
-        while not proxy.since(0, "listening"):
-            assert proxy.alive, proxy.log
-            proxy.send(signal.SIGHUP)
+        until(lambda: proxy.since(0, "listening") or proxy.send(signal.SIGHUP), "the end of the start")
         proxy.wait_event("reloaded")
         listening = proxy.since(0, "listening")[0]
         proxy.listening, proxy.http = [parse(written) for written in listening["dns"]], parse(listening["http"])

@@ -33,8 +33,8 @@ class Browser:
         self.driver.get(self.at + path)
 
     def text(self, selector: str = "main") -> str:
-        found: str = self.driver.find_element(By.CSS_SELECTOR, selector).text
-        return found
+        found: str | None = self.script(f"return document.querySelector({selector!r})?.innerText")
+        return found or ""  # none for a moment, while the page is replaced
 
     def texts(self, selector: str) -> list[str]:
         return [element.text for element in self.driver.find_elements(By.CSS_SELECTOR, selector)]
