@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[2]
 DASHBOARD: Final = ROOT / "grafana" / "flatproxy.json"
 RULES: Final = ROOT / "config" / "prometheus" / "alerts.yml"
-RULE_TESTS: Final = ROOT / "config" / "prometheus" / "alerts_test.yml"
+RULE_TESTS: Final = tuple(ROOT / "config" / "prometheus" / name for name in ("alerts_test.yml", "alerts_day_test.yml"))
 SCRAPE: Final = ROOT / "config" / "prometheus" / "scrape.yml"
 METRICS_PAGE: Final = ROOT / "docs" / "metrics.md"
 
