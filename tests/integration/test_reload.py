@@ -173,13 +173,21 @@ def test_signals_from_the_first_line_on_end_nothing_and_one_reload_follows(
     proxy.launch()
     try:
         until(lambda: _is_held(proxy), "its first lines")
-        until(lambda: proxy.since(0, "listening") or proxy.send(signal.SIGHUP), "the end of the start")
+        until(lambda: _listens_unless_hung_up(proxy), "the end of the start")
         proxy.wait_event("reloaded")
         listening = proxy.since(0, "listening")[0]
         proxy.listening, proxy.http = [parse(written) for written in listening["dns"]], parse(listening["http"])
         until(lambda: _address(proxy, "n2999.example.com") == "203.0.113.1", "its address")
     finally:
         proxy.stop()
+
+
+def _listens_unless_hung_up(proxy: Proxy) -> bool:
+    """Tell whether it listens; if not, send it SIGHUP."""
+    if proxy.since(0, "listening"):
+        return True
+    proxy.send(signal.SIGHUP)
+    return False
 
 
 def _open_descriptors(proxy: Proxy, resolver: tuple[str, int]) -> int:
