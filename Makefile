@@ -14,8 +14,8 @@ $(VENV)/.installed: pyproject.toml setup.py
 demo: $(VENV)/.installed
 	$(BIN)/flatproxy demo
 
-# More processes than cores: most tests wait. A module stays in one of them, which starts its nameservers once.
-PROCESSES ?= 6
+# More processes than cores: many tests wait. A module stays in one of them, which starts its nameservers once.
+PROCESSES ?= 4
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope --no-loadscope-reorder --durations=10
 
