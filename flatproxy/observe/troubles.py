@@ -50,7 +50,7 @@ UNSIGNABLE: Final = "{zone} is signed with DNSSEC, and no key of flatproxy is ac
 NO_PLACEHOLDER: Final = "{name} has no {type} record in its signed zone"
 SICK: Final = "{address} of {name} fails its checks"
 FAILING_OPEN: Final = "too few addresses of {name} are well: all of them are answered"
-SYNC_CONFLICT: Final = "somebody else has written {name}"
+WRITTEN_ELSEWHERE: Final = "somebody else has written {name}"
 
 ERROR: Final = "error"
 """Clients get wrong addresses or none, or will soon."""
@@ -109,7 +109,7 @@ class Troubles:
         yield from self._zones()
         yield from self._health()
         for name in islice(self.running.sync_conflicts(), LISTED):
-            yield Trouble(severity=WARNING, what=SYNC_CONFLICT.format(name=name))
+            yield Trouble(severity=WARNING, what=WRITTEN_ELSEWHERE.format(name=name))
         if not self.running.reload().success:
             yield Trouble(severity=WARNING, what=RELOAD_FAILED)
         if self.running.state_fails():

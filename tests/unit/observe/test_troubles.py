@@ -135,7 +135,7 @@ def test_the_alerts_have_the_same_words() -> None:
         "FlatproxyStateErrors": troubles.STATE_FAILS,
         "FlatproxyAddressSick": troubles.SICK,
         "FlatproxyFailingOpen": troubles.FAILING_OPEN,
-        "FlatproxySyncConflict": troubles.SYNC_CONFLICT,
+        "FlatproxySyncConflict": troubles.WRITTEN_ELSEWHERE,
     }.items():
         said = re.sub(r"\{\{ \$labels\.(\w+) \}\}", r"{\1}", summaries[alert]).removeprefix("{instance}: ")
         assert said.removeprefix("flatproxy on ").lower() == words.lower(), alert
