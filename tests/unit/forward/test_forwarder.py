@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attrs import define, evolve, field
+from attrs import define, evolve
 
 from flatproxy.config.settings import Access, Endpoint, Limits, Listen, Settings, Upstream
 from flatproxy.errors import FlatproxyError
@@ -36,14 +36,18 @@ BROKEN = evolve(SETTINGS, upstream=Upstream(servers=(Endpoint("127.0.0.2", 9), U
 
 
 @define(eq=False)
+class _Port:
+    sock: socket.socket
+
+    def stopListening(self) -> None:  # noqa: N802 - Twisted's
+        self.sock.close()
+
+
 class _Reactor:
     """Listens on a duplicate, as the real one does."""
 
-    ports: list[socket.socket] = field(factory=list)
-
-    def adoptStreamPort(self, descriptor: int, family: int, factory: object) -> socket.socket:  # noqa: ARG002, N802 - as the real one
-        self.ports.append(socket.socket(fileno=os.dup(descriptor)))
-        return self.ports[-1]
+    def adoptStreamPort(self, descriptor: int, family: int, factory: object) -> _Port:  # noqa: ARG002, N802 - as the real one
+        return _Port(socket.socket(fileno=os.dup(descriptor)))
 
 
 @define(eq=False)
@@ -77,20 +81,12 @@ def run() -> Iterator[Callable[[Callable[[_Stand], None]], None]]:
 
         def begin(test: Callable[[_Stand], None]) -> None:
             async def play() -> None:
-                reactor = _Reactor()
                 readers = Readers(loop)
-                stand = _Stand(readers, Forwarder(reactor, Table(), readers))
+                stand = _Stand(readers, Forwarder(_Reactor(), Table(), readers))
                 try:
                     test(stand)
                 finally:
-                    stand.forwarder.abort()
-                    for pool in stand.forwarder._pools():
-                        pool.close()
-                    for listener in stand.forwarder._listening._datagrams:
-                        readers.remove(listener)
-                    stand.forwarder._listening.close()
-                    for port in reactor.ports:
-                        port.close()
+                    await stand.forwarder.stop()
                     readers.close()
 
             loop.run_until_complete(play())
