@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import dns.exception
-import dns.message
-import dns.query
-from attrs import define, field
+from attrs import define
 
-from .child import Child, program
-from .lifetime import Startable
-from .ports import Address, free_port
-from .waiting import until
+from .recursive import RecursiveResolver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+
+    from .ports import Address
 
 _CONFIG = """\
 controls {{ }};
@@ -39,21 +34,18 @@ zone "{zone}" {{ type forward; forward only; forwarders {{ {authority} port {aut
 
 
 @define(eq=False, kw_only=True)
-class BindResolver(Startable):
-    folder: Path
+class BindResolver(RecursiveResolver):
+    kind = "named"
+    knows = ("version.bind", "TXT", "CH")
+
     zone: str
     authority: Address
     anchors: Sequence[str]
     """The zone's trusted keys: flags, protocol, algorithm, key."""
     longest_s: int = 5
     """For how long anything is kept."""
-    host: str = "127.0.0.1"
-    port: int = field(default=0, init=False)
-    child: Child | None = field(default=None, init=False)
 
-    def start(self) -> None:
-        program("named")
-        self.port = free_port(self.host)
+    def configure(self) -> list[str]:
         anchors = ""
         for anchor in self.anchors:
             flags, protocol, algorithm, *key = anchor.split()
@@ -71,22 +63,4 @@ class BindResolver(Startable):
                 authority_port=self.authority[1],
             )
         )
-        child = self.child = Child.start(["named", "-g", "-n", "1", "-c", str(path)], self.folder / "named.log")
-        try:
-            until(lambda: not child.alive or self._answers(), child.tail, 60)
-        except BaseException:
-            child.kill()
-            raise
-        assert child.alive, child.tail()
-
-    def _answers(self) -> bool:
-        try:
-            # Its own zone: it asks nobody.
-            dns.query.udp(dns.message.make_query("version.bind", "TXT", "CH"), self.host, timeout=0.5, port=self.port)
-        except (dns.exception.DNSException, OSError):
-            return False
-        return True
-
-    def stop(self) -> None:
-        if self.child is not None:
-            self.child.stop()
+        return ["named", "-g", "-n", "1", "-c", str(path)]

@@ -8,6 +8,22 @@ from attrs import define
 
 from .nameserver import Dynamic
 
+KNOT_SERVER = """\
+server:
+    rundir: "{folder}"
+    listen: {host}@{port}
+    udp-workers: 1
+    tcp-workers: 1
+    background-workers: 1
+control:
+    listen: "{folder}/k.sock"
+database:
+    storage: "{folder}"
+log:
+  - target: stderr
+    any: info
+"""
+"""How a configuration begins where nothing more is asked of the server than its zone."""
 _SERVER = """\
 server:
     rundir: "{folder}"

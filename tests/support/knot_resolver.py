@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import dns.exception
-import dns.message
-import dns.query
-from attrs import define, field
+from attrs import define
 
-from .child import Child, program
-from .lifetime import Startable
-from .ports import Address, free_port
-from .waiting import until
+from .recursive import RecursiveResolver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+
+    from .ports import Address
 
 _CONFIG = """\
 for _, name in ipairs({{'ta_update', 'ta_signal_query', 'priming', 'detect_time_skew', 'detect_time_jump'}}) do
@@ -35,21 +30,17 @@ policy.add(policy.suffix(policy.FORWARD({{'{authority}@{authority_port}'}}), pol
 
 
 @define(eq=False, kw_only=True)
-class KnotResolver(Startable):
+class KnotResolver(RecursiveResolver):
     """It denies by itself, too, what an NSEC record that it has seen does not list (RFC 8198)."""
 
-    folder: Path
+    kind = "kresd"
+
     zone: str
     authority: Address
     anchors: Sequence[str]
     """The zone's trusted keys: flags, protocol, algorithm, key."""
-    host: str = "127.0.0.1"
-    port: int = field(default=0, init=False)
-    child: Child | None = field(default=None, init=False)
 
-    def start(self) -> None:
-        program("kresd")
-        self.port = free_port(self.host)
+    def configure(self) -> list[str]:
         (self.folder / "anchors").write_text("".join(f"{self.zone}. 2 IN DNSKEY {each}\n" for each in self.anchors))
         config = self.folder / "kresd.conf"
         config.write_text(
@@ -62,22 +53,4 @@ class KnotResolver(Startable):
                 authority_port=self.authority[1],
             )
         )
-        command = ["kresd", "-n", "-c", str(config), str(self.folder)]
-        child = self.child = Child.start(command, self.folder / "kresd.log")
-        try:
-            until(lambda: not child.alive or self._answers(), child.tail, 60)
-        except BaseException:
-            child.kill()
-            raise
-        assert child.alive, child.tail()
-
-    def _answers(self) -> bool:
-        try:
-            dns.query.udp(dns.message.make_query("localhost", "A"), self.host, timeout=0.5, port=self.port)
-        except (dns.exception.DNSException, OSError):
-            return False
-        return True
-
-    def stop(self) -> None:
-        if self.child is not None:
-            self.child.stop()
+        return ["kresd", "-n", "-c", str(config), str(self.folder)]

@@ -13,6 +13,7 @@ import dns.rdatatype
 from attrs import define, field
 
 from .child import Child, program, run
+from .knot import KNOT_SERVER
 from .lifetime import Startable
 from .nameserver import serial
 from .ports import Address, free_port
@@ -182,20 +183,9 @@ class BindPrimary(Primary):
         return ["named", "-g", "-n", "1", "-c", str(path)]
 
 
-_KNOT = """\
-server:
-    rundir: "{folder}"
-    listen: {host}@{port}
-    udp-workers: 1
-    tcp-workers: 1
-    background-workers: 1
-control:
-    listen: "{folder}/k.sock"
-database:
-    storage: "{folder}"
-log:
-  - target: stderr
-    any: info
+_KNOT = (
+    KNOT_SERVER
+    + """\
 key:
   - id: {key}
     algorithm: hmac-sha256
@@ -217,6 +207,7 @@ zone:
     acl: [update, transfer]
     notify: secondary
 """
+)
 
 
 @define(eq=False, kw_only=True)

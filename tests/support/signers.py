@@ -12,6 +12,7 @@ import dns.rdatatype
 from attrs import define, field
 
 from .child import Child, program, run
+from .knot import KNOT_SERVER
 from .lifetime import Startable
 from .ports import Address, free_port
 from .waiting import until
@@ -125,20 +126,9 @@ class Signing(Startable):
             self.child.stop()
 
 
-_KNOT = """\
-server:
-    rundir: "{folder}"
-    listen: {host}@{port}
-    udp-workers: 1
-    tcp-workers: 1
-    background-workers: 1
-control:
-    listen: "{folder}/k.sock"
-database:
-    storage: "{folder}"
-log:
-  - target: stderr
-    any: info
+_KNOT = (
+    KNOT_SERVER
+    + """\
 policy:
   - id: own
     algorithm: ecdsap256sha256
@@ -156,6 +146,7 @@ zone:
     dnssec-signing: on
     dnssec-policy: own
 """
+)
 
 
 @define(eq=False, kw_only=True)

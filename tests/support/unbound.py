@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import dns.exception
-import dns.message
-import dns.query
-from attrs import define, field
+from attrs import define
 
-from .child import Child, program
-from .lifetime import Startable
-from .ports import Address, free_port
-from .waiting import until
+from .recursive import RecursiveResolver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from .ports import Address
 
 _SERVER = """\
 server:
@@ -65,8 +61,9 @@ _NO_ROOT = ". 3600 IN NS nowhere.test.\nnowhere.test. 3600 IN A 127.0.0.1\n"
 
 
 @define(eq=False, kw_only=True)
-class Unbound(Startable):
-    folder: Path
+class Unbound(RecursiveResolver):
+    kind = "unbound"
+
     stubs: Sequence[str]
     authority: Address
     """Who is asked for the stub zones."""
@@ -83,30 +80,8 @@ class Unbound(Startable):
     longest_s: int = 5
     """For how long anything is kept."""
 
-    host: str = "127.0.0.1"
-    port: int = field(default=0, init=False)
-    child: Child | None = field(default=None, init=False)
-
-    @property
-    def address(self) -> Address:
-        return self.host, self.port
-
-    def start(self) -> None:
-        program("unbound")
+    def configure(self) -> list[str]:
         (self.folder / "root.hints").write_text(_NO_ROOT)
-        for _ in range(5):
-            self.port = free_port(self.host)
-            child = self.child = Child.start(self._configure(), self.folder / "unbound.log")
-            try:
-                until(lambda: not self._alive() or self._answers(), child.tail, 60)
-            except BaseException:
-                child.kill()
-                raise
-            if child.alive:
-                return
-        raise AssertionError(f"Unbound did not start:\n{child.tail()}")
-
-    def _configure(self) -> list[str]:
         path = self.folder / "unbound.conf"
         host, port = self.authority
         path.write_text(
@@ -128,18 +103,3 @@ class Unbound(Startable):
             )
         )
         return ["unbound", "-d", "-c", str(path)]
-
-    def _answers(self) -> bool:
-        query = dns.message.make_query("localhost", "A")  # a local zone: asks nobody
-        try:
-            dns.query.udp(query, self.host, timeout=0.5, port=self.port)
-        except (dns.exception.DNSException, OSError):
-            return False
-        return True
-
-    def _alive(self) -> bool:
-        return self.child is not None and self.child.alive
-
-    def stop(self) -> None:
-        if self.child is not None:
-            self.child.stop()
