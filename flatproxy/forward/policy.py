@@ -85,7 +85,7 @@ class Policy:
 
     def judge(self, message: bytes, host: bytes) -> Judgement:
         """Return what becomes of a message from a client at `host` (its octets)."""
-        if not self.query.everyone and not self.query.known.get(host) and host not in self.query:
+        if host not in self.query:
             return (REFUSE if len(message) >= HEADER and not message[2] & QR else DROP), 0, None, b""
         verdict, end, answer = self._judge(message, host)
         return verdict, end, answer, question_of(message, end)
