@@ -141,13 +141,18 @@ def _run(path: Path, log_format: str, user_name: str | None) -> int:
 
     try:
         run(path, "json" if log_format == "json" else "text", user_name)
-    except ConfigError as error:
+    except FlatproxyError as error:
+        return _failed(error)
+    return FINE
+
+
+def _failed(error: FlatproxyError) -> int:
+    """Say what went wrong, and return the exit code for it."""
+    if isinstance(error, ConfigError):
         print(error if error.file else f"flatproxy: {error}", file=sys.stderr)
         return WRONG
-    except FlatproxyError as error:
-        print(f"flatproxy: {error}", file=sys.stderr)
-        return FAILED
-    return FINE
+    print(f"flatproxy: {error}", file=sys.stderr)
+    return FAILED
 
 
 def _sync(options: argparse.Namespace) -> int:
@@ -164,12 +169,8 @@ def _sync(options: argparse.Namespace) -> int:
             _print_lines(report.lines())
             return FINE if report.ok else FAILED
         syncing.keep_in_step(path, "json" if options.log_format == "json" else "text")
-    except ConfigError as error:
-        print(error if error.file else f"flatproxy: {error}", file=sys.stderr)
-        return WRONG
     except FlatproxyError as error:
-        print(f"flatproxy: {error}", file=sys.stderr)
-        return FAILED
+        return _failed(error)
     except KeyboardInterrupt:
         return FAILED
     return FINE

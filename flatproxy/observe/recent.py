@@ -94,7 +94,7 @@ class Recent:
             if mine.state != server.state:
                 mine.state, mine.since = server.state, wall
             counts = _counts_of(server, now)
-            if mine.kept and counts.servfails + counts.timeouts + sum(counts.buckets) < _total(mine.kept[-1]):
+            if mine.kept and _total(counts) < _total(mine.kept[-1]):
                 mine.kept.clear()  # a reload has put another one in its place, which counts from 0
             if not mine.kept or now >= mine.kept[-1].at + STEP_S:
                 mine.kept.append(counts)

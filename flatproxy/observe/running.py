@@ -56,11 +56,11 @@ class Running:
     """Returns when a target is resolved next, None where that is under way or never."""
     sync_state: Callable[[bytes], str | None]
     """Returns how the zone's own record of a flagged name stands, None where it is not kept in step."""
-    checked_addresses: Callable[[], Iterable[AddressHealth]] = tuple
+    checked_addresses: Callable[[], Iterable[AddressHealth]]
     """Addresses that are checked, the sick ones first."""
-    failing_open: Callable[[], Iterable[tuple[bytes, bool]]] = tuple
+    failing_open: Callable[[], Iterable[tuple[bytes, bool]]]
     """Names whose addresses are checked, and whether too few are well; those that fail open first."""
-    sync_conflicts: Callable[[], Iterable[str]] = tuple
+    sync_conflicts: Callable[[], Iterable[str]]
     """Names that are not written any more since somebody else has."""
     packet_path: Callable[[], str]
     """`C` or `Python`."""

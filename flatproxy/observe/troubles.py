@@ -160,14 +160,14 @@ class Troubles:
             yield Trouble(severity=WARNING, what=NO_PLACEHOLDER.format(name=name, type=rdtype))
 
     def _health(self) -> Iterator[Trouble]:
-        """Yield names that fail open, then sick addresses."""
-        for name, fails in islice(self.running.failing_open(), LISTED):
+        """Yield names that fail open, then sick addresses. Without one of these no name does, and none is looked at."""
+        sick = [each for each in islice(self.running.checked_addresses(), LISTED) if not each.is_well]
+        for name, fails in islice(self.running.failing_open(), LISTED) if sick else ():
             if fails:
                 yield Trouble(severity=ERROR, what=FAILING_OPEN.format(name=names.to_text(name)))
-        for each in islice(self.running.checked_addresses(), LISTED):
-            if not each.is_well:
-                what = SICK.format(address=ip_address(each.address), name=names.to_text(each.name))
-                yield Trouble(severity=WARNING, what=what)
+        for each in sick:
+            what = SICK.format(address=ip_address(each.address), name=names.to_text(each.name))
+            yield Trouble(severity=WARNING, what=what)
 
 
 def _warm(answers: Mapping[TargetAnswer, None], cold: Mapping[TargetAnswer, None]) -> Mapping[TargetAnswer, None]:

@@ -90,11 +90,6 @@ class Seal:
         return int(head[1:]), content
 
 
-def fingerprint(secret: bytes) -> str:
-    """Return eight characters by which two secrets are told apart, and nothing is learned of them."""
-    return hashlib.sha256(b"flatproxy fleet secret" + secret).hexdigest()[:8]
-
-
 @frozen(kw_only=True)
 class TargetEntry:
     """What a target was found to be, and what of its past says how to go on. Times are seconds of the store's clock.

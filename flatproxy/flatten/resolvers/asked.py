@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from flatproxy.flatten.resolvers.servers import AnyServer
 
 UNANSWERED: Final = 3
-"""ResolverCounts in a row without a reply make a resolver count as down, until its next reply."""
+"""Questions in a row without a reply make a resolver count as down, until its next reply."""
 
 
 @frozen
@@ -30,12 +30,12 @@ class AskedResolver:
 
     @property
     def sent(self) -> int:
-        """ResolverCounts asked of it."""
+        """Questions asked of it."""
         return self._counts.sent
 
     @property
     def timeouts(self) -> int:
-        """ResolverCounts that had no reply: in time, or at all."""
+        """Questions that had no reply: in time, or at all."""
         return self._counts.silences
 
     @property
