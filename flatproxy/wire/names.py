@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import dns.exception
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
 ROOT = b"\0"
+_MAX_LABEL = 63
+_MAX_NAME = 255
+_PLAIN = re.compile(rb"[A-Za-z0-9_.-]+")
+"""Of labels whose octets stand for themselves in a text."""
 
 
 def to_name(wire: bytes) -> dns.name.Name:
@@ -28,7 +33,19 @@ def to_name(wire: bytes) -> dns.name.Name:
 
 def to_text(wire: bytes) -> str:
     """Return the text of a wire form, without the final dot but for the root."""
-    return to_name(wire).to_text(omit_final_dot=wire != ROOT)
+    return _plain_text(wire) or to_name(wire).to_text(omit_final_dot=wire != ROOT)
+
+
+def _plain_text(wire: bytes) -> str:
+    """Return the text of a name that has nothing to escape, as nearly all have; else nothing."""
+    labels, at, size = [], 0, len(wire)
+    while at < size and 0 < wire[at] <= _MAX_LABEL:
+        labels.append(wire[at + 1 : at + 1 + wire[at]])
+        at += 1 + wire[at]
+    text = b".".join(labels)
+    if wire[at:] != ROOT or size > _MAX_NAME or text.count(b".") >= len(labels) or not _PLAIN.fullmatch(text):
+        return ""
+    return text.decode()
 
 
 def to_wire(name: dns.name.Name) -> bytes:
