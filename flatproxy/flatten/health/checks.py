@@ -182,6 +182,7 @@ class HealthChecks:
         self.latency.add(now - began)
         if self.seats is not None and success is not None and not self._decides(watched, self.seats, success=success):
             success = None
+        del self._running[watched]
         if self._schedule.end(watched, now, success=success):
             self.changed(watched, reason)
 
@@ -206,9 +207,10 @@ class HealthChecks:
         del self._eyes[watched]
         return True
 
-    def _ended(self, watched: Watched, _task: asyncio.Task[None]) -> None:
-        del self._running[watched]
-        self._schedule.cancel(watched)
+    def _ended(self, watched: Watched, task: asyncio.Task[None]) -> None:
+        if self._running.get(watched) is task:  # else it has said how it ended, and the next one may have begun
+            del self._running[watched]
+            self._schedule.cancel(watched)
         if self._schedule.is_full and not self._is_stopped:
             self._begin(self.clock())
 
