@@ -48,7 +48,7 @@ class Checking:
     minimum: float = 0.5
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, cache_hash=True)
 class Rule:
     """One `[flatten."NAME"]` with `[defaults]` merged in. Equal rules are one object, whatever their number."""
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from attrs import define, evolve, field
 from twisted.logger import Logger
 
-from flatproxy.flatten.fleet.entry import SKEW_S
+from flatproxy.flatten.fleet.entry import SKEW_S, VERSION_DIGITS
 from flatproxy.flatten.fleet.operations import (
     BUCKETS,
     CHANGES_AT_ONCE,
@@ -27,15 +27,15 @@ from flatproxy.flatten.fleet.operations import (
     Tell,
 )
 from flatproxy.flatten.fleet.presence import BEAT_S, NodeRecord, read_nodes
-from flatproxy.flatten.fleet.queue import OperationQueue
+from flatproxy.flatten.fleet.queue import OperationQueue, nothing_depends
 from flatproxy.flatten.fleet.reasons import StoreLost
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from flatproxy.flatten.fleet.entry import Seal
     from flatproxy.flatten.fleet.operations import Operation
-    from flatproxy.flatten.fleet.queue import Then
+    from flatproxy.flatten.fleet.queue import Then, Way
     from flatproxy.flatten.fleet.ranks import Ranks
     from flatproxy.flatten.fleet.reasons import FleetCounts
 
@@ -46,24 +46,11 @@ SYNC_BEATS: Final = 3
 MAX_PAUSE_S: Final = 4.0
 MIN_PAUSE_S: Final = 0.25
 TOLD_EVERY_S: Final = 0.5
+MAX_REQUEST: Final = 32
+NEWEST: Final = 1 << 62
+"""A version, or a time, above all others."""
 STEADY_S: Final = 10.0
 """Joined for so long, the next pause is the shortest again."""
-
-
-class Way(Protocol):
-    """A way to the store."""
-
-    async def open(self) -> None:
-        """Connect."""
-
-    async def run(self, operations: Sequence[Operation]) -> list[Any]:
-        """Carry out operations."""
-
-    def hints(self) -> AsyncIterator[bytes]:
-        """Yield what others tell."""
-
-    async def close(self) -> None:
-        """Let go of it."""
 
 
 class Member(Protocol):
@@ -192,7 +179,7 @@ class Membership:
     async def _listen(self, way: Way) -> None:
         async for hint in way.hints():
             word, _, more = hint.decode(errors="replace").partition(" ")
-            if self.member is not None and word.isdecimal():
+            if self.member is not None and _is_number(word):
                 self.member.hear_of(more, int(word))
                 self.rest()
             elif word == "?":
@@ -202,12 +189,17 @@ class Membership:
         """Say what targets are, as `flatproxy fleet` asks; not more often than once in a while."""
         request, _, parts = asked.partition(" ")
         now = monotonic()
-        if self.member is None or now - self._told_at < TOLD_EVERY_S or not request.isalnum():
+        if (
+            self.member is None
+            or now - self._told_at < TOLD_EVERY_S
+            or not request.isalnum()
+            or len(request) > MAX_REQUEST
+        ):
             return
         self._told_at = now
-        content = self.member.details(int(part) for part in parts.split(",") if part.isdecimal())
+        content = self.member.details(int(part) for part in parts.split(",") if _is_number(part))
         raw = self.seal.seal(f"detail {request} {self.node}", int((now + self.offset) * 1000), content)
-        self.ask(Tell(request, self.node, raw), _nothing)
+        self.ask(Tell(request, self.node, raw), nothing_depends)
 
     def _digests(self) -> bytes:
         text = self.member.digests() if self.member is not None else ""
@@ -265,9 +257,9 @@ class Membership:
     def _look_for_changes(self, bucket: int) -> None:
         def then(result: Any) -> None:  # noqa: ANN401 - whatever a store says
             for place, at_ms in zip(result[::2], result[1::2], strict=True):
-                self.since_ms[bucket] = max(self.since_ms[bucket], int(float(at_ms)))
+                self.since_ms[bucket] = max(self.since_ms[bucket], int(min(float(at_ms), NEWEST)))
                 if self.member is not None:
-                    self.member.hear_of(place.decode(errors="replace"), 1 << 62)
+                    self.member.hear_of(place.decode(errors="replace"), NEWEST)
             if len(result) >= 2 * CHANGES_AT_ONCE:
                 self._look_for_changes(bucket)
 
@@ -296,5 +288,6 @@ class Membership:
         return evolve(record, is_gone=True).sealed(self.seal)
 
 
-def _nothing(_result: object) -> None:
-    """Nothing depends on it."""
+def _is_number(word: str) -> bool:
+    """Tell whether it is one that nodes write: anybody may write to the channel."""
+    return word.isdecimal() and len(word) <= VERSION_DIGITS

@@ -5,18 +5,39 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from attrs import define, field
 
 from flatproxy.flatten.fleet.operations import Read, bucket_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Sequence
 
     from flatproxy.flatten.fleet.operations import Operation
 
 Then = Callable[[Any], None]
+
+
+def nothing_depends(_result: object) -> None:
+    """Take a result on which nothing depends."""
+
+
+class Way(Protocol):
+    """A way to the store."""
+
+    async def open(self) -> None:
+        """Connect."""
+
+    async def run(self, operations: Sequence[Operation]) -> list[Any]:
+        """Carry out operations."""
+
+    def hints(self) -> AsyncIterator[bytes]:
+        """Yield what others tell."""
+
+    async def close(self) -> None:
+        """Let go of it."""
+
 
 OPERATIONS_AT_ONCE: Final = 64
 """Operations sent at once: what comes back is a few milliseconds of work."""

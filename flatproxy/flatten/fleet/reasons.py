@@ -15,6 +15,8 @@ log = Logger()
 
 STORE_REASONS: Final = ("timeout", "connection", "unavailable", "full", "readonly", "auth", "garbage", "skew", "other")
 ENTRY_REASONS: Final = ("size", "schema", "hmac", "content", "time", "old", "guard")
+SAID_AT_MOST: Final = 1_000
+"""Of so many entries that are not believed is said so, each once."""
 
 
 class StoreLost(FlatproxyError):
@@ -37,14 +39,20 @@ class FleetCounts:
     fleet: int = 0
     """Resolutions taken from others."""
 
+    _said: set[tuple[str, str]] = field(factory=set)
+
     def refuse(self, reason: str, place: str) -> None:
-        """Count an entry that is not believed, and say so, seldom."""
+        """Count an entry that is not believed, and say so once; with very many of them, seldom."""
         self.refused[reason] += 1
-        if worth_a_line(self.refused[reason]):
-            log.warn(
-                "what the fleet's store has of {place} is not believed: {reason} ({times} so far)",
-                event="fleet_entry_refused",
-                place=place,
-                reason=reason,
-                times=self.refused[reason],
-            )
+        is_new = (reason, place) not in self._said
+        if is_new and len(self._said) < SAID_AT_MOST:
+            self._said.add((reason, place))
+        elif not (is_new and worth_a_line(self.refused[reason])):
+            return
+        log.warn(
+            "what the fleet's store has of {place} is not believed: {reason} ({times} so far)",
+            event="fleet_entry_refused",
+            place=place,
+            reason=reason,
+            times=self.refused[reason],
+        )

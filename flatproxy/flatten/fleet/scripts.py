@@ -1,37 +1,50 @@
-"""The scripts that a store runs, in Lua: what must happen all or nothing. Each touches keys of one hash tag only."""
+"""The scripts that a store runs, in Lua: what must happen all or nothing. Each touches keys of one hash tag only.
+
+Whatever stands at a key, also what is no string at all: an entry that is none is overwritten by one, and a lease
+without an end, which no node writes, is none.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-from flatproxy.flatten.fleet.entry import HEAD, SCHEMA, VERSION_DIGITS
+from flatproxy.flatten.fleet.entry import HEAD, MAX_ENTRY, SCHEMA, VERSION_DIGITS
 
-_VERSION: Final = f"""
+_ENTRY: Final = f"""
 local function version(entry)
   if not entry or string.sub(entry, 1, 1) ~= '{SCHEMA.decode()}' then return 0 end
   return tonumber(string.sub(entry, 2, {VERSION_DIGITS + 1})) or 0
 end
+local function entry_at(key, ignored)
+  local entry = redis.pcall('GET', key)
+  if type(entry) == 'table' then entry = '?' end
+  if not entry or (ignored ~= '' and string.sub(entry, 1, {HEAD}) == ignored) then return false end
+  if #entry > {MAX_ENTRY} then return string.sub(entry, 1, {HEAD}) end
+  return entry
+end
 """
 # KEYS: entry, lease. ARGV: the known version, token, milliseconds, the head of an entry that is none.
-CLAIM: Final = f"""{_VERSION}
-local entry = redis.call('GET', KEYS[1])
-if entry and ARGV[4] ~= '' and string.sub(entry, 1, {HEAD}) == ARGV[4] then entry = false end
-if version(entry) > tonumber(ARGV[1]) then return {{'entry', entry}} end
+CLAIM: Final = f"""{_ENTRY}
+local entry = entry_at(KEYS[1], ARGV[4])
+if entry == '?' or version(entry) > tonumber(ARGV[1]) then return {{'entry', entry}} end
 if redis.call('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[3]) then return {{'granted'}} end
-return {{'held', redis.call('PTTL', KEYS[2])}}
+local left = redis.call('PTTL', KEYS[2])
+if left >= 0 then return {{'held', left}} end
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+return {{'granted'}}
 """
 # KEYS: entry, lease, changes. ARGV: the entry, milliseconds to keep it, token, field, what changed (0, 1, 2: only the
 # store), channel, the head of an entry that is none.
-PUBLISH: Final = f"""{_VERSION}
-local entry = redis.call('GET', KEYS[1])
-if entry and ARGV[7] ~= '' and string.sub(entry, 1, {HEAD}) == ARGV[7] then entry = false end
+PUBLISH: Final = f"""{_ENTRY}
+local entry = entry_at(KEYS[1], ARGV[7])
 if version(entry) >= version(ARGV[1]) then return {{'entry', entry}} end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-if ARGV[3] ~= '' and redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('DEL', KEYS[2]) end
+if ARGV[3] ~= '' and redis.pcall('GET', KEYS[2]) == ARGV[3] then redis.call('DEL', KEYS[2]) end
 if ARGV[5] ~= '0' then
   local time = redis.call('TIME')
   local at = time[1] * 1000 + math.floor(time[2] / 1000)
-  local last = redis.call('ZRANGE', KEYS[3], -1, -1, 'WITHSCORES')
+  local last = redis.pcall('ZRANGE', KEYS[3], -1, -1, 'WITHSCORES')
+  if last.err then redis.call('DEL', KEYS[3]) end
   if last[2] and tonumber(last[2]) >= at then at = tonumber(last[2]) + 1 end
   redis.call('ZADD', KEYS[3], string.format('%.0f', at), ARGV[4])
   local hint = string.sub(ARGV[1], 2, {VERSION_DIGITS + 1}) .. ' ' .. ARGV[4]
@@ -40,10 +53,10 @@ end
 return {{'published'}}
 """
 # KEYS: lease. ARGV: token.
-RELEASE: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end return {'released'}"
+RELEASE: Final = "if redis.pcall('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end return {'released'}"
 # KEYS: lease. ARGV: token, milliseconds.
 HOLD: Final = """
-local token = redis.call('GET', KEYS[1])
+local token = redis.pcall('GET', KEYS[1])
 if token and token ~= ARGV[1] then return {0} end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return {1}

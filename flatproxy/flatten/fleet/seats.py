@@ -17,6 +17,7 @@ from attrs import define, field
 
 from flatproxy.flatten.fleet.entry import EntryRefused, Seal
 from flatproxy.flatten.fleet.operations import Hold, Publish, Read, Release
+from flatproxy.flatten.fleet.queue import nothing_depends
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -176,7 +177,7 @@ class Seats:
             held = self._held.get(group)
             if held is not None and held[0] != rank:
                 del self._held[group]
-                self.asking.ask(Release(_seat(group, held[0]), held[1]), _nothing)
+                self.asking.ask(Release(_seat(group, held[0]), held[1]), nothing_depends)
             if rank < SEATS:
                 self._sit(group, rank, now)
 
@@ -207,7 +208,3 @@ class Seats:
 
 def _seat(group: int, seat: int) -> str:
     return f"probes-{group}-{seat}"
-
-
-def _nothing(_result: object) -> None:
-    """Nothing depends on it."""

@@ -16,6 +16,7 @@ from flatproxy.flatten.fleet.digests import Digests, details
 from flatproxy.flatten.fleet.entry import HEAD, EntryRefused, Seal, TargetEntry, field_of
 from flatproxy.flatten.fleet.operations import Claim, Read, Release
 from flatproxy.flatten.fleet.publishing import Publishing, fresh_until_of
+from flatproxy.flatten.fleet.queue import nothing_depends
 from flatproxy.flatten.fleet.rules import EntryJudgement, NextStep, Shared, claim_again_at, judge, lease_s, next_step
 from flatproxy.flatten.timing import resolve_again_at
 
@@ -180,13 +181,13 @@ class Sharing:
                 return
             if result[0] == b"granted":
                 if target not in self._pending:  # what it was for has come meanwhile
-                    self.asking.ask(Release(shared.place, token), _nothing)
+                    self.asking.ask(Release(shared.place, token), nothing_depends)
                     return
                 shared.granted_until, shared.token = until, token
                 self._granted[target] = shared
                 self.refreshing.hurry(target, now)
             elif result[0] == b"held":
-                again = claim_again_at(now, max(int(result[1]), 0) / 1000, alone_at, random.random())
+                again = claim_again_at(now, int(result[1]) / 1000, alone_at, random.random())
                 shared.wait_until = again
                 self.refreshing.hurry(target, again)
             else:
@@ -276,7 +277,7 @@ class Sharing:
             if self.asking.joined:
                 self._publishing.publish(target, shared, token)
         elif token and self.asking.joined:
-            self.asking.ask(Release(shared.place, token), _nothing)
+            self.asking.ask(Release(shared.place, token), nothing_depends)
 
     def rejoin(self, now: float) -> None:
         """Publish what the store may not have."""
@@ -294,7 +295,3 @@ class Sharing:
         pending, self._pending = self._pending, {}
         for target in pending:
             self.refreshing.hurry(target, now)
-
-
-def _nothing(_result: object) -> None:
-    """Nothing depends on it."""

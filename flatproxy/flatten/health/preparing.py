@@ -17,10 +17,10 @@ def checks_of(rules: Rules) -> dict[Check, str]:
     """Return the checks of all rules, each with the path of a table that has it."""
     found: dict[Check, str] = {}
     for group in rules.groups:
-        path = join("flatten", names.to_text(group.first))
-        for place, rule in rules_under(path, group.rule):
+        for place, rule in rules_under("", group.rule):
             if rule.health is not None:
-                found.setdefault(rule.health.check, f"{place}.health")
+                path = join("flatten", names.to_text(group.first))  # seldom: a name's text takes a while
+                found.setdefault(rule.health.check, f"{path}{place}.health")
     return found
 
 
