@@ -122,6 +122,8 @@ class ZoneProbes:
             self._round_due = now + INTERVAL_S
         self._now = now
         for _ in range(LOOKED_AT // NAMES_AT_ONCE):
+            if self._queue.has_looked:
+                break
             for apex in self._queue.look(self.zones.apex):
                 self.zones.gone(apex)
             self.rest()
