@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
 ROOT = b"\0"
-_MAX_LABEL = 63
-_MAX_NAME = 255
 _PLAIN = re.compile(rb"[A-Za-z0-9_.-]+")
-"""Of labels whose octets stand for themselves in a text."""
+_LONGEST_LABEL, _LONGEST = 63, 255
 
 
 def to_name(wire: bytes) -> dns.name.Name:
@@ -32,20 +30,16 @@ def to_name(wire: bytes) -> dns.name.Name:
 
 
 def to_text(wire: bytes) -> str:
-    """Return the text of a wire form, without the final dot but for the root."""
-    return _plain_text(wire) or to_name(wire).to_text(omit_final_dot=wire != ROOT)
-
-
-def _plain_text(wire: bytes) -> str:
-    """Return the text of a name that has nothing to escape, as nearly all have; else nothing."""
-    labels, at, size = [], 0, len(wire)
-    while at < size and 0 < wire[at] <= _MAX_LABEL:
-        labels.append(wire[at + 1 : at + 1 + wire[at]])
-        at += 1 + wire[at]
+    """Return the text of a wire form, without the final dot but for the root; `WireError` where it is not one."""
+    labels, at = [], 0
+    while at < len(wire) <= _LONGEST and 0 < (length := wire[at]) <= _LONGEST_LABEL:
+        labels.append(wire[at + 1 : at + 1 + length])
+        at += length + 1
     text = b".".join(labels)
-    if wire[at:] != ROOT or size > _MAX_NAME or text.count(b".") >= len(labels) or not _PLAIN.fullmatch(text):
-        return ""
-    return text.decode()
+    # Nearly every name needs no escapes, and dnspython takes many times as long.
+    if wire[at:] == ROOT and _PLAIN.fullmatch(text) and text.count(b".") == len(labels) - 1:
+        return text.decode("ascii")
+    return to_name(wire).to_text(omit_final_dot=wire != ROOT)
 
 
 def to_wire(name: dns.name.Name) -> bytes:

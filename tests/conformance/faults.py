@@ -6,24 +6,16 @@ network or file systems: a library in front of the C library, network and mount 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import struct
 import subprocess
-import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-T = TypeVar("T")
-_CLONE_NEWNET = 0x40000000
+from tests.support.network import run_or_skip
 
 
 class Clock:
@@ -79,46 +71,14 @@ def full_folder(folder: Path) -> tuple[str, ...]:
     return wrapper
 
 
-def in_own_network(work: Callable[[], T]) -> T:
-    """Run `work` in a thread with a loopback interface of its own; what it starts is in there with it."""
-    outcome: list[T] = []
-    failure: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            libc = ctypes.CDLL(None, use_errno=True)
-            if libc.unshare(_CLONE_NEWNET):
-                pytest.skip(f"no network namespace here: {os.strerror(ctypes.get_errno())}")
-            _run_or_skip("ip", "link", "set", "lo", "up")
-            outcome.append(work())
-        except BaseException as error:  # noqa: BLE001 - pytest's outcomes, too, are raised again where pytest sees them
-            failure.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return outcome[0]
-
-
 def lose_packets(percent: int) -> None:
     """Have the kernel drop that share of the UDP packets of this thread's network, at random."""
-    _run_or_skip("nft", "add table inet weather")
-    _run_or_skip("nft", "add chain inet weather in { type filter hook input priority 0 ; }")
-    _run_or_skip("nft", f"add rule inet weather in meta l4proto udp numgen random mod 100 < {percent} counter drop")
+    run_or_skip("nft", "add table inet weather")
+    run_or_skip("nft", "add chain inet weather in { type filter hook input priority 0 ; }")
+    run_or_skip("nft", f"add rule inet weather in meta l4proto udp numgen random mod 100 < {percent} counter drop")
 
 
 def packets_lost() -> int:
     """Return how many packets the kernel has dropped so."""
     said = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
     return int(said.split("counter packets ")[1].split()[0])
-
-
-def _run_or_skip(*command: str) -> None:
-    name = shutil.which(command[0], path="/usr/sbin:/usr/bin:/sbin:/bin")
-    if name is None:
-        pytest.skip(f"{command[0]} is not installed")
-    tried = subprocess.run([name, *command[1:]], capture_output=True, text=True, check=False)
-    if tried.returncode:
-        pytest.skip(f"{' '.join(command)}: {tried.stderr.strip()[-200:]}")

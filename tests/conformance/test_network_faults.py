@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support import clients, dnsio, packets
+from tests.support.network import in_own_network
 from tests.support.packets import frame
 from tests.support.ports import free_port
 from tests.support.relay import FAIR, Relay, Weather
@@ -146,7 +147,7 @@ def test_113_packets_lost_in_the_kernel(arena: Arena) -> None:
             subject.stop()
             backend.stop()
 
-    outcome, lost = faults.in_own_network(lossy)
+    outcome, lost = in_own_network(lossy)
     assert lost > 20, "the kernel did lose packets"
     assert not outcome.wrong
     assert outcome.share >= 0.95, f"{outcome.right} of {outcome.asked}"

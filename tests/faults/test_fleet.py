@@ -6,12 +6,13 @@ A target with a TTL of 2 s moves every 3 s, so a node that is alone may answer a
 from __future__ import annotations
 
 import signal
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.fleet import Fleet, Watch
-from tests.support.redis import Redis
+from tests.support.redis import Redis, place_of, sentinels
 from tests.support.waiting import let_pass, until
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ NODES = 4
 OLDEST_S = 2.0 + 1.0
 """The TTL, and a second for a machine that does much else."""
 LONGEST_S = 1.0
+EQUAL_S = 5.0
+"""After so long all answer the same again,"""
+APART_S = 1.0
+"""within a second of each change."""
 
 
 @pytest.fixture
@@ -108,16 +113,49 @@ BREAK = [
 
 @pytest.mark.parametrize("harm", BREAK, ids=lambda harm: harm.__name__)
 def test_nobody_notices(fleet: Fleet, store: Redis, harm: Callable[[Fleet, Redis], None], note_took: Took) -> None:
+    nobody_notices(fleet, lambda: harm(fleet, store), harm.__name__.replace("_", " "), note_took)
+
+
+def test_a_replica_becomes_the_master(tmp_path: Path, resolver: FakeInternet, nsd: Nsd, note_took: Took) -> None:
+    with (
+        Redis(_folder(tmp_path, "one")) as master,
+        Redis(_folder(tmp_path, "two"), options=(f"replicaof {master.host} {master.port}",)) as replica,
+        sentinels(tmp_path, master) as watching,
+    ):
+        until(lambda: replica.do("INFO", "replication").get("master_link_status") == "up", "the replica follows")
+        fleet = Fleet(tmp_path, place_of(watching), resolver, nsd.address, FLATTEN)
+
+        def kill_the_master() -> None:
+            master.kill()
+            until(lambda: replica.do("INFO", "replication").get("role") == "master", "another master")
+
+        try:
+            fleet.begin(NODES)
+            nobody_notices(fleet, kill_the_master, "another master", note_took)
+        finally:
+            fleet.stop()
+
+
+def nobody_notices(fleet: Fleet, harm: Callable[[], None], name: str, note_took: Took) -> None:
+    """Do harm, and see that no query is lost or late, no answer too old, and all are equal soon after it ended."""
     with Watch(fleet) as watch:
-        harm(fleet, store)
+        harm()
+        equal_at = monotonic() + EQUAL_S
         living = [node for node in fleet.nodes if node.alive]
         until(lambda: all(node.metrics().value("fleet_store_up") for node in living), "all have joined again", 12)
-        let_pass(5)
-        assert len(set(fleet.addresses())) == 1
+        let_pass(equal_at + 5 - monotonic())
         assert {node.get("/readyz")[0] for node in living} == {200}
-    name = harm.__name__.replace("_", " ")
     note_took(f"{name}: longest answer", watch.longest_s)
     note_took(f"{name}: an address was gone for", watch.oldest_s)
+    note_took(f"{name}: nodes apart for, at most", watch.apart_s(0))
+    note_took(f"{name}: the same, {EQUAL_S:.0f} s later", watch.apart_s(equal_at))
     assert watch.lost == 0
     assert watch.longest_s < LONGEST_S
     assert watch.oldest_s < OLDEST_S
+    assert watch.apart_s(equal_at) < APART_S
+
+
+def _folder(tmp_path: Path, name: str) -> Path:
+    made = tmp_path / name
+    made.mkdir()
+    return made

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.child import program, run
+from tests.support.child import run
 from tests.support.fleet import PREFIX, Fleet
 from tests.support.internet import FakeInternet
-from tests.support.redis import Redis
+from tests.support.redis import Redis, place_of, sentinels
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -106,23 +106,11 @@ def test_a_socket(tmp_path: Path, make: Make, resolver: FakeInternet) -> None:
 
 
 def test_sentinels_name_another_master(tmp_path: Path, make: Make, resolver: FakeInternet) -> None:
-    program("redis-sentinel")
     with Redis(folder(tmp_path, "one")) as master, Redis(folder(tmp_path, "two")) as replica:
         replica.do("REPLICAOF", *master.address)
         until(lambda: replica.do("INFO", "replication").get("master_link_status") == "up", "the replica follows")
-        lines = (
-            f"sentinel monitor mymaster {master.host} {master.port} 2",
-            "sentinel down-after-milliseconds mymaster 1000",
-            "sentinel failover-timeout mymaster 5000",
-        )
-        sentinels = [
-            Redis(folder(tmp_path, f"sentinel{number}"), options=lines, mode="--sentinel") for number in range(3)
-        ]
-        try:
-            for sentinel in sentinels:
-                sentinel.start()
-            places = ",".join(f"{each.host}:{each.port}" for each in sentinels)
-            fleet = make(f"redis+sentinel://{places}/mymaster/0")
+        with sentinels(tmp_path, master) as watching:
+            fleet = make(place_of(watching))
             shares(fleet, resolver)
             mark = [node.mark for node in fleet.nodes]
             master.kill()
@@ -132,9 +120,6 @@ def test_sentinels_name_another_master(tmp_path: Path, make: Make, resolver: Fak
             resolver.set("lb.test", "A", ["203.0.113.3"], 2)
             fleet.all_answer("203.0.113.3")
             assert replica.entries()
-        finally:
-            for sentinel in sentinels:
-                sentinel.stop()
 
 
 def test_a_cluster(tmp_path: Path, make: Make, resolver: FakeInternet) -> None:

@@ -66,9 +66,9 @@ class Fleet:
             node.start()
         return node
 
-    def begin(self, count: int) -> Sequence[Proxy]:
+    def begin(self, count: int, **more: object) -> Sequence[Proxy]:
         """Start so many at once; return when all have joined."""
-        new = [self.add(start=False) for _ in range(count)]
+        new = [self.add("", start=False, **more) for _ in range(count)]
         for node in new:
             node.launch()
         for node in new:
@@ -96,8 +96,8 @@ class Fleet:
 class Watch:
     """Asks every node without a pause, while the target moves every `MOVE_S` seconds; in a `with` block.
 
-    Afterwards `lost` and `longest_s` say how clients fared, and `oldest_s` for how long an address had been gone at the
-    resolver when it was answered last.
+    Afterwards `lost` and `longest_s` say how clients fared, `oldest_s` for how long an address had been gone at the
+    resolver when it was answered last, and `apart_s` for how long nodes answered differently.
     """
 
     fleet: Fleet
@@ -160,6 +160,22 @@ class Watch:
             for rrset in asked.reply.answer if asked.reply is not None else ():
                 oldest = max(oldest, *(asked.at - gone[rdata.to_text()] for rdata in rrset))
         return oldest
+
+    def apart_s(self, since: float) -> float:
+        """Return for how long, from then on, a node answered an address when another one had answered a later one."""
+        order = {address: number for number, (_, address) in enumerate(self._moves)}
+        told = [
+            (asked, max(order[rdata.to_text()] for rrset in asked.reply.answer for rdata in rrset))
+            for asked in self.asked
+            if asked.reply is not None and asked.reply.answer
+        ]
+        first = [inf] * (len(order) + 1)
+        """When an address or a later one was answered first, by its number."""
+        for asked, number in told:
+            first[number] = min(first[number], asked.at + asked.took_s)
+        for number in reversed(range(len(order))):
+            first[number] = min(first[number], first[number + 1])
+        return max(0.0, *(asked.at - first[number + 1] for asked, number in told if asked.at >= since))
 
 
 def addresses(node: Proxy, name: str = "example.com", rdtype: str = "A") -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -14,7 +14,7 @@ from .ports import Address, free_port
 from .waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 _ATTEMPTS = 5
@@ -33,6 +33,8 @@ class Redis(Startable):
     child: Child | None = field(default=None, init=False)
     mode: str = ""
     """An argument, such as `--sentinel`."""
+    prefix: Sequence[str] = ()
+    """A command that runs it."""
 
     @property
     def address(self) -> Address:
@@ -62,7 +64,7 @@ class Redis(Startable):
                 + "\n".join(self.options)
                 + "\n"
             )
-        command = ["redis-server", str(path), *([self.mode] if self.mode else [])]
+        command = [*self.prefix, "redis-server", str(path), *([self.mode] if self.mode else [])]
         self.child = Child.start(command, self.folder / "redis.log")
 
     @property
@@ -103,5 +105,24 @@ def needs_redis() -> None:
     program("redis-server")
 
 
-def has_sentinel() -> bool:
-    return shutil.which("redis-sentinel") is not None
+@contextmanager
+def sentinels(folder: Path, master: Redis) -> Iterator[list[Redis]]:
+    """Run three that watch over a master, and call it lost after a second."""
+    program("redis-sentinel")
+    lines = (
+        f"sentinel monitor mymaster {master.host} {master.port} 2",
+        "sentinel down-after-milliseconds mymaster 1000",
+        "sentinel failover-timeout mymaster 5000",
+    )
+    with ExitStack() as stack:
+        made = []
+        for number in range(3):
+            home = folder / f"sentinel{number}"
+            home.mkdir()
+            made.append(stack.enter_context(Redis(home, options=lines, mode="--sentinel")))
+        yield made
+
+
+def place_of(watching: Sequence[Redis]) -> str:
+    """Return where a fleet finds the master that these name."""
+    return f"redis+sentinel://{','.join(f'{each.host}:{each.port}' for each in watching)}/mymaster/0"
