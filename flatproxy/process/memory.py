@@ -40,14 +40,8 @@ def return_large_blocks() -> None:
             mallopt(_M_MMAP_THRESHOLD, LARGE)
 
 
-def build() -> None:
-    """Leave the collector out of it until all is built: it would walk over and over what stays anyway."""
-    gc.disable()
-
-
 def settle() -> None:
     """Take everything that is there now for what stays, and look for cycles rarely; once all is built."""
-    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, GC_LATER, 50)

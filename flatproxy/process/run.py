@@ -35,7 +35,6 @@ log = Logger()
 def run(path: Path, log_format: Literal["text", "json"], user_name: str | None = None) -> None:
     """Run the proxy until SIGTERM or SIGINT, as that user once it is bound; `FlatproxyError` where it cannot start."""
     memory.return_large_blocks()
-    memory.build()
     notifier = Notifier.from_environment(os.environ, os.getpid())
     logs.setup(log_format, sys.stderr)
     reactor = install_reactor()
