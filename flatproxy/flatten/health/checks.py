@@ -166,9 +166,11 @@ class HealthChecks:
         del self._eyes[watched]
         return True
 
-    def _ended(self, watched: Watched, _task: asyncio.Task[None]) -> None:
-        del self._running[watched]
-        self._schedule.cancel(watched)
+    def _ended(self, watched: Watched, task: asyncio.Task[None]) -> None:
+        # One that was late may be due again at once: then the next probe has begun before this is called.
+        if self._running.get(watched) is task:
+            del self._running[watched]
+            self._schedule.cancel(watched)
 
     async def stop(self) -> None:
         """End what is under way."""
