@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
     from flatproxy.config.include import Included
+    from flatproxy.config.plain_lines import Quick
 
 _EXAMPLE_TABLE = '[flatten."example.com"]\ntarget = "lb.example.net"'
 _EXAMPLE_LINE = "example.com lb.example.net"
@@ -57,8 +58,11 @@ class Flagged:
     _defaults: dict[str, object] = field(factory=dict)
     """The keys of `[defaults]` that are right, as TOML has them: what each name starts from."""
 
-    _first: dict[bytes, str] = field(factory=dict)
-    """The file in which each name was written first; empty for the main one."""
+    _wrong: dict[bytes, str] = field(factory=dict)
+    """The names whose rules are wrong, with the file in which each was written; empty for the main one."""
+
+    _begun: list[tuple[int, str]] = field(factory=lambda: [(0, "")])
+    """How many names had rules when the names of each file began."""
 
     _source: Included | None = None
     """The included file that is read now; None for the main one."""
@@ -77,15 +81,18 @@ class Flagged:
 
     _interned: dict[Rule, Rule] = field(factory=dict)
 
+    _quick: Quick | None = None
+    """What reads plain lines in C."""
+
     _plain: PlainLines = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._plain = PlainLines(self._targets, self._known, self._first, self.rules)
+        self._plain = PlainLines(self._targets, self._known, self._wrong, self.rules, self._quick)
 
     @classmethod
-    def after(cls, before: Rules, rest: Callable[[], object]) -> Flagged:
-        """Return one that takes from the rules in force what is equal."""
-        made = cls(rest)
+    def after(cls, before: Rules, rest: Callable[[], object], quick: Quick | None = None) -> Flagged:
+        """Return one that takes from the rules in force what is equal; `quick` reads plain lines, where it is there."""
+        made = cls(rest, quick=quick)
         made._known.update((name, name) for name in before)
         made._interned.update((group.rule, group.rule) for group in before.groups)
         return made
@@ -131,6 +138,7 @@ class Flagged:
     def read_included(self, other: Included, zones: tuple[bytes, ...]) -> None:
         """Take the names of an included file; what is wrong is said with file and line."""
         self._source = other
+        self._begun.append((len(self.rules), other.file))
         if other.tables is None:
             self._read_lines(other, frozenset(zones))
             return
@@ -154,7 +162,7 @@ class Flagged:
         wrong = 0
         for first, block in other.blocks():
             self._rest()
-            for number, line in self._plain.take(first, block, self._file):
+            for number, line in self._plain.take(first, block, zones):
                 columns = line.partition("#")[0].split()
                 if not columns:
                     continue
@@ -177,7 +185,7 @@ class Flagged:
             raise Refusal(reason, f"a line like: {_EXAMPLE_LINE}")
         name, target = columns
         wire = names.flagged_name(name)
-        if wire in self._first:
+        if wire in self.rules or wire in self._wrong:
             raise self._twice(wire)
         if enclosing(wire, zones) is None:
             raise _outside(name)
@@ -190,7 +198,6 @@ class Flagged:
             raise _OWN_TARGET
         self._plain.learn(name, wire, zones)
         wire = self._known.pop(wire, wire)
-        self._first[wire] = self._file
         self.rules[wire] = rule
 
     def _rule(self, name: str, table: object) -> Rule | None:
@@ -242,7 +249,7 @@ class Flagged:
             write = f"[flatten.{refusal.write}]" if refusal.write.startswith('"') else refusal.write
             self._refuse(name, refusal.reason, write)
             return
-        if wire in self._first:
+        if wire in self.rules or wire in self._wrong:
             wrong = self._twice(wire, raw)
             self._refuse(name, wrong.reason, wrong.write)
         elif enclosing(wire, zones) is None:
@@ -250,7 +257,6 @@ class Flagged:
             self._refuse(name, wrong.reason, wrong.write)
         else:
             wire = self._known.pop(wire, wire)
-        self._first.setdefault(wire, self._file)
         path = join("flatten", name)
         if rule is None and own_target(table) == wire:
             self.problems.append(problem(f"{path}.target", name, _OWN_TARGET))
@@ -260,6 +266,8 @@ class Flagged:
                 self.problems.append(problem(f"{place}.{key}", name, _OWN_TARGET))
         if rule is not None:
             self.rules[wire] = rule
+        elif wire not in self.rules:
+            self._wrong.setdefault(wire, self._file)
 
     @property
     def _file(self) -> str:
@@ -267,7 +275,7 @@ class Flagged:
 
     def _twice(self, wire: bytes, raw: Iterable[str] = ()) -> Refusal:
         """Return what is wrong with a name that was read already; `raw` has the names of the table that is read."""
-        first = self._first[wire]
+        first = self._first_file(wire)
         if first != self._file:
             where = first or "the file that includes this one"
             return Refusal(f"the same name as in {where}", "one of the two")
@@ -278,6 +286,13 @@ class Flagged:
             if _is_written(line.split(maxsplit=1)[0] if line.strip() else "", wire):
                 return Refusal(f"the same name as in line {number}", "one line for both")
         return Refusal("the same name as above", "it once")
+
+    def _first_file(self, wire: bytes) -> str:
+        """Return the file in which a name was written first; empty for the main one."""
+        if wire in self._wrong:
+            return self._wrong[wire]
+        place = next(place for place, name in enumerate(self.rules) if name == wire)
+        return next(file for begun, file in reversed(self._begun) if begun <= place)
 
     def _refuse(self, name: str, reason: str, write: str) -> None:
         self.problems.append(Problem(key=join("flatten", name), reason=reason, write=write))

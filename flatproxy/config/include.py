@@ -38,21 +38,20 @@ class Included:
     content: str
     tables: Mapping[str, object] | None = None
 
-    def blocks(self) -> Iterator[tuple[int, list[str]]]:
+    def blocks(self) -> Iterator[tuple[int, str]]:
         """Yield some lines after the others, with the number of the first: of a million few are there at a time."""
         start, number = 0, 1
         while start < len(self.content):
             end = self.content.find("\n", start + BLOCK)
-            block = self.content[start : end if end >= 0 else len(self.content)].split("\n")
-            if end < 0 and not block[-1]:
-                block.pop()  # what follows the last line is none
+            # What follows the last line is none.
+            block = self.content[start:end] if end >= 0 else self.content[start:].removesuffix("\n")
             yield number, block
-            start, number = (end + 1 if end >= 0 else len(self.content)), number + len(block)
+            start, number = (end + 1 if end >= 0 else len(self.content)), number + block.count("\n") + 1
 
     def lines(self) -> Iterator[tuple[int, str]]:
         """Yield number and text of each line."""
         for first, block in self.blocks():
-            yield from enumerate(block, first)
+            yield from enumerate(block.split("\n"), first)
 
     def place(self, key: str) -> str:
         """Return where the table of a key stands: file, line where that can be told, and the key."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flatproxy.config.include import Included
+    from flatproxy.config.plain_lines import Quick
     from flatproxy.config.values import Reader
 
     Tables = Mapping[str, dict[str, object]]
@@ -46,13 +47,18 @@ def _no_rest() -> None:
 
 
 def load(
-    path: Path, rest: Callable[[], object] = _no_rest, before: Rules | None = None, *, listening: bool = True
+    path: Path,
+    rest: Callable[[], object] = _no_rest,
+    before: Rules | None = None,
+    *,
+    listening: bool = True,
+    quick: Quick | None = None,
 ) -> Settings:
     """Return the settings in a file and in those that it includes; `ConfigError` with every problem in them.
 
     `rest` is called again and again while many names are read, about once a millisecond. What is equal in the rules
     `before`, those of the settings in force, is taken from there. Without `listening`, a file with `[sync]` needs no
-    `[listen]`.
+    `[listen]`. `quick` is the reader of plain lines in C, where it is there.
     """
     try:
         data = read_file(path)
@@ -66,7 +72,7 @@ def load(
     for other, content in included(path, raw, problems):
         digest.update(content)
         others.append(other)
-    flagged = Flagged.after(before if before is not None else Rules(), rest)
+    flagged = Flagged.after(before if before is not None else Rules(), rest, quick)
     settings = to_settings(
         raw,
         file=str(path),

@@ -14,9 +14,14 @@ from flatproxy.config import names
 from flatproxy.wire.names import enclosing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from flatproxy.config.rules import Rule
+
+    Quick = Callable[
+        [str, int, frozenset[bytes], dict[str, Rule], dict[bytes, bytes], dict[bytes, str], dict[bytes, Rule]], int
+    ]
+    """What takes plain lines in C: of an ASCII text, from a place on, up to the place that it returns."""
 
 _MOST_SUFFIXES: Final = 10_000
 _LONGEST: Final = 255
@@ -28,13 +33,15 @@ _LENGTHS: Final = tuple(bytes((length,)) for length in range(64))
 class PlainLines:
     """What was learned of the lines before."""
 
-    targets: Mapping[str, Rule]
+    targets: dict[str, Rule]
     """The rule of each target, as it is written."""
     known: dict[bytes, bytes]
     """Names that are to be the same objects as before; those that are read are taken out."""
-    taken: dict[bytes, str]
-    """The file in which each name was written first."""
+    wrong: dict[bytes, str]
+    """Names that were read and have no rule."""
     rules: dict[bytes, Rule]
+    quick: Quick | None = None
+    """None where there is nothing in C."""
     _suffixes: dict[str, bytes] = field(factory=dict)
     """What may follow any first label, as it is written: a plain name in a served zone."""
 
@@ -45,19 +52,34 @@ class PlainLines:
         if is_new and names.is_plain(name) and names.is_plain(rest) and enclosing(rest_wire, zones) is not None:
             self._suffixes[rest] = rest_wire
 
-    def take(self, first: int, block: Iterable[str], file: str) -> Iterator[tuple[int, str]]:
+    def take(self, first: int, block: str, zones: frozenset[bytes]) -> Iterator[tuple[int, str]]:
         """Take what is plain of some lines; yield the others with their numbers, the first one's being `first`."""
-        suffixes, targets, known, taken, rules = self._suffixes, self.targets, self.known, self.taken, self.rules
+        if self.quick is None or not block.isascii():
+            yield from self._taken(first, block)
+            return
+        begin = 0
+        while begin < len(block):
+            at = self.quick(block, begin, zones, self.targets, self.known, self.wrong, self.rules)
+            if at == len(block):
+                return
+            first += block.count("\n", begin, at)
+            end = block.find("\n", at)
+            end = end if end >= 0 else len(block)
+            yield first, block[at:end]
+            first, begin = first + 1, end + 1
+
+    def _taken(self, first: int, block: str) -> Iterator[tuple[int, str]]:
+        suffixes, targets, known, wrong, rules = self._suffixes, self.targets, self.known, self.wrong, self.rules
         is_label = _LABEL.fullmatch
-        for number, line in enumerate(block, first):
+        for number, line in enumerate(block.split("\n"), first):
             columns = line.split()
             if len(columns) == 2:
                 label, _, rest = columns[0].partition(".")
                 suffix, rule = suffixes.get(rest), targets.get(columns[1])
                 if suffix is not None and rule is not None and is_label(label):
                     wire = _LENGTHS[len(label)] + label.lower().encode() + suffix
-                    if wire not in taken and wire != rule.target and len(wire) <= _LONGEST:
-                        wire = known.pop(wire, wire)
-                        taken[wire], rules[wire] = file, rule
+                    is_new = wire not in rules and wire not in wrong
+                    if is_new and wire != rule.target and len(wire) <= _LONGEST:
+                        rules[known.pop(wire, wire)] = rule
                         continue
             yield number, line

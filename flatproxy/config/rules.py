@@ -125,15 +125,16 @@ class Rules(dict[bytes, Rule]):
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The names by their rules; worked out once, which takes a while."""
-        first: dict[int, tuple[Rule, bytes]] = {}
-        others: dict[int, list[bytes]] = {}
-        sizes: dict[int, int] = {}
-        for name, rule in self.items():  # a loop, not `Counter`: no other thread could run while that counts a million
-            key = id(rule)
-            if key not in sizes:
-                first[key], sizes[key] = (rule, name), 1
-                continue
-            sizes[key] += 1
-            if len(more := others.setdefault(key, [])) < NAMES_KEPT:
-                more.append(name)
-        return tuple(Group(rule, name, tuple(others.get(key, ())), sizes[key]) for key, (rule, name) in first.items())
+        named: dict[int, list[bytes]] = {}
+        rules: list[Rule] = []
+        for name, rule in self.items():  # a plain loop, beside which other threads can run
+            try:
+                named[id(rule)].append(name)
+            except KeyError:
+                named[id(rule)] = [name]
+                rules.append(rule)
+        groups = []
+        for rule in rules:
+            first, *others = mine = named.pop(id(rule))
+            groups.append(Group(rule, first, tuple(others[:NAMES_KEPT]), len(mine)))
+        return tuple(groups)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from flatproxy.config.problems import Refusal, problem, quoted
@@ -26,7 +27,7 @@ def reaches(server_at: Endpoint, listening_at: Endpoint) -> bool:
 
 def without_table(rules: Rules) -> Iterator[Problem]:
     """Yield a problem where names are to be kept in step and there is no `[sync]`."""
-    if any(rule.sync for rule in rules.values()):  # not `groups`: these are kept, and the names are not final yet
+    if any(map(attrgetter("sync"), rules.values())):  # not `groups`: these are kept, and the names are not final yet
         reason = "this table is required where a flattened name has sync = true"
         yield Problem(key="sync", reason=reason, write=EXAMPLES["sync"])
 

@@ -78,6 +78,12 @@ class Found:
     outcome: str
     left_out: int = 0
 
+    @classmethod
+    def of(cls, rdatas: tuple[bytes, ...], ttl_s: int, names: tuple[str, ...], outcome: str) -> Found:
+        """Return the end of a chain, with no more than `MAX_ADDRESSES` of these rdatas."""
+        left_out = max(len(rdatas) - MAX_ADDRESSES, 0)
+        return cls(rdatas=rdatas[:MAX_ADDRESSES], ttl_s=ttl_s, names=names, outcome=outcome, left_out=left_out)
+
 
 @define
 class Chain:
@@ -155,6 +161,10 @@ class Chain:
         elif name == asked.name or _soa(response) is not None:
             self._deny(response, name, "nodata", upstream=asked.upstream)
 
+    def receive_addresses(self, rdatas: tuple[bytes, ...], ttl_s: int) -> None:
+        """Take the addresses that stand at the name that `ask` says, nothing else being in the response."""
+        self._finish(rdatas, ttl_s, "addresses")
+
     def _end_here(self, response: dns.message.Message, name: dns.name.Name, *, upstream: bool) -> bool:
         addresses = _find(response, name, self.rdtype)
         if not addresses:
@@ -197,13 +207,8 @@ class Chain:
 
     def _finish(self, rdatas: tuple[bytes, ...], ttl_s: int, outcome: str) -> None:
         self.ask = None
-        self.found = Found(
-            rdatas=rdatas[:MAX_ADDRESSES],
-            ttl_s=min(self._ttl_s, ttl_s),
-            names=tuple(name.to_text(omit_final_dot=True) for name in self._visited),
-            outcome=outcome,
-            left_out=max(len(rdatas) - MAX_ADDRESSES, 0),
-        )
+        passed = tuple(name.to_text(omit_final_dot=True) for name in self._visited)
+        self.found = Found.of(rdatas, min(self._ttl_s, ttl_s), passed, outcome)
 
 
 def _find(

@@ -13,7 +13,6 @@ from attrs import evolve, frozen
 from flatproxy.flatten import signings
 from flatproxy.flatten.client_subnets import ClientSubnets
 from flatproxy.flatten.controllers import hidden_from
-from flatproxy.flatten.fleet.joining import FleetNode, StoreAccess
 from flatproxy.flatten.guards import sift
 from flatproxy.flatten.health.preparing import prober_for
 from flatproxy.flatten.health.watching import Watching
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     from flatproxy.config.settings import Settings
     from flatproxy.counts import BucketTable
+    from flatproxy.flatten.fleet.joining import FleetNode
     from flatproxy.flatten.health.probes import Prober
     from flatproxy.flatten.resolvers.datagrams import PortReaders
     from flatproxy.flatten.stores.store import Store
@@ -143,6 +143,8 @@ class Flattener:
     def _fleet_of(self, settings: Settings) -> FleetNode | None:
         if settings.fleet is None:
             return None
+        from flatproxy.flatten.fleet.joining import FleetNode, StoreAccess  # noqa: PLC0415 - only fleets need it
+
         access = StoreAccess.of(settings.fleet)
         return FleetNode.of(access, self._refresher, settings.resolver.timeout_s, self._serve_packets)
 

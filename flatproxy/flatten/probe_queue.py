@@ -31,6 +31,8 @@ class ProbeQueue:
     """New names that are in no queue yet."""
     _flagged: Iterator[bytes] = field(factory=lambda: iter(()))
     """All names, until each was looked at for the sake of `_unused`."""
+    has_looked: bool = True
+    """Whether there is nothing left for `look` to do."""
     _unused: set[bytes] = field(factory=set)
     """Zones known before a change of which no name was seen since."""
     _parents: set[bytes] = field(factory=set)
@@ -45,15 +47,18 @@ class ProbeQueue:
             self._take(name)
         self._parents.clear()
         self._added, self._flagged, self._unused = iter(added), iter(flagged), zones
+        self.has_looked = False
 
     def look(self, apex_of: Callable[[bytes], bytes | None]) -> set[bytes]:
         """Take in new names, some at a time, one of each parent first; return zones that turn out to have no name."""
-        for name in islice(self._added, NAMES_AT_ONCE):
+        new = list(islice(self._added, NAMES_AT_ONCE))
+        for name in new:
             self._take(name)
         part = list(islice(self._flagged, NAMES_AT_ONCE)) if self._unused else []
         self._unused.difference_update(map(apex_of, part))
         if part:
             return set()
+        self.has_looked = not new
         unused, self._unused = self._unused, set()
         return unused
 

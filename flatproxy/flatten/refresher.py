@@ -50,8 +50,8 @@ WALKS_AT_ONCE = 4_000
 """Walks under way at once: those of a second, where the first of two servers is silent."""
 BEGIN_RATE = 500.0
 """Resolutions by tasks begun in a second: about a third of a core."""
-NEW_RATE = 1_000.0
-"""Walks begun in a second whose reply must be parsed: about a third of a core."""
+PARSE_RATE = 1_000.0
+"""Walks in a second whose replies are parsed: about a third of a core. Of more, those that are new wait."""
 WALK_RATE = 5_000.0
 """Walks begun in a second: a hundred thousand targets of two types and a TTL of 60 s need 3,900."""
 BEGUN_AT_ONCE = 2
@@ -98,7 +98,7 @@ class Refresher:
     """How many tasks may still be begun in this slice."""
     _rest_until: float = float("-inf")
     _pace: TokenBucket = field(factory=lambda: TokenBucket(BEGIN_RATE))
-    _new_pace: TokenBucket = field(factory=lambda: TokenBucket(NEW_RATE))
+    _parse_pace: TokenBucket = field(factory=lambda: TokenBucket(PARSE_RATE))
     _walk_pace: TokenBucket = field(factory=lambda: TokenBucket(WALK_RATE))
 
     def __attrs_post_init__(self) -> None:
@@ -138,7 +138,7 @@ class Refresher:
             self._going_on.cancel()
             self._going_on = None
         self._is_awake = True
-        for bucket in (self._pace, self._new_pace, self._walk_pace):
+        for bucket in (self._pace, self._parse_pace, self._walk_pace):
             bucket.refill(now)
         began = self.clock()
         self._work(now, began)
@@ -174,7 +174,7 @@ class Refresher:
 
     @property
     def _may_begin_new(self) -> bool:
-        return (self._new_pace if self.client is not None else self._pace).has_token
+        return (self._parse_pace if self.client is not None else self._pace).has_token
 
     @property
     def _may_begin(self) -> bool:
@@ -202,8 +202,6 @@ class Refresher:
     def _begin_walk(self, target: Target, client: DatagramClient) -> None:
         memo = self._memos.get(target)
         self._walk_pace.take()
-        if memo is None:
-            self._new_pace.take()
         assert isinstance(self.resolvers, Servers)
         assert isinstance(self.upstream, Servers)
         now = self.clock()
@@ -241,6 +239,8 @@ class Refresher:
     def _end(self, walk: TargetWalk) -> None:
         """Let go of a walk, and keep what it has learned of the reply."""
         self._walks -= 1
+        if walk.has_parsed:
+            self._parse_pace.owe()
         if walk.memo is None:
             self._memos.pop(walk.target, None)
         elif self.table.holds(walk.target):

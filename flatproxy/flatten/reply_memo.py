@@ -1,7 +1,7 @@
-"""The last reply about a target, kept so that an equal one need not be parsed: only its TTLs are read again.
+"""What the last reply about a target has taught, so that the next one need not be parsed.
 
-It decides nothing: what a reply means, the chain walk has said once. Equal means: the same octets but for ID, TTLs
-and the order of the addresses, so the walk would take the same way and find the same.
+It decides nothing: what a reply means, the chain walk has said once. One like it, the same octets but for ID, TTLs and
+the addresses themselves, leads the same way. Of a reply that is nothing but addresses, not even that is kept.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import dns.name
 from attrs import define, frozen
 
 from flatproxy.errors import WireError
-from flatproxy.flatten.chain import NO_SOA_TTL_S
-from flatproxy.wire import peek, types
+from flatproxy.flatten.chain import NO_SOA_TTL_S, Found
+from flatproxy.wire import names, peek, types
+from flatproxy.wire.plain_reply import addresses_of
 from flatproxy.wire.types import CLASS_IN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from flatproxy.flatten.chain import Chain, Found, Scope
+    from flatproxy.flatten.chain import Chain, Scope
 
     Fields = tuple[bytes | int, ...]
 
@@ -89,30 +90,64 @@ def _layout(parts: tuple[tuple[str, int], ...]) -> _Layout:
 
 @define(eq=False)
 class Memo:
-    """A reply (without its ID), and what the chain walk found in it. `cap_s` bounds the TTL, as an SOA's MINIMUM does.
+    """That a walk asked one question, about the target itself, and was told its addresses and nothing beside them.
 
     `upstream` says who was asked, `scope` under which configuration.
     """
 
     upstream: bool
     scope: Scope
+
+    def found(self, reply: bytes, question: bytes) -> Found | None:
+        """Return what the walk would find in a reply to the same question, None where only the walk can tell."""
+        plain = addresses_of(reply, question)
+        return None if plain is None else Found.of(*plain, (names.to_text(question[:-4]),), "addresses")
+
+    def passed(self) -> Iterator[dns.name.Name]:
+        """Yield the names that the walk came by, beside the target."""
+        yield from ()
+
+    def holds(self, chain: Chain, scope: Scope) -> bool:
+        """Tell whether a walk, just begun in this scope, would go the same way; it need not be asked again for it."""
+        if self.scope is scope:
+            return True
+        holds = len(chain.visited) == 1 and all(
+            chain.goes_by(name, upstream=self.upstream) for name in (*chain.visited, *self.passed())
+        )
+        if holds:
+            self.scope = scope
+        return holds
+
+
+@define(eq=False)
+class ReplyMemo(Memo):
+    """A reply (without its ID), and what the chain walk found. `cap_s` bounds the TTL as an SOA's MINIMUM does."""
+
     _reply: bytes
     _layout: _Layout
     _cap_s: int
     _found: Found
 
-    def found(self, reply: bytes) -> Found | None:
+    def found(self, reply: bytes, question: bytes) -> Found | None:  # noqa: ARG002 - its octets are in the reply
         """Return what the walk would find in a reply to the same question, None where only the walk can tell."""
-        octets, layout = reply[2:], self._layout
+        octets, layout, found = reply[2:], self._layout, self._found
         if octets == self._reply:
-            return self._found
+            return found
         if len(octets) != len(self._reply):
             return None
-        fields, before = layout.struct.unpack(octets), layout.struct.unpack(self._reply)
-        if layout.fixed(fields) != layout.fixed(before) or not _are_same(fields, before, layout.addresses):
+        fields = layout.struct.unpack(octets)
+        if layout.fixed(fields) != layout.fixed(layout.struct.unpack(self._reply)):
             return None
-        ttl_s = self._ttl_s(fields)
-        return self._found if ttl_s == self._found.ttl_s else attrs.evolve(self._found, ttl_s=ttl_s)
+        rdatas, ttl_s = self._rdatas(fields), self._ttl_s(fields)
+        if (rdatas, ttl_s) == (found.rdatas, found.ttl_s):
+            return found
+        return attrs.evolve(found, rdatas=rdatas, ttl_s=ttl_s)
+
+    def _rdatas(self, fields: Fields) -> tuple[bytes, ...]:
+        """Return the addresses; what the walk found where it is not addresses that stand there."""
+        if not self._layout.addresses:
+            return self._found.rdatas
+        return tuple(sorted({bytes(fields[place]) for place in self._layout.addresses}))
 
     def _ttl_s(self, fields: Fields) -> int:
         """Return the least TTL that counts, 0 for one with the highest bit set, as the walk does."""
@@ -125,24 +160,13 @@ class Memo:
 
     @property
     def is_true(self) -> bool:
-        """Tell whether the TTL that is read from the reply is the one that the walk found."""
-        return self._ttl_s(self._layout.struct.unpack(self._reply)) == self._found.ttl_s
+        """Tell whether the TTL and the addresses that are read from the reply are those that the walk found."""
+        fields = self._layout.struct.unpack(self._reply)
+        return (self._rdatas(fields), self._ttl_s(fields)) == (self._found.rdatas, self._found.ttl_s)
 
-    def holds(self, chain: Chain, scope: Scope) -> bool:
-        """Tell whether a walk, just begun in this scope, would go the same way; it need not be asked again for it."""
-        if self.scope is scope:
-            return True
-        names = map(dns.name.from_text, self._found.names)
-        holds = len(chain.visited) == 1 and all(chain.goes_by(name, upstream=self.upstream) for name in names)
-        if holds:
-            self.scope = scope
-        return holds
-
-
-def _are_same(fields: Fields, before: Fields, places: tuple[int, ...]) -> bool:
-    """Tell whether the same octets are at these places, in any order: servers rotate addresses."""
-    now, then = [fields[place] for place in places], [before[place] for place in places]
-    return now == then or sorted(map(bytes, now)) == sorted(map(bytes, then))
+    def passed(self) -> Iterator[dns.name.Name]:
+        """Yield the names that the walk came by."""
+        return map(dns.name.from_text, self._found.names)
 
 
 def learn(reply: bytes, chain: Chain, scope: Scope, *, upstream: bool) -> Memo | None:
@@ -163,7 +187,7 @@ def learn(reply: bytes, chain: Chain, scope: Scope, *, upstream: bool) -> Memo |
     cap_s = _NO_CAP
     if found.outcome != "addresses":
         cap_s = int.from_bytes(reply[soas[0].end - 4 : soas[0].end], "big") if soas else NO_SOA_TTL_S
-    memo = Memo(upstream, scope, reply[2:], _layout(tuple(_parts(reply, records, chain))), cap_s, found)
+    memo = ReplyMemo(upstream, scope, reply[2:], _layout(tuple(_parts(reply, records, chain))), cap_s, found)
     return memo if memo.is_true else None
 
 
@@ -178,7 +202,8 @@ def _parts(reply: bytes, records: list[_Record], chain: Chain) -> Iterator[tuple
         yield "other" if kind == "other" else "ttl", 4
         at = record.ttl_at + 4
         if kind == "address":
-            yield "address", record.end - at
+            yield "fixed", 2  # its length
+            yield "address", record.end - at - 2
             at = record.end
     yield "fixed", len(reply) - at
 

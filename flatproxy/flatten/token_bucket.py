@@ -31,3 +31,7 @@ class TokenBucket:
             return False
         self._left -= 1.0
         return True
+
+    def owe(self) -> None:
+        """Use a token for what is done already, so that what comes next waits for longer where there was none."""
+        self._left -= 1.0

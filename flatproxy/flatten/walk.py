@@ -18,17 +18,17 @@ from attrs import define, field
 
 from flatproxy.errors import FlatproxyError
 from flatproxy.flatten.chain import Ask, Chain
-from flatproxy.flatten.reply_memo import learn
+from flatproxy.flatten.reply_memo import Memo, learn
 from flatproxy.flatten.resolvers.datagrams import Inquiry
 from flatproxy.flatten.resolvers.servers import FINAL, Servers, told_of
 from flatproxy.wire import edns, names
+from flatproxy.wire.plain_reply import addresses_of
 from flatproxy.wire.types import CLASS_IN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from flatproxy.flatten.chain import Found, Scope
-    from flatproxy.flatten.reply_memo import Memo
     from flatproxy.flatten.resolvers.datagrams import Reply
     from flatproxy.flatten.resolvers.servers import AnyServer
     from flatproxy.table.target import Target
@@ -74,6 +74,7 @@ class TargetWalk:
     _other: dns.message.Message | None = None
     _failures: list[FlatproxyError] = field(factory=list)
     _replies: int = 0
+    """How many were parsed."""
 
     def begin(self, now: float) -> None:
         """Ask the first question; `FlatproxyError` where that cannot be done."""
@@ -109,6 +110,11 @@ class TargetWalk:
         self._failures.clear()
         self._put(now)
 
+    @property
+    def has_parsed(self) -> bool:
+        """Whether a reply was parsed, which takes many times as long as all the rest."""
+        return self._replies > 0
+
     def _put(self, now: float) -> Found | None:
         """Ask the server whose turn it is; where all had theirs, go on with what they said."""
         servers = self._servers
@@ -139,7 +145,7 @@ class TargetWalk:
             servers.note(query.endpoint, result, now - query.sent_at)
             return self._ask_next(result, now)
         self._tell(query, result)
-        if octets and (found := self._remembered(octets)) is not None:
+        if octets and (found := self._unparsed(octets)) is not None:
             servers.note(query.endpoint, octets, now - query.sent_at)
             servers.answered(self._number, self._order, now)
             return found
@@ -160,11 +166,20 @@ class TargetWalk:
         servers.answered(self._number, self._order, now)
         return self._receive(response, now, octets)
 
-    def _remembered(self, reply: bytes) -> Found | None:
-        """Return what the same reply led to before; nothing of one that must be looked at."""
-        if self.memo is None or (self._servers.require_ad and _is_not_validated(reply)):
+    def _unparsed(self, reply: bytes) -> Found | None:
+        """Return what a reply leads to that is like the last one, or plain; None where it must be parsed."""
+        if self._servers.require_ad and _is_not_validated(reply):
             return None
-        return self.memo.found(reply)
+        if self.memo is not None and (found := self.memo.found(reply, self._question)) is not None:
+            return found
+        plain = addresses_of(reply, self._question)
+        if plain is None:
+            return None
+        chain, upstream = self.chain, self._asked.upstream
+        chain.receive_addresses(*plain)
+        is_one_step = not self._replies and len(chain.visited) == 1
+        self.memo = Memo(upstream, self._scope) if is_one_step else None
+        return chain.found
 
     def _ask_next(self, failure: FlatproxyError | None, now: float) -> Found | None:
         """Go on to the next server."""

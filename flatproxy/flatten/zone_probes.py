@@ -122,6 +122,8 @@ class ZoneProbes:
             self._round_due = now + INTERVAL_S
         self._now = now
         for _ in range(LOOKED_AT // NAMES_AT_ONCE):
+            if self._queue.has_looked:
+                break
             for apex in self._queue.look(self.zones.apex):
                 self.zones.gone(apex)
             self.rest()
@@ -212,7 +214,7 @@ class ZoneProbes:
             self._unknown[name] = None
             return
         self._unknown.pop(name, None)
-        self._note(zone)
+        self._note(zone if zone.apex != name else Zone(name, zone.soa))  # one object for both
         known = self.zones.apex(name)
         if known is not None and known != zone.apex:
             await self._ask_apex(known)  # it was a zone between the two, and seems to be none any more

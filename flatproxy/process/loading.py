@@ -14,6 +14,7 @@ from time import sleep
 from typing import TYPE_CHECKING
 
 from flatproxy.config.load import load
+from flatproxy.forward.native.choice import installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,11 +33,13 @@ def load_settings(path: Path, before: Rules | None = None, *, listening: bool = 
     Without `listening`, a file with `[sync]` needs no `[listen]`.
     What is equal in the rules `before` is taken from there. In the main thread, where nothing waits, it never rests.
     """
+    core = installed().core
+    quick = core.take_lines if core is not None else None
     with _without_collection():
         if threading.current_thread() is threading.main_thread():
-            return load(path, listening=listening)
+            return load(path, listening=listening, quick=quick)
         with _short_switch_interval():
-            return load(path, rest=lambda: sleep(REST_S), before=before, listening=listening)
+            return load(path, rest=lambda: sleep(REST_S), before=before, listening=listening, quick=quick)
 
 
 @contextmanager

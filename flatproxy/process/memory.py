@@ -45,6 +45,7 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, GC_LATER, 50)
+    gc.enable()
 
 
 def discard(unused: list[Settings]) -> None:

@@ -31,6 +31,7 @@ class Zones:
     controllers: dict[bytes, int] = field(factory=dict)
     """Active Directory's domain controllers, where an apex is a flagged name and has some."""
     _soas: dict[bytes, bytes] = field(factory=dict)
+    """Their SOA records without the owner, which is the key: with many zones it counts."""
     _signed: dict[bytes, bool] = field(factory=dict)
     """Zones of which is known whether they are signed."""
 
@@ -77,13 +78,13 @@ class Zones:
     def soa(self, name: bytes) -> bytes | None:
         """Return the SOA record of a name's zone as a denial carries it, None where it is not known."""
         apex = self.apex(name)
-        return self._soas[apex] if apex is not None else None
+        return apex + self._soas[apex] if apex is not None else None
 
     def found(self, apex: bytes, soa: bytes) -> bool:
-        """Keep a zone's SOA record; tell whether the zone is new."""
-        before = self._soas.get(apex)
-        self._soas[apex] = soa
-        if before != soa:
+        """Keep a zone's SOA record (owner uncompressed); tell whether the zone is new."""
+        before, record = self._soas.get(apex), soa[len(apex) :]
+        self._soas[apex] = record
+        if before != record:
             self._feed.publish(ZoneChanged(apex))
         return before is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import dns.exception
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
 ROOT = b"\0"
+_PLAIN = re.compile(rb"[A-Za-z0-9_.-]+")
+_LONGEST_LABEL, _LONGEST = 63, 255
 
 
 def to_name(wire: bytes) -> dns.name.Name:
@@ -27,7 +30,15 @@ def to_name(wire: bytes) -> dns.name.Name:
 
 
 def to_text(wire: bytes) -> str:
-    """Return the text of a wire form, without the final dot but for the root."""
+    """Return the text of a wire form, without the final dot but for the root; `WireError` where it is not one."""
+    labels, at = [], 0
+    while at < len(wire) <= _LONGEST and 0 < (length := wire[at]) <= _LONGEST_LABEL:
+        labels.append(wire[at + 1 : at + 1 + length])
+        at += length + 1
+    text = b".".join(labels)
+    # Nearly every name needs no escapes, and dnspython takes many times as long.
+    if wire[at:] == ROOT and _PLAIN.fullmatch(text) and text.count(b".") == len(labels) - 1:
+        return text.decode("ascii")
     return to_name(wire).to_text(omit_final_dot=wire != ROOT)
 
 

@@ -24,6 +24,21 @@ DNSSEC_SIGN: Final[int]
 """DO=1 gets the answer's signed records, and is handed over where it has none."""
 NO_EXTENDED_ERROR: Final[int]
 
+def take_lines(
+    text: str,
+    at: int,
+    zones: frozenset[bytes],
+    targets: dict[str, Any],
+    known: dict[bytes, bytes],
+    wrong: dict[bytes, str],
+    rules: dict[bytes, Any],
+    /,
+) -> int:
+    """Take lines of an ASCII text from `at` on into `rules`; return where the first one is that is not plain and new.
+
+    `targets` has the rule of each target as it is written, `known` names that are to be the same objects as before.
+    """
+
 Layout: TypeAlias = tuple[bytes, int, int, int, int]
 """Records, how many of them are answers and authorities, how many answers rotate, and the octets of each of those.
 

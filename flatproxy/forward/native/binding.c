@@ -70,8 +70,12 @@ static int module_fill(PyObject *module) {
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_fill}, {0, NULL}};
+static PyMethodDef functions[] = {
+    METHOD("take_lines", take_lines, METH_VARARGS, "Take plain lines of name and target; say where the first other is."),
+    {NULL, NULL, 0, NULL},
+};
 static struct PyModuleDef module = {
-    PyModuleDef_HEAD_INIT, "_core", "The packet path.", sizeof(struct types), NULL, module_slots, NULL, NULL, NULL};
+    PyModuleDef_HEAD_INIT, "_core", "The packet path.", sizeof(struct types), functions, module_slots, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__core(void) {
     return PyModuleDef_Init(&module);

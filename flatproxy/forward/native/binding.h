@@ -1,4 +1,4 @@
-/* What the two files of the binding share; see binding.c. */
+/* What the files of the binding share; see binding.c. */
 #ifndef FLATPROXY_BINDING_H
 #define FLATPROXY_BINDING_H
 
@@ -28,6 +28,9 @@ void object_free(struct object *self);
 int raise_for(int result, const char *text);
 
 #define METHOD(name, function, how, text) {name, (PyCFunction)(void (*)(void))(function), how, text}
+
+/* Takes plain lines of name and target into dictionaries, see binding_lines.c. */
+PyObject *take_lines(PyObject *module, PyObject *args);
 
 extern PyType_Spec answer_spec, table_spec, zones_spec, servers_spec, handed_spec, path_spec;
 

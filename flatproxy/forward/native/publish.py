@@ -90,7 +90,7 @@ class Publisher:
         ipv4, ipv6 = ranges(access.query, 4), ranges(access.query, 6)
         table: _core.Table = self._core.Table(
             names=b"".join(flatten),
-            rule_numbers=array("I", (numbers[id(rule)] for rule in flatten.values())),
+            rule_numbers=array("I", map(numbers.__getitem__, map(id, flatten.values()))),
             rules=rules,
             zones=None if names.ROOT in access.zones else b"".join(dict.fromkeys(access.zones)),
             ipv4=ipv4,

@@ -15,7 +15,7 @@ from flatproxy.config.rules import Rule
 from flatproxy.config.settings import Endpoint
 from flatproxy.errors import FlatproxyError, UpstreamTimeout
 from flatproxy.flatten.refresher import (
-    NEW_RATE,
+    PARSE_RATE,
     SLICE_S,
     WALK_RATE,
     WALKS_AT_ONCE,
@@ -349,16 +349,34 @@ def test_what_is_under_way_is_bounded() -> None:
     run(script, count=WALKS_AT_ONCE + 500)
 
 
-def test_walks_keep_to_their_rate_and_new_ones_to_a_smaller_one() -> None:
+def through_an_alias(message: dns.message.Message) -> bytes:
+    """Return a reply that must be parsed."""
+    made = dns.message.make_response(message)
+    for rdtype, rdata, owner in (("CNAME", "b.test.", message.question[0].name), ("A", "192.0.2.1", "b.test.")):
+        made.answer.append(dns.rrset.from_text(owner, 60, "IN", rdtype, rdata))
+    return made.to_wire()
+
+
+def test_walks_keep_to_their_rate_and_new_ones_whose_replies_must_be_parsed_to_a_smaller_one() -> None:
     async def script(world: World) -> None:
+        world.client.says = through_an_alias
         for hundredth in range(100):
             world.tick(1000.0 + hundredth / 100)
-        assert len(world.client.asked) == pytest.approx(NEW_RATE, rel=0.15)
+        assert len(world.client.asked) == pytest.approx(PARSE_RATE, rel=0.15)
         world.until_resolved()
         world.client.asked.clear()
         for hundredth in range(100):
             world.tick(2000.0 + hundredth / 100)
         assert len(world.client.asked) <= 1.15 * WALK_RATE
+
+    run(script, count=3_000)
+
+
+def test_new_ones_whose_replies_are_plain_need_not_wait() -> None:
+    async def script(world: World) -> None:
+        for hundredth in range(100):
+            world.tick(1000.0 + hundredth / 100)
+        assert len(world.client.asked) == 3_000
 
     run(script, count=3_000)
 

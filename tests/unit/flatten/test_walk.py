@@ -41,6 +41,7 @@ FIRST, SECOND, BEHIND = Endpoint("192.0.2.1", 53), Endpoint("192.0.2.2", 53), En
 RESOLVERS = Servers((FIRST, SECOND), 1.8, recursion=True)
 UPSTREAM = Servers((BEHIND,), 1.8, recursion=False)
 TARGET = b"\1a\4test\0"
+QUESTION = TARGET + b"\0\1\0\1"
 SCOPE = ConfiguredScope({b"\1f\4test\0": Rule(target=b"\1d\4test\0")}, frozenset({b"\6served\4test\0"}))
 SOA = "ns.test. hostmaster.test. 1 2 3 4 "
 
@@ -244,7 +245,7 @@ def test_whatever_octets_change_both_ways_find_the_same(
         return bytes(octets)
 
     octets = changed(FIRST, dns.message.make_query("a.test", "A", use_edns=0, payload=1232, id=0x1234))
-    found = memo.found(octets)
+    found = memo.found(octets, QUESTION)
     if found is not None:
         assert found == by_dnspython(lambda _endpoint, _query: octets)
 
@@ -285,7 +286,7 @@ def test_another_reply_is_walked_and_takes_the_place_of_the_first(other: Callabl
     assert walked(walk, other) == by_dnspython(other)
     assert walk.memo is not None
     query = dns.message.make_query("a.test", "A", use_edns=0, payload=1232, id=7)
-    assert walk.memo.found(other(FIRST, query)) == by_dnspython(other)
+    assert walk.memo.found(other(FIRST, query), QUESTION) == by_dnspython(other)
 
 
 @pytest.mark.parametrize(

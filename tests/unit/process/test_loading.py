@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from flatproxy.config.plain_lines import Quick
     from flatproxy.config.rules import Rules
     from flatproxy.config.settings import Settings
 
@@ -43,14 +44,19 @@ def intervals(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     seen: list[float] = []
 
     def noting(
-        path: Path, rest: Callable[[], object] = lambda: None, before: Rules | None = None, *, listening: bool = True
+        path: Path,
+        rest: Callable[[], object] = lambda: None,
+        before: Rules | None = None,
+        *,
+        listening: bool = True,
+        quick: Quick | None = None,
     ) -> Settings:
         def resting() -> None:
             seen.append(sys.getswitchinterval())
             rest()
 
         seen.append(sys.getswitchinterval())
-        return load(path, rest=resting, before=before, listening=listening)
+        return load(path, rest=resting, before=before, listening=listening, quick=quick)
 
     monkeypatch.setattr(loading, "load", noting)
     return seen

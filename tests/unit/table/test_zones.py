@@ -8,22 +8,23 @@ from flatproxy.table.zones import Zones
 APEX = b"\7example\3com\0"
 CHILD = b"\5child" + APEX
 NAME = b"\3www" + CHILD
+PARENTS_SOA, CHILDS_SOA = APEX + b"soa of the parent", CHILD + b"soa of the child"
 
 
 @pytest.fixture
 def zones() -> Zones:
     zones = Zones(Feed())
-    zones.found(APEX, b"soa of the parent")
+    zones.found(APEX, PARENTS_SOA)
     return zones
 
 
 def test_a_name_is_in_the_deepest_zone_around_it(zones: Zones) -> None:
     assert zones.apex(NAME) == APEX
-    zones.found(CHILD, b"soa of the child")
-    assert [zones.soa(name) for name in (NAME, CHILD, APEX)] == [b"soa of the child"] * 2 + [b"soa of the parent"]
+    zones.found(CHILD, CHILDS_SOA)
+    assert [zones.soa(name) for name in (NAME, CHILD, APEX)] == [CHILDS_SOA] * 2 + [PARENTS_SOA]
     assert zones.soa(b"\3com\0") is None
     zones.gone(CHILD)
-    assert zones.soa(NAME) == b"soa of the parent"
+    assert zones.soa(NAME) == PARENTS_SOA
 
 
 def test_a_nested_zone_changes_the_judgement_of_its_names_at_once(zones: Zones) -> None:
@@ -47,7 +48,7 @@ def test_what_changes_no_judgement_leaves_the_version(zones: Zones) -> None:
     zones.found(CHILD, b"")
     zones.judged(CHILD, signed=False)
     zones.judged(CHILD, signed=False)
-    zones.found(CHILD, b"another serial")
+    zones.found(CHILD, CHILD + b"another serial")
     zones.gone(CHILD)
     assert zones.version == before
 

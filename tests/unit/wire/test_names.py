@@ -2,8 +2,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import dns.exception
 import dns.name
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flatproxy.errors import WireError
 from flatproxy.wire import names
@@ -43,3 +46,21 @@ def test_the_root_is_enclosed_by_itself_alone() -> None:
 def test_what_is_no_name_is_an_error(octets: bytes) -> None:
     with pytest.raises(WireError):
         names.to_name(octets)
+
+
+@given(st.lists(st.one_of(st.from_regex(rb"[A-Za-z0-9_-]{1,63}", fullmatch=True), st.binary(min_size=1, max_size=63))))
+def test_the_text_is_dnspythons(labels: list[bytes]) -> None:
+    wire = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+    try:
+        expected = dns.name.from_wire(wire, 0)[0].to_text(omit_final_dot=bool(labels))
+    except dns.exception.DNSException:
+        with pytest.raises(WireError):
+            names.to_text(wire)
+    else:
+        assert names.to_text(wire) == expected
+
+
+@pytest.mark.parametrize("wire", [b"", b"\3www", b"\3www\0x", b"\3ww", b"\x40" + b"a" * 64 + b"\0", b"\1.\0\1a\0"])
+def test_what_is_no_name_has_no_text(wire: bytes) -> None:
+    with pytest.raises(WireError):
+        names.to_text(wire)
