@@ -1,7 +1,8 @@
-"""`python -m bench.checked_servers RESOLVER_PORT WEB_PORT LOG`: a resolver, and the web servers that it leads to.
+"""`python -m bench.checked_servers RESOLVER_PORT WEB_PORT TLS_PORT CERTIFICATE LOG`: a resolver, and web servers.
 
 Every tN.cloud.test has two addresses of its own in 127.64.0.0/10, where one socket listens for all. Each request is
-answered with 200 and noted in LOG: the time (monotonic, a double) and the last three octets of the address.
+answered with 200 and noted in LOG: the time (monotonic, a double) and the last three octets of the address. A
+connection that asks for nothing is noted, too. With TLS, CERTIFICATE has the key as well.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import selectors
 import socket
+import ssl
 import struct
 import sys
 from time import monotonic
@@ -31,42 +33,64 @@ def resolved(query: bytes) -> bytes:
     return query[:2] + b"\x81\x80" + counts + query[_HEADER:end] + answers
 
 
-def answer(connection: socket.socket, log: BinaryIO) -> None:
-    """Answer the one request of a connection."""
-    if connection.recv(4096):
-        number = int.from_bytes(socket.inet_aton(connection.getsockname()[0])[1:], "big")
-        log.write(RECORD.pack(monotonic(), number))
+def answer(connection: socket.socket, log: BinaryIO) -> bool:
+    """Go on with the one request of a connection; tell whether that was all."""
+    try:
+        asked = connection.recv(4096)
+    except ssl.SSLWantReadError:
+        return False
+    number = int.from_bytes(socket.inet_aton(connection.getsockname()[0])[1:], "big")
+    log.write(RECORD.pack(monotonic(), number))
+    if asked:
         connection.send(_OK)
-    connection.close()
+    return True
+
+
+def accepted(listening: socket.socket, tls: ssl.SSLContext | None) -> socket.socket:
+    connection = listening.accept()[0]
+    connection.settimeout(0)
+    # The handshake is done by the first `recv`.
+    return tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False) if tls else connection
+
+
+def listening_at(port: int) -> socket.socket:
+    web = socket.socket()
+    web.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    web.bind(("0.0.0.0", port))
+    web.listen(4096)
+    web.settimeout(0)
+    return web
 
 
 def main() -> None:
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # who is measured comes first, whoever started us
-    dns, web = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket()
+    dns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     dns.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
     dns.bind(("127.0.0.1", int(sys.argv[1])))
-    web.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    web.bind(("0.0.0.0", int(sys.argv[2])))
-    web.listen(4096)
     dns.settimeout(0)
-    web.settimeout(0)
-    with open(sys.argv[3], "wb", buffering=4096) as log, selectors.DefaultSelector() as ready:  # noqa: PTH123
-        ready.register(dns, selectors.EVENT_READ)
-        ready.register(web, selectors.EVENT_READ)
+    web, secure = listening_at(int(sys.argv[2])), listening_at(int(sys.argv[3]))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(sys.argv[4])
+    with open(sys.argv[5], "wb", buffering=0) as log, selectors.DefaultSelector() as ready:  # noqa: PTH123
+        for each in (dns, web, secure):
+            ready.register(each, selectors.EVENT_READ)
         while True:
             for key, _events in ready.select():
+                source = key.fileobj
+                assert isinstance(source, socket.socket)
                 try:
-                    if key.fileobj is dns:
+                    if source is dns:
                         query, client = dns.recvfrom(4096)
                         dns.sendto(resolved(query), client)
-                    elif key.fileobj is web:
-                        ready.register(web.accept()[0], selectors.EVENT_READ)
-                    else:
-                        ready.unregister(key.fileobj)
-                        assert isinstance(key.fileobj, socket.socket)
-                        answer(key.fileobj, log)
+                    elif source in (web, secure):
+                        ready.register(accepted(source, tls if source is secure else None), selectors.EVENT_READ)
+                    elif answer(source, log):
+                        ready.unregister(source)
+                        source.close()
                 except OSError:  # a client that is gone
-                    continue
+                    if source not in (dns, web, secure):
+                        ready.unregister(source)
+                        source.close()
 
 
 if __name__ == "__main__":

@@ -76,5 +76,9 @@ class ProbeFailed(FlatproxyError):
     """An address that does not answer as it should."""
 
 
+class ProbeTimeout(ProbeFailed):
+    """An address that does not answer in time."""
+
+
 class NoWay(FlatproxyError):
     """No way to an address from this machine, which says nothing of the address."""

@@ -161,6 +161,9 @@ HEALTH_FAILING_OPEN = Family(
     "Whether so few addresses of a flagged name's targets are well that all are answered: 1 or 0.",
     ("name",),
 )
+HEALTH_LATE = Family(
+    "counter", "health_probes_late", "Probes of addresses that began more than a tenth of their interval late."
+)
 HEALTH_SECONDS = Family("histogram", "health_probe_seconds", "Time of one probe of an address, failed ones included.")
 RESOLUTIONS = Family("counter", "resolutions", "Finished resolutions by outcome.", (*_NAME, "outcome"))
 SHADOW = Family(

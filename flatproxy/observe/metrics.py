@@ -73,6 +73,7 @@ class Collector:
         yield from _traffic(self.sources.traffic())
         yield _histogram(f.RESOLVE_SECONDS, self.sources.resolve_latency)
         yield _histogram(f.HEALTH_SECONDS, self.sources.probe_latency)
+        yield f.HEALTH_LATE.of(((), self.sources.probes_late()))
         yield from _health(self.sources)
         yield from _servers(list(self.sources.servers()))
         yield from _resolvers(list(self.sources.resolvers()))

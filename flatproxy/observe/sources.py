@@ -225,6 +225,7 @@ class Sources:
     not_fresh: Callable[[float], Iterable[NameStatus]]
     resolve_latency: BucketTable
     probe_latency: BucketTable
+    probes_late: Callable[[], int]
     checked_addresses: Callable[[], Iterable[AddressHealth]]
     """The addresses that are checked, the sick ones first."""
     failing_open: Callable[[], Iterable[tuple[bytes, bool]]]

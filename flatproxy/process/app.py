@@ -147,6 +147,7 @@ class App:
             not_fresh=lambda now: status.not_fresh(self._table, now),
             resolve_latency=flattener.latency,
             probe_latency=flattener.health.latency,
+            probes_late=lambda: flattener.health.late,
             checked_addresses=flattener.health.addresses,
             failing_open=flattener.health.failing_open,
             addresses_cut=lambda: self._table.tally.left_out,

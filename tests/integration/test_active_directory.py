@@ -105,6 +105,10 @@ def test_inside_clients_find_their_controllers_and_others_the_load_balancer(doma
         for server in ("ad.test", "dc1.ad.test"):
             found = domain.ads_lookup(server)
             assert "Domain Controller: dc1.ad.test" in found, found
+        listed = domain.list_share("ad.test", "sysvol")
+        assert "  ad.test  " in listed, listed
     with domain.in_front(VIEWS.replace("127.0.0.0/24", "127.9.0.0/24")) as port:
         assert domain.look_up("", port) == "192.0.2.90"
         assert domain.look_up("", port, client="127.9.0.1") == "127.0.0.1"
+        listed = domain.list_share("ad.test", "sysvol")
+        assert "UNREACHABLE" in listed, listed  # nobody is at the load balancer's address

@@ -171,12 +171,20 @@ class Domain:
             child.kill()
 
     def ads_lookup(self, server: str) -> str:
-        """Return what `net ads lookup` says of a server, its name looked up as members of the domain do: at port 53."""
-        folder = self.folder / "member"
-        folder.mkdir(exist_ok=True)
+        """Return what `net ads lookup` says of a server."""
+        return self._as_member(f"{program('net')} ads lookup -S {server}")
+
+    def list_share(self, server: str, share: str) -> str:
+        """Return what `smbclient` lists of a server's share."""
+        who = f"--user Administrator%{PASSWORD} --command ls"
+        return self._as_member(f"{program('smbclient')} //{server}/{share} {who}")
+
+    def _as_member(self, ask: str) -> str:
+        """Run one of Samba's clients, which looks names up as members of the domain do: at port 53."""
+        folder = Path(tempfile.mkdtemp(dir=self.folder))  # Samba's clients remember where a name was
         (folder / "smb.conf").write_text(CLIENT.format(folder=folder))
         (folder / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:2 attempts:1\n")
-        ask = f"{program('net')} ads lookup -S {server} --configfile {folder}/smb.conf"
+        ask += f" --configfile {folder}/smb.conf"
         command = f"mount --bind {folder}/resolv.conf /etc/resolv.conf && exec timeout 30 {ask}"
         done = subprocess.run(
             ["ip", "netns", "exec", NAMESPACE, "sh", "-c", command],  # in a mount namespace of its own
@@ -239,7 +247,8 @@ def _start_samba(folder: Path) -> Child:
         timeout_s=300,
     )
     configuration = folder / "dc" / "etc" / "smb.conf"
-    more = f"[global]\n server services = ldap, cldap, kdc, dns\n dns port = {DIRECT}\n log file = {folder}/log.%m\n"
+    services = "s3fs, winbindd, ldap, cldap, kdc, dns"
+    more = f"[global]\n server services = {services}\n dns port = {DIRECT}\n log file = {folder}/log.%m\n"
     configuration.write_text(configuration.read_text().replace("[global]\n", more, 1))
     return Child.start(
         (

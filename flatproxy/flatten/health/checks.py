@@ -14,7 +14,8 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from flatproxy.counts import BucketTable
-from flatproxy.errors import NoWay, ProbeFailed
+from flatproxy.errors import NoWay, ProbeFailed, ProbeTimeout
+from flatproxy.flatten.health.room import Room
 from flatproxy.flatten.health.states import UNDER_WAY, ProbeSchedule, Watched
 
 if sys.platform != "win32":
@@ -47,6 +48,12 @@ log = Logger()
 SPREAD_S = 0.05
 """What is due in one tick is begun over so long: a probe costs up to a few milliseconds, and packets wait meanwhile."""
 
+STALL_S = 0.25
+"""Where no tick came for so long, nobody's answer was read in time."""
+
+SAID_AGAIN_S = 60.0
+"""The log says no more often that probes are late."""
+
 _SHARE = 16
 """The part of the process's descriptors that probes may have."""
 
@@ -78,8 +85,14 @@ class HealthChecks:
     """With whom probes are shared."""
     _eyes: dict[Watched, Watched] = field(factory=dict)
     """What this node sees by its own probes, where it takes others to say that it is so."""
-    _schedule: ProbeSchedule = field(factory=lambda: ProbeSchedule(most_under_way()))
+    _schedule: ProbeSchedule = field(factory=lambda: ProbeSchedule(Room(most_under_way())))
     _running: dict[Watched, asyncio.Task[None]] = field(factory=dict)
+    _ticked_at: float = float("inf")
+    _stalled_at: float = float("-inf")
+    """When a tick came last after a stall."""
+    _late_said: int = 0
+    _say_late_at: float = float("-inf")
+    _is_stopped: bool = False
 
     def watch(self, user: Hashable, check: Check, addresses: Collection[bytes]) -> None:
         """Have these addresses probed for a user, and no others. At a reload, let the new users in first."""
@@ -112,8 +125,31 @@ class HealthChecks:
         """Everything that is watched."""
         return self._schedule.watched
 
+    @property
+    def late(self) -> int:
+        """Probes that began more than a tenth of their interval after they were due."""
+        return self._schedule.late
+
     def tick(self, now: float) -> None:
         """Begin the probes that are due."""
+        if now - self._ticked_at > STALL_S:
+            self._stalled_at = now
+        self._ticked_at = now
+        self._schedule.room.tick()
+        self._begin(now)
+        if self.late != self._late_said and now >= self._say_late_at:
+            self._say_late(now)
+
+    def _say_late(self, now: float) -> None:
+        log.warn(
+            "probes of addresses do not keep their interval: {count} began late, more are due than this process can"
+            " make; a longer interval or a cheaper check helps",
+            event="probes_late",
+            count=self.late - self._late_said,
+        )
+        self._late_said, self._say_late_at = self.late, now + SAID_AGAIN_S
+
+    def _begin(self, now: float) -> None:
         for watched in self._schedule.begin(now):
             if self.seats is not None:
                 self._share(watched, self.seats)
@@ -127,13 +163,17 @@ class HealthChecks:
 
     async def _probe(self, watched: Watched) -> None:
         """Make one probe and keep what it says; never raises."""
-        await asyncio.sleep(random.random() * self.spread_s)
+        pause_s, now = random.random() * self.spread_s, self.clock()
+        await asyncio.sleep(pause_s)
         began, success, reason = self.clock(), None, ""
+        self._schedule.room.note(began - now - pause_s)
         try:
             await self.probe(watched.check, watched.address)
             success = True
         except ProbeFailed as error:
-            success, reason = False, str(error)
+            # Where the time went by while nothing was read, it says nothing of the address.
+            ours = isinstance(error, ProbeTimeout) and self._stalled_at > began
+            success, reason = None if ours else False, str(error)
         except NoWay:
             self.no_ways += 1
         except Exception:  # noqa: BLE001 - one server's oddity must not end the probing
@@ -142,6 +182,7 @@ class HealthChecks:
         self.latency.add(now - began)
         if self.seats is not None and success is not None and not self._decides(watched, self.seats, success=success):
             success = None
+        del self._running[watched]
         if self._schedule.end(watched, now, success=success):
             self.changed(watched, reason)
 
@@ -166,12 +207,16 @@ class HealthChecks:
         del self._eyes[watched]
         return True
 
-    def _ended(self, watched: Watched, _task: asyncio.Task[None]) -> None:
-        del self._running[watched]
-        self._schedule.cancel(watched)
+    def _ended(self, watched: Watched, task: asyncio.Task[None]) -> None:
+        if self._running.get(watched) is task:  # else it has said how it ended, and the next one may have begun
+            del self._running[watched]
+            self._schedule.cancel(watched)
+        if self._schedule.is_full and not self._is_stopped:
+            self._begin(self.clock())
 
     async def stop(self) -> None:
-        """End what is under way."""
+        """End what is under way, for good."""
+        self._is_stopped = True
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from attrs import field, frozen
 
-from flatproxy.errors import NoWay, ProbeFailed
+from flatproxy.errors import NoWay, ProbeFailed, ProbeTimeout
 from flatproxy.flatten.health.http import status_of
+from flatproxy.flatten.health.streams import PlainStream, TlsStream
 from flatproxy.flatten.health.tls import failure_text
 
 if TYPE_CHECKING:
     from flatproxy.config.rules import Check
+    from flatproxy.flatten.health.streams import Stream
     from flatproxy.flatten.health.tls import Contexts
 
 _ANY_PORT: Final = 9
@@ -43,7 +45,7 @@ class Prober:
             async with asyncio.timeout(check.timeout_s):
                 await self._probe(check, family, host)
         except TimeoutError:
-            raise ProbeFailed(f"no answer within {check.timeout_s:g} s") from None
+            raise ProbeTimeout(f"no answer within {check.timeout_s:g} s") from None
         except ssl.SSLError as error:
             raise ProbeFailed(failure_text(error)) from None
         except OSError as error:
@@ -55,9 +57,11 @@ class Prober:
             await asyncio.get_running_loop().sock_connect(sock, (host, check.port))
             if check.kind == "tcp":
                 return
-            # From here on the socket is the connection's, which ends it.
-            tls = self.tls[check.ca_file, check.verify] if check.kind == "https" else None
-            status = await status_of(socket.socket(fileno=sock.detach()), check, tls)
+            stream: Stream = PlainStream(sock)
+            if check.kind == "https":
+                stream = TlsStream(stream, self.tls[check.ca_file, check.verify], check.host)
+                await stream.open()
+            status = await status_of(stream, check)
         if not any(low <= status <= high for low, high in check.status):
             raise ProbeFailed(f"status {status}")
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
+from flatproxy.flatten.health.room import Room
 from flatproxy.table.agenda import Agenda
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 UNDER_WAY: Final = 512
 JITTER: Final = 0.1
+LEAST_LATE_S: Final = 0.25
+"""Less is not late, however short the interval."""
 _NONE: Final[frozenset[bytes]] = frozenset()
 
 
@@ -58,8 +61,12 @@ class Watched:
 class ProbeSchedule:
     """Every watched address, by its users: anything that needs to know of it, such as an answer."""
 
-    under_way: int = UNDER_WAY
+    room: Room = field(factory=lambda: Room(UNDER_WAY))
     """How many may be probed at once."""
+    is_full: bool = False
+    """Whether there was no more room at the last look: then what is due begins when another one ends."""
+    late: int = 0
+    """Probes that began more than a tenth of their interval after they were due."""
     _watched: dict[tuple[Check, bytes], Watched] = field(factory=dict)
     _wanted: dict[Hashable, tuple[Check, frozenset[bytes]]] = field(factory=dict)
     _sick: dict[Check, set[bytes]] = field(factory=dict)
@@ -110,9 +117,11 @@ class ProbeSchedule:
 
     def begin(self, now: float) -> Iterator[Watched]:
         """Yield what to probe now, as much as there is room for; each is to be ended by `end`."""
-        while len(self._probing) < self.under_way and (watched := self._agenda.next_due(now)) is not None:
+        while len(self._probing) < self.room.places and (watched := self._agenda.next_due(now)) is not None:
             self._probing.add(watched)
+            self.late += now - watched.due > max(JITTER * watched.check.interval_s, LEAST_LATE_S)
             yield watched
+        self.is_full = len(self._probing) >= self.room.places
 
     def end(self, watched: Watched, now: float, *, success: bool | None) -> bool:
         """Take in how a probe ended, None where it says nothing; tell whether the address has changed by it.

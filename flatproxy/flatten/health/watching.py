@@ -104,6 +104,11 @@ class Watching:
                     for name in selection.names:
                         yield AddressHealth(name, target.name, watched.address, watched.is_well, watched.flaps)
 
+    @property
+    def late(self) -> int:
+        """Probes that began late."""
+        return self._checks.late if self._checks is not None else 0
+
     def failing_open(self) -> Iterator[tuple[bytes, bool]]:
         """Yield each name whose addresses are checked, and whether so few are well that all are answered."""
         checked = [selection for selection in self.table.selections if selection.check is not None]

@@ -149,6 +149,7 @@ def sources() -> Sources:
         **names_of(FakeStatus(), FakeStatus(rdtype="AAAA", rdatas=("2001:db8::7",))),
         resolve_latency=BucketTable(bounds=(0.1, 1.0), counts=[10, 2, 1], total=2.5),
         probe_latency=BucketTable(bounds=(0.1, 1.0), counts=[5, 1, 0], total=0.5),
+        probes_late=lambda: 12,
         checked_addresses=lambda: [FakeAddress(), FakeAddress(address=bytes(4), is_well=False, flaps=3)],
         failing_open=lambda: [(b"\7example\3org\0", True)],
         addresses_cut=lambda: 1000,

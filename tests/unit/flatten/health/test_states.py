@@ -133,6 +133,17 @@ def test_no_more_than_512_are_under_way() -> None:
     assert len(begin(schedule, 10.0)) == 1
 
 
+def test_one_that_begins_late_is_counted() -> None:
+    schedule = ProbeSchedule()
+    schedule.watch("a", evolve(CHECK, interval_s=10.0), [ONE], 0.0)
+    (watched,) = schedule.watched
+    assert begin(schedule, watched.due + 0.9) == [ONE]
+    assert schedule.late == 0
+    schedule.end(watched, watched.due, success=True)
+    assert begin(schedule, watched.due + 1.1) == [ONE]
+    assert schedule.late == 1
+
+
 def test_being_late_once_is_not_being_late_always() -> None:
     schedule = ProbeSchedule()
     schedule.watch("a", CHECK, [ONE], 0.0)
