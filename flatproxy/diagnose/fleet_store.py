@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from flatproxy.diagnose.findings import Finding
     from flatproxy.flatten.fleet.link import StoreLink
 
-PLACE: Final = "check"
-LEASE_MS: Final = 1_000
+PROBED: Final = "check"
+PROBED_MS: Final = 1_000
 _DO: Final = {
     "timeout": "look whether it is overloaded; raise [fleet] timeout where it is far away",
     "connection": "see that it runs, and that name, port and ca_file fit",
@@ -60,9 +60,9 @@ async def _use(access: StoreAccess, link: StoreLink) -> float:
     if abs(skew_s) > SKEW_S:
         raise StoreLost("skew", f"its clock is {skew_s:+.0f} s from the one here")
     token = f"{access.node}/check".encode()
-    for operation in (Nodes(), Digested(), Read((PLACE,)), ReadChanges(0, 0), Claim(PLACE, 0, token, LEASE_MS)):
+    for operation in (Nodes(), Digested(), Read((PROBED,)), ReadChanges(0, 0), Claim(PROBED, 0, token, PROBED_MS)):
         await link.run([operation])
-    await link.run([Hold(PLACE, token, LEASE_MS), Inquire(PLACE, ())])
+    await link.run([Hold(PROBED, token, PROBED_MS), Inquire(PROBED, ())])
     return skew_s
 
 
