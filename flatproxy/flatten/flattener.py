@@ -305,5 +305,9 @@ def _restore(target: Target, resolution: Resolution, history: History, now: floa
     rdatas, refused = sift(target.guarding, target.rdtype, resolution.rdatas)
     if refused and not rdatas:
         return
-    held, _ = sift(target.guarding, target.rdtype, history.addresses)
-    target.restore(evolve(resolution, rdatas=rdatas), now, evolve(history, addresses=held) if held else NO_HISTORY)
+    if refused:
+        resolution = evolve(resolution, rdatas=rdatas)
+    held, cut = sift(target.guarding, target.rdtype, history.addresses)
+    if cut or not held:
+        history = evolve(history, addresses=held) if held else NO_HISTORY
+    target.restore(resolution, now, history)

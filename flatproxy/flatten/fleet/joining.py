@@ -230,14 +230,22 @@ class FleetNode:
     def warm(self) -> dict[Target, tuple[Resolution, History]]:
         """Return what the store knows of the targets; nothing where it cannot be read. It waits, `WARM_S` at most."""
         found: dict[str, object] = {}
-        places = list(self.sharing.places)
+        began, places = monotonic(), list(self.sharing.places)
         thread = threading.Thread(target=lambda: asyncio.run(self._read(places, found)), daemon=True)
         thread.start()
         thread.join(WARM_S + self.access.config.timeout_s)
         now = monotonic()
         if found:
             self.membership.hold_until = now + self.access.config.timeout_s
-        return self.sharing.warm(dict(found), now)
+        known = self.sharing.warm(dict(found), now)
+        log.info(
+            "{entries} of {targets} targets are known from the fleet's store, after {seconds} s",
+            event="fleet_warm",
+            entries=len(known),
+            targets=len(places),
+            seconds=round(monotonic() - began, 2),
+        )
+        return known
 
     async def _read(self, places: list[str], found: dict[str, object]) -> None:
         """Read entries until that is all, the store is lost, or it takes too long."""

@@ -35,7 +35,7 @@ from redis.exceptions import (
 )
 
 from flatproxy.counts import BucketTable
-from flatproxy.flatten.fleet.operations import Claim, Clock, Here, Hold, Inquire, Publish, Release
+from flatproxy.flatten.fleet.operations import Claim, Clock, Gone, Here, Hold, Inquire, Publish, Release
 from flatproxy.flatten.fleet.reasons import StoreLost
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from flatproxy.config.settings import StoreAddress
     from flatproxy.flatten.fleet.operations import Operation, StoreKeys
 
-SCRIPTED: Final = (Claim, Publish, Release, Hold, Here, Inquire, Clock)
+SCRIPTED: Final = (Claim, Publish, Release, Hold, Here, Gone, Inquire, Clock)
 OPEN_TIMES: Final = 8
 """To open it may take so many times as long as a command: names, TLS, Sentinels."""
 _WORDS: Final = {

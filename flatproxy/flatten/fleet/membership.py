@@ -27,7 +27,7 @@ from flatproxy.flatten.fleet.operations import (
     Tell,
 )
 from flatproxy.flatten.fleet.presence import BEAT_S, NodeRecord, read_nodes
-from flatproxy.flatten.fleet.queue import OperationQueue, nothing_depends
+from flatproxy.flatten.fleet.queue import OperationQueue, end, nothing_depends
 from flatproxy.flatten.fleet.reasons import StoreLost
 
 if TYPE_CHECKING:
@@ -96,8 +96,9 @@ class Membership:
     nodes: dict[str, NodeRecord] = field(factory=dict)
     _queue: OperationQueue = field(factory=OperationQueue)
     _task: asyncio.Task[None] | None = None
-    _way: Way | None = None
     _was_here: bool = False
+    _is_reached: bool = False
+    """Whether the store had this node's last word, and was not lost since."""
     _said_twice: bool = False
     _told_at: float = float("-inf")
 
@@ -117,7 +118,7 @@ class Membership:
             began = monotonic()
             way = None
             try:
-                self._way = way = self.make_way()
+                way = self.make_way()
                 await self._take_part(way)
             except StoreLost as error:
                 self._lose(error)
@@ -143,9 +144,7 @@ class Membership:
                 task.result()
             raise StoreLost("connection", "the store ended the connection")
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*tasks)
 
     def _join(self) -> None:
         self.joined = True
@@ -158,7 +157,7 @@ class Membership:
 
     def _lose(self, error: StoreLost) -> None:
         self.counts.errors[error.reason] += 1
-        before, self.joined = self.joined, False
+        before, self.joined, self._is_reached = self.joined, False, False
         self.hold_until = float("-inf")
         self._queue.clear()
         if before or self.counts.errors.total() == 1:
@@ -227,7 +226,7 @@ class Membership:
             raise StoreLost("skew", f"its clock is {store_now - time():+.0f} s from the one here")
         self.offset = store_now - (now + monotonic()) / 2
         is_emptied = bool(new) and self._was_here
-        self._was_here = True
+        self._was_here = self._is_reached = True
         return is_emptied
 
     def _record(self, now: float) -> bytes:
@@ -269,10 +268,10 @@ class Membership:
         """Say goodbye, where there is a store, and end."""
         if self._task is None:
             return
-        way, joined, self.joined = self._way, self.joined, False
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        if joined and way is not None:
+        self.joined = False
+        await end(self._task)
+        self.joined = False  # it may just have joined
+        if self._is_reached:
             last = self.make_way()
             try:
                 await last.open()

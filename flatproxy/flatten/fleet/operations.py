@@ -11,7 +11,7 @@ from zlib import crc32
 from attrs import frozen
 
 from flatproxy.flatten.fleet.entry import SCHEMA
-from flatproxy.flatten.fleet.scripts import CLAIM, HERE, HOLD, PUBLISH, RELEASE
+from flatproxy.flatten.fleet.scripts import CLAIM, FORGET, HERE, HOLD, PUBLISH, RELEASE
 
 BUCKETS: Final = 16
 """Parts of all entries, each with a list of its changes and a hash tag."""
@@ -192,13 +192,13 @@ class Nodes:
 
 @frozen
 class Gone:
-    """Forget nodes."""
+    """Forget nodes, and what they answered."""
 
     names: tuple[str, ...]
 
-    def command(self, keys: StoreKeys) -> Command:
-        """Return the command."""
-        return ("HDEL", keys.nodes, *self.names)
+    def script(self, keys: StoreKeys) -> Script:
+        """Return script, keys and arguments."""
+        return FORGET, (keys.nodes, keys.answers), self.names
 
 
 @frozen
@@ -268,6 +268,6 @@ class Holders:
         return ("MGET", *self.keys)
 
 
-Scripted = Claim | Publish | Release | Hold | Here | Inquire | Clock
-Plain = Read | ReadChanges | Nodes | Gone | Digested | Tell | Told | Holders
+Scripted = Claim | Publish | Release | Hold | Here | Gone | Inquire | Clock
+Plain = Read | ReadChanges | Nodes | Digested | Tell | Told | Holders
 Operation = Scripted | Plain

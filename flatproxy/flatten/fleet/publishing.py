@@ -53,7 +53,7 @@ class Publishing:
     """When to publish what others may not know."""
 
     def forget(self, target: Target) -> None:
-        """Let go of a target."""
+        """Have nothing to publish of a target: it is gone, or the store has it."""
         self.refused.pop(target, None)
         self.unpublished.pop(target, None)
         self.later.drop(target)
@@ -74,8 +74,7 @@ class Publishing:
         def then(result: Any) -> None:  # noqa: ANN401 - whatever a store says
             if result[0] == b"published":
                 shared.version, shared.content = max(shared.version, version), content
-                self.unpublished.pop(target, None)
-                self.refused.pop(target, None)
+                self.forget(target)
             else:
                 self.hear(target, result[1])
 

@@ -17,10 +17,21 @@ if TYPE_CHECKING:
     from flatproxy.flatten.fleet.operations import Operation
 
 Then = Callable[[Any], None]
+CANCELLED_S: Final = 0.2
+"""What was cancelled and goes on is cancelled again after so long."""
 
 
 def nothing_depends(_result: object) -> None:
     """Take a result on which nothing depends."""
+
+
+async def end(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks until they have ended: a client of a store may swallow what cancels it while it connects."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=CANCELLED_S)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Way(Protocol):

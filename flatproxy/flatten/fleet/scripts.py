@@ -68,3 +68,10 @@ redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
 local time = redis.call('TIME')
 return {new, time[1], time[2]}
 """
+# KEYS: hashes. ARGV: what is taken out of each.
+FORGET: Final = """
+for _, key in ipairs(KEYS) do
+  for _, name in ipairs(ARGV) do redis.call('HDEL', key, name) end
+end
+return {'forgotten'}
+"""

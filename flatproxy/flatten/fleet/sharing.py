@@ -256,8 +256,7 @@ class Sharing:
                 self._pending[target] = None
             self._refuse(target, raw, "guard")
             return
-        self._publishing.refused.pop(target, None)
-        self._publishing.unpublished.pop(target, None)
+        self._publishing.forget(target)
         self.counts.fleet += 1
         self.note(target)
         shared.settle()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from attrs import define, field
 
 from flatproxy.config.rules import Rule
 from flatproxy.flatten.driving import take_over
 from flatproxy.flatten.fleet.entry import Seal, TargetEntry
-from flatproxy.flatten.fleet.ranks import Ranks
+from flatproxy.flatten.fleet.operations import Publish
+from flatproxy.flatten.fleet.ranks import Ranks, _weights
 from flatproxy.flatten.fleet.reasons import FleetCounts
 from flatproxy.flatten.fleet.sharing import Sharing
 from flatproxy.table.ladder import Resolution
@@ -33,6 +35,7 @@ class Node:
 
     name: str
     store: MemoryStore
+    ranks: Ranks | None = None
     carrier: MemoryCarrier = field(init=False)
     table: Table = field(factory=Table)
     sharing: Sharing = field(init=False)
@@ -40,8 +43,8 @@ class Node:
 
     def __attrs_post_init__(self) -> None:
         self.carrier = MemoryCarrier(self.store)
-        ranks = Ranks(self.name)
-        ranks.see(NAMES)
+        ranks = self.ranks or Ranks(self.name)
+        ranks.see(ranks.nodes or NAMES)
         counts = FleetCounts()
         self.sharing = Sharing(SEAL, self.name, ranks, counts, self.carrier, self, self.store.clock, 1.8)
         rule = Rule(target=TARGET, types=frozenset({"A"}), special="allow")
@@ -153,6 +156,39 @@ def test_after_a_loss_the_newest_is_everybodys() -> None:
         for node in nodes:
             node.sharing.tick(clock.now)
     assert [node.records for node in nodes] == [(TWO,)] * 3
+
+
+@pytest.mark.parametrize("is_first_here", [True, False])
+def test_after_a_loss_few_of_many_publish(*, is_first_here: bool) -> None:
+    """All have found the same alone and join at once. What one publishes the others know 10 ms later."""
+    clock = Clock()
+    store = MemoryStore(clock)
+    weights = {f"ns{number}": _weights(f"ns{number}") for number in range(100)}
+    ranks = [Ranks(name, known=weights) for name in weights]
+    for each in ranks:
+        each.see(weights)
+    nodes = [Node(each.node, store, each) for each in ranks]
+    store.told.clear()
+    if not is_first_here:
+        nodes.remove(first_of(nodes))
+    for node in nodes:
+        node.carrier.joined = False
+        node.resolve(TWO, clock.now)
+        node.carrier.joined = True
+        node.sharing.rejoin(clock.now)
+    told: list[tuple[float, str, int]] = []
+    store.told.append(lambda place, version: told.append((clock.now + 0.01, place, version)))
+    for step in range(600):
+        clock.now += 0.002
+        while told and told[0][0] <= clock.now:
+            _, place, version = told.pop(0)
+            for node in nodes:
+                node.sharing.hear_of(place, version)
+        for node in nodes[step % 25 :: 25]:  # each every 50 ms
+            node.sharing.tick(clock.now)
+    published = sum(isinstance(operation, Publish) for operation in store.done)
+    assert 1 <= published <= (1 if is_first_here else 20)
+    assert {node.sharing.places[node.place] in node.sharing._publishing.unpublished for node in nodes} == {False}
 
 
 def test_an_emptied_store_is_filled_by_the_first_one() -> None:

@@ -81,6 +81,26 @@ def test_an_address_that_fails_is_sick_and_that_is_told_once() -> None:
     run(script)
 
 
+def test_a_probe_that_was_late_and_is_due_again_at_once() -> None:
+    """The next one begins before the loop has told that this one ended."""
+
+    async def script(world: World) -> None:
+        wrong: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: wrong.append(context))
+        world.checks.changed = lambda _watched, _reason: world.checks.tick(world.now)
+        world.checks.watch("a", evolve(CHECK, fall=1), [ONE])
+        world.errors[ONE] = ProbeFailed("status 500")
+        for now in (1_000.0, 2_000.0):
+            await world.at(now)
+            for _ in range(8):
+                await asyncio.sleep(0)
+        assert len(world.probed) == 3, "it changed once, and was probed again at once"
+        assert not wrong
+        assert not world.checks._running
+
+    run(script)
+
+
 def test_what_says_nothing_of_the_address_is_counted_and_no_more() -> None:
     async def script(world: World) -> None:
         world.checks.watch("a", evolve(CHECK, fall=1), [ONE])
