@@ -136,7 +136,7 @@ class HealthChecks:
             self._stalled_at = now
         self._ticked_at = now
         self._schedule.room.tick()
-        self._begin(now)
+        self._begin(now, self.spread_s)
         if self.late != self._late_said and now >= self._say_late_at:
             self._say_late(now)
 
@@ -149,21 +149,21 @@ class HealthChecks:
         )
         self._late_said, self._say_late_at = self.late, now + SAID_AGAIN_S
 
-    def _begin(self, now: float) -> None:
+    def _begin(self, now: float, spread_s: float) -> None:
         for watched in self._schedule.begin(now):
             if self.seats is not None:
                 self._share(watched, self.seats)
                 if not self.seats.may_probe(watched_key(watched)):
                     self._schedule.cancel(watched)
                     continue
-            task = asyncio.get_running_loop().create_task(self._probe(watched))
+            task = asyncio.get_running_loop().create_task(self._probe(watched, spread_s))
             self._running[watched] = task
             # A task that is cancelled before it began never comes to its own `finally`.
             task.add_done_callback(partial(self._ended, watched))
 
-    async def _probe(self, watched: Watched) -> None:
+    async def _probe(self, watched: Watched, spread_s: float) -> None:
         """Make one probe and keep what it says; never raises."""
-        pause_s, now = random.random() * self.spread_s, self.clock()
+        pause_s, now = random.random() * spread_s, self.clock()
         await asyncio.sleep(pause_s)
         began, success, reason = self.clock(), None, ""
         self._schedule.room.note(began - now - pause_s)
@@ -212,7 +212,7 @@ class HealthChecks:
             del self._running[watched]
             self._schedule.cancel(watched)
         if self._schedule.is_full and not self._is_stopped:
-            self._begin(self.clock())
+            self._begin(self.clock(), 0.0)  # ends are spread out already
 
     async def stop(self) -> None:
         """End what is under way, for good."""

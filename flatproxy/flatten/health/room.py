@@ -11,9 +11,9 @@ from typing import Final
 
 from attrs import define, field
 
-LATE_S: Final = 0.01
+LATE_S: Final = 0.02
 """Probes that begin so late after their pause, on average over a tick, are too many at once."""
-FEWEST: Final = 32
+FEWEST: Final = 64
 MORE: Final = 8
 """So many more after each tick in which none was late."""
 

@@ -8,7 +8,7 @@ from flatproxy.flatten.health.room import FEWEST, LATE_S, MORE, Room
 
 def test_it_shrinks_while_probes_are_late_and_comes_back() -> None:
     room = Room(512)
-    for places in (256, 128, 64, 32, 32):
+    for places in (256, 128, 64, 64):
         room.note(0.0)
         room.note(3 * LATE_S)
         room.tick()
