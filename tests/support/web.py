@@ -15,7 +15,9 @@ from .lifetime import Startable
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from .ports import Address
 
 
 class Health(enum.Enum):
@@ -36,12 +38,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         web = self.server.web
         web.asked.append((self.headers.get("Host", ""), self.path))
-        if web.health is Health.HANGS:
+        health = web.judge(self.client_address) if web.judge is not None else web.health
+        if health is Health.HANGS:
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
             self.wfile.flush()
             self.server.ended.wait()
             return
-        self.send_response(500 if web.health is Health.ERROR else 200)
+        self.send_response(500 if health is Health.ERROR else 200)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -82,6 +85,8 @@ class WebServer(Startable):
     host: str
     port: int = 0
     health: Health = Health.WELL
+    judge: Callable[[Address], Health] | None = None
+    """Says how it is to a client at an address, in place of `health`."""
     tls: ssl.SSLContext | None = None
     asked: list[tuple[str, str]] = field(factory=list, init=False)
     connected: int = field(default=0, init=False)
