@@ -65,7 +65,8 @@ def _with_state(nsd: Nsd, resolver: FakeInternet, folder: Path) -> tuple[Path, s
     """Return where the state file is to be, in a folder of its own, and the configuration that names it."""
     path = folder / "state" / "answers.sqlite"
     path.parent.mkdir()
-    tables = {"state": {"path": str(path)}}
+    # Of what stays the same, the age in the file may be wrong by a tenth of `stale_for`: so it is saved every 10 s.
+    tables = {"state": {"path": str(path)}, "defaults": {"stale_for": "100s"}}
     return path, configuration(upstream=[nsd.address], resolver=[resolver.address], flatten=FLATTEN, tables=tables)
 
 
@@ -113,8 +114,9 @@ def test_state_that_goes_bad_in_use(
         until(lambda: saved(str(path)), "the answer in a state file again", 30)
         replies(load, 50)
     assert count(f"state in use: {how}", load) == (0, 0)
-    noticed = how in {"overwritten", "replaced"}
-    assert (proxy.metrics().value("state_errors_total") > 0) is noticed
+    noticed = proxy.metrics().value("state_errors_total") > 0
+    if how != "truncated":  # what is written next may or may not need what was cut off
+        assert noticed is (how in {"overwritten", "replaced"})
     assert bool(proxy.since(0, "state_unusable")) is noticed
     assert path.with_name("answers.sqlite.damaged").exists() is noticed
     proxy.stop()
