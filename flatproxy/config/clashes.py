@@ -69,3 +69,9 @@ def address_clashes(rule: Rule, table: Mapping[str, object], path: str) -> Itera
                 refusal = Refusal("outside the networks of allow", write)
             if refusal is not None:
                 yield problem(f"{path}.{key}[{index}]", item, refusal)
+    # A view has its name's fallback, and may have an allow of its own.
+    if "allow" in table and "fallback" not in table:
+        for own in rule.fallback:
+            if rule.allow and not any(own in network for network in rule.allow):
+                write = f"{quoted(str(own))} here as well, or a fallback with addresses inside"
+                yield problem(f"{path}.allow", table["allow"], Refusal(f"fallback has {own}, which is outside", write))

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _EXAMPLE_TABLE = '[flatten."example.com"]\ntarget = "lb.example.net"'
 _EXAMPLE_LINE = "example.com lb.example.net"
 _MOST_WRONG_LINES = 100
+_VIEW = "view"
 _OWN_TARGET = Refusal("the name is its own target", "another name, whose addresses are the answer")
 RESTS = 200
 
@@ -304,6 +305,10 @@ class Flagged:
         rest = {key: value for key, value in table.items() if is_key(key, value) or not isinstance(value, dict)}
         if len(rest) == len(table):
             return table
+        if "." in name and isinstance(table.get(_VIEW), dict):
+            key, views = join("flatten", name), f"{join('flatten', name)}.{VIEWS}"
+            self.problems.append(Problem(key=f"{key}.{_VIEW}", reason="did you mean views?", write=f"[{views}.inside]"))
+            return rest or None
         for whole in divided_names(name, {key: value for key, value in table.items() if key not in rest}):
             reason = "a name with dots needs quotes, or TOML reads a table in a table"
             self._refuse(name, reason, f"[flatten.{quoted(whole)}]")

@@ -16,6 +16,7 @@ from flatproxy.diagnose.certificates import about_certificate
 from flatproxy.diagnose.directories import Directories
 from flatproxy.diagnose.findings import Report
 from flatproxy.diagnose.flagged import FlaggedNames
+from flatproxy.diagnose.fleet_store import about_store
 from flatproxy.diagnose.in_step import InStep
 from flatproxy.diagnose.nameservers import Nameservers
 from flatproxy.diagnose.pointers import Pointers
@@ -59,6 +60,7 @@ async def _check(settings: Settings, file: str, asking: Asking) -> Report:
         await asyncio.gather(pointers.probe(), signatures.probe(), directories.probe())
         found += [*pointers.found, *signatures.found, *directories.found]
     found += about_certificate(settings.listen)
+    found += await about_store(settings)
     in_step = InStep(settings)
     await in_step.probe()
     found += in_step.found

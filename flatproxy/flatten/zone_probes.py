@@ -125,7 +125,7 @@ class ZoneProbes:
             if self._queue.has_looked:
                 break
             for apex in self._queue.look(self.zones.apex):
-                self.zones.gone(apex)
+                self._forget(apex)
             self.rest()
         self._first.refill(now)
         self._again.refill(now)
@@ -226,7 +226,13 @@ class ZoneProbes:
             return
         self._note(zone)
         if zone.apex != apex:
-            self.zones.gone(apex)
+            self._forget(apex)
+
+    def _forget(self, apex: bytes) -> None:
+        """Forget a zone that is none, or in which no name is flagged any more."""
+        self.zones.gone(apex)
+        if self.seats is not None:
+            self.seats.forget(_seat_of(apex))
 
     async def _ask_keys(self, apex: bytes) -> None:
         response = await self.upstream.ask(names.to_name(apex), dns.rdatatype.DNSKEY)
@@ -254,7 +260,7 @@ class ZoneProbes:
         """Tell whether this node is to ask for a zone again; take notice of what others find where it is not."""
         if self.seats is None:
             return True
-        key = f"zone {names.to_text(apex)}"
+        key = _seat_of(apex)
 
         def verdict(sight: Mapping[str, Any]) -> None:
             try:
@@ -272,7 +278,7 @@ class ZoneProbes:
         """Say what this node has found a zone to be."""
         soa = self.zones.soa(apex) if apex in self.zones.apexes else None
         if self.seats is not None and soa is not None:
-            self.seats.see(f"zone {names.to_text(apex)}", {"soa": soa.hex(), "signed": signed})
+            self.seats.see(_seat_of(apex), {"soa": soa.hex(), "signed": signed})
 
     def _note(self, zone: Zone) -> None:
         """Keep what is known of a zone."""
@@ -284,3 +290,7 @@ class ZoneProbes:
         for task in self._asking:
             task.cancel()
         await asyncio.gather(*self._asking, return_exceptions=True)
+
+
+def _seat_of(apex: bytes) -> str:
+    return f"zone {names.to_text(apex)}"

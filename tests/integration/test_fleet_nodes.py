@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from time import time
 from typing import TYPE_CHECKING
 
 import pytest
+from attrs import define, evolve
 
 from flatproxy.flatten.fleet.entry import Seal
 from flatproxy.flatten.fleet.operations import StoreKeys
 from flatproxy.flatten.fleet.presence import NodeRecord
-from tests.support.fleet import PREFIX, Fleet
+from tests.support.configuration import configuration
+from tests.support.fleet import PREFIX, Fleet, addresses
 from tests.support.internet import FakeInternet
+from tests.support.ports import free_port
+from tests.support.proxy import Proxy
 from tests.support.redis import Redis
 from tests.support.waiting import until
 
@@ -91,6 +96,42 @@ def test_a_goodbye_is_said_at_any_moment(fleet: Fleet, moment: str) -> None:
     assert states(fleet) == (0, {"ns1": "gone"})
 
 
+class Later(Proxy):
+    """A flatproxy of a later schema."""
+
+    def command(self) -> list[str]:
+        later = "from flatproxy.flatten.fleet import entry; entry.SCHEMA = b'2'; from flatproxy.cli import main; main()"
+        return [sys.executable, "-c", later, *super().command()[3:]]
+
+
+def test_nodes_of_two_schemas_ignore_each_other(fleet: Fleet, store: Redis) -> None:
+    """On one prefix, with resolvers that say different things: each goes on with what its own says."""
+    with FakeInternet() as other:
+        other.set("lb.test", "A", ["203.0.113.2"], 1)
+        fleet.internet.set("lb.test", "A", ["203.0.113.1"], 1)
+        ours = fleet.add("ns1", start=False)
+        (fleet.folder / "later").mkdir()
+        theirs = Later(fleet.folder / "later", evolve(fleet, internet=other).config("ns2"))
+        fleet.nodes.append(theirs)
+        for node in fleet.nodes:
+            node.launch()
+        for node in fleet.nodes:
+            node.attach()
+            node.wait_event("fleet_joined")
+        for _ in range(3):  # each time it was resolved again
+            for node, address in ((ours, "203.0.113.1"), (theirs, "203.0.113.2")):
+                before = node.metrics().value("fleet_resolutions_total", by="own")
+                until(lambda: node.metrics().value("fleet_resolutions_total", by="own") > before, "it resolves")  # noqa: B023
+                assert addresses(node) == {address}
+    for node in fleet.nodes:
+        metrics = node.metrics()
+        assert metrics.value("fleet_nodes") == 1
+        assert metrics.value("fleet_entries_refused_total") == 0
+        assert metrics.value("fleet_resolutions_total", by="fleet") == 0
+    assert {key.split(b":")[2] for key in store.entries()} == {b"1", b"2"}
+    assert states(fleet) == (0, {"ns1": "here"})
+
+
 def test_what_another_schema_says_is_not_looked_at(fleet: Fleet, store: Redis) -> None:
     put(fleet, store, "ns9", -10)
     ours = store.do("HGET", KEYS.nodes, "ns9")
@@ -100,3 +141,74 @@ def test_what_another_schema_says_is_not_looked_at(fleet: Fleet, store: Redis) -
     store.do("HSET", KEYS.nodes, "odd", b"2" + ours[1:])
     done = show(fleet)
     assert (done.code, "odd: its record is not believed (schema)" in done.out) == (0, True)
+
+
+def test_check_says_what_is_wrong_with_the_store(fleet: Fleet, store: Redis) -> None:
+    store.do("ACL", "SETUSER", "half", "on", "nopass", "~*", "&*", "+@all", "-publish")
+
+    def check(user: str, port: int) -> str:
+        path = fleet.folder / "flatproxy.toml"
+        path.write_text(fleet.config("looker", store=f"redis://{user}{store.host}:{port}/0"))
+        done = run("check", "--config", str(path), "--json")
+        (found,) = [each for each in done.json["findings"] if each["key"] == "fleet.store"]
+        assert (found["severity"] == "error") == bool(found["do"])
+        return f"{found['severity']}: {found['what']} {found['do']}"
+
+    assert check("", store.port).startswith("ok: can be used; its clock is ")
+    assert not store.do("EXISTS", KEYS.nodes)
+    assert check("", free_port()).startswith("error: cannot be used, so this node goes on alone: connection: ")
+    assert check("nobody@", store.port).endswith("give the user a password and commands as docs/fleet.md has them")
+    assert check("half@", store.port).endswith("give the user a password and commands as docs/fleet.md has them")
+
+
+@define(eq=False)
+class Ahead(Proxy):
+    """One whose clock is wrong."""
+
+    ahead_s: float = 0.0
+
+    def command(self) -> list[str]:
+        moved = f"import time; right = time.time; time.time = lambda: right() + {self.ahead_s}"
+        return [sys.executable, "-c", f"{moved}; from flatproxy.cli import main; main()", *super().command()[3:]]
+
+
+def test_clocks_may_be_half_a_minute_apart(fleet: Fleet) -> None:
+    """One that is 20 s ahead shares what has a TTL of a second; one that is 40 s ahead goes on alone and says why."""
+    fleet.internet.set("lb.test", "A", ["203.0.113.1"], 1)
+    fleet.add("ns1")
+    for name, ahead_s in (("ns2", 20.0), ("ns3", 40.0)):
+        (fleet.folder / name).mkdir()
+        wrong = Ahead(fleet.folder / name, fleet.config(name), ahead_s=ahead_s)
+        fleet.nodes.append(wrong)
+        wrong.start()
+    right, ahead, far = fleet.nodes
+    assert far.wait_event("fleet_alone")["reason"] == "skew"
+    ahead.wait_event("fleet_joined")
+    both = (right, ahead)
+    until(lambda: sum(each.metrics().value("fleet_resolutions_total", by="fleet") for each in both) > 2, "one takes")
+    assert not any(each.metrics().value("fleet_entries_refused_total") for each in both)
+    fleet.internet.set("lb.test", "A", ["203.0.113.2"], 1)
+    fleet.all_answer("203.0.113.2")
+    assert far.get("/readyz")[0] == 200
+
+
+class Modules(Proxy):
+    """Says at its end whether redis-py was imported."""
+
+    def command(self) -> list[str]:
+        end = "json.dumps({'event': 'end', 'redis': 'redis' in sys.modules})"
+        say = f"atexit.register(lambda: print({end}, file=sys.stderr))"
+        run_it = f"import atexit, json, sys; {say}; from flatproxy.cli import main; sys.exit(main())"
+        return [sys.executable, "-c", run_it, *super().command()[3:]]
+
+
+@pytest.mark.parametrize("has_fleet", [False, True])
+def test_redis_py_is_imported_with_a_fleet_only(fleet: Fleet, nsd: Nsd, has_fleet: bool) -> None:
+    folder = fleet.folder / "modules"
+    folder.mkdir()
+    alone = configuration(upstream=[nsd.address], resolver=[fleet.internet.address], flatten=fleet.flatten)
+    node = Modules(folder, fleet.config("ns1") if has_fleet else alone)
+    fleet.nodes.append(node)
+    node.start()
+    node.stop()
+    assert node.wait_event("end")["redis"] is has_fleet

@@ -122,6 +122,23 @@ def test_sentinels_name_another_master(tmp_path: Path, make: Make, resolver: Fak
             assert replica.entries()
 
 
+def test_a_sentinel_that_wants_a_password_is_given_that_of_the_store(
+    tmp_path: Path, make: Make, resolver: FakeInternet
+) -> None:
+    password = tmp_path / "password"
+    password.write_text("word\n")
+    password.chmod(0o600)
+    with Redis(folder(tmp_path, "one"), options=("requirepass word",), password="word") as master:
+        lines = (
+            f"sentinel monitor mymaster {master.host} {master.port} 1",
+            "sentinel auth-pass mymaster word",
+            "requirepass word",
+        )
+        with Redis(folder(tmp_path, "sentinel"), options=lines, mode="--sentinel", password="word") as sentinel:
+            store = f"redis+sentinel://{sentinel.host}:{sentinel.port}/mymaster/0"
+            shares(make(store, password_file=str(password)), resolver)
+
+
 def test_a_cluster(tmp_path: Path, make: Make, resolver: FakeInternet) -> None:
     servers = [Redis(folder(tmp_path, f"n{number}"), options=("cluster-enabled yes",)) for number in range(3)]
     try:

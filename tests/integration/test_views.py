@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import dns.edns
 import dns.message
 import dns.query
 import pytest
@@ -75,6 +76,15 @@ def test_each_client_gets_the_answer_of_its_view(nsd: Nsd, resolver: FakeInterne
         assert _addresses(proxy, "::1", tcp=tcp) == [_BRANCH]
         assert _addresses(proxy, _AT_BRANCH, rdtype="AAAA", tcp=tcp) == ["2001:db8::2"]
         assert _addresses(proxy, _NOWHERE, rdtype="AAAA", tcp=tcp) == ["2001:db8::1"], "the zone's own"
+
+
+def test_client_subnet_puts_nobody_in_a_view(nsd: Nsd, resolver: FakeInternet, start: Start) -> None:
+    """Who asks for a client in a view is not in it, nor is who asks from the view for a client outside."""
+    proxy = start(_configuration(nsd, resolver))
+    for client, said, address in ((_NOWHERE, _AT_BRANCH, _PUBLIC), (_AT_BRANCH, "198.51.100.1", _BRANCH)):
+        query = dns.message.make_query("example.com", "A", use_edns=0, options=[dns.edns.ECSOption(said, 32)])
+        reply = dns.query.udp(query, "127.0.0.1", timeout=10, port=proxy.listening[0][1], source=client)
+        assert [rdata.to_text() for rrset in reply.answer for rdata in rrset] == [address]
 
 
 def test_a_name_without_a_table_for_the_view_has_its_own_answer(nsd: Nsd, resolver: FakeInternet, start: Start) -> None:

@@ -15,7 +15,7 @@ import redis.asyncio
 from attrs import define, field
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
@@ -60,6 +60,8 @@ _WORDS: Final = {
     "MASTERDOWN": "unavailable",
     "TRYAGAIN": "unavailable",
 }
+_IN_SCRIPT: Final = "The user executing the script can't"
+"""So begins an error without a word of its own: a script ran what the user may not."""
 _CLASSES: Final = (
     (OutOfMemoryError, "full"),
     (ReadOnlyError, "readonly"),
@@ -80,7 +82,7 @@ def lost(error: BaseException) -> StoreLost:
     text = str(error).removeprefix("ERR ")
     reason = next((reason for kind, reason in _CLASSES if isinstance(error, kind)), "")
     if not reason:
-        word = text.partition(" ")[0]
+        word = text.partition(" ")[0] if not text.startswith(_IN_SCRIPT) else "NOPERM"
         reason = _WORDS.get(word, "other" if isinstance(error, RedisError) else "garbage")
     return StoreLost(reason, text or type(error).__name__)
 
@@ -95,6 +97,8 @@ class StoreLink:
     timeout_s: float
     keys: StoreKeys
     latency: BucketTable = field(factory=BucketTable)
+    _to_sentinels: bool = False
+    """Whether Sentinels are given the password, too."""
     _client: Any = None
     _listener: Any = None
 
@@ -121,6 +125,7 @@ class StoreLink:
         options |= {"db": address.database, "retry": Retry(NoBackoff(), 0)}
         if address.kind == "sentinel":
             own = {"socket_timeout": self.timeout_s, "socket_connect_timeout": self.timeout_s, **self._tls}
+            own["password"] = self.password if self._to_sentinels else None
             sentinel: Any = Sentinel(list(address.servers), sentinel_kwargs=own)  # type: ignore[no-untyped-call]
             return sentinel.master_for(address.service, **options)
         if address.path:
@@ -130,11 +135,18 @@ class StoreLink:
         return redis.asyncio.Redis(host=host, port=port, **options)
 
     async def open(self) -> None:
-        """Connect, and have the store know the scripts; `StoreLost` where that fails."""
+        """Connect; `StoreLost` where that fails. Sentinels get the password where they are asked in vain without it."""
         try:
             async with asyncio.timeout(self.timeout_s * OPEN_TIMES):
                 self._client = self._make(self.timeout_s)
-                await self._client.ping()
+                try:
+                    await self._client.ping()
+                except MasterNotFoundError:
+                    if self.password is None:
+                        raise
+                    self._to_sentinels = True
+                    self._client = self._make(self.timeout_s)
+                    await self._client.ping()
         except Exception as error:
             raise lost(error) from error
 

@@ -14,6 +14,7 @@ from attrs import define, field
 LATE_S: Final = 0.01
 """Probes that begin so late after their pause, on average over a tick, are too many at once."""
 FEWEST: Final = 32
+"""With the pause before each, these leave about half of the thread's time to resolutions, however short it is."""
 MORE: Final = 8
 """So many more after each tick in which none was late."""
 

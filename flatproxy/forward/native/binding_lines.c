@@ -118,13 +118,11 @@ static int is_target(PyObject *rule, PyObject *name) {
 
 /* The same name as an object that is there already, where it is; takes over the reference. */
 static PyObject *the_known(struct reader *reader, PyObject *name) {
-    PyObject *before = PyDict_Size(reader->known) ? PyDict_GetItemWithError(reader->known, name) : NULL;
+    PyObject *before = PyDict_GetItemWithError(reader->known, name);
     if (!before)
         return name;
     Py_INCREF(before);
     Py_DECREF(name);
-    if (PyDict_DelItem(reader->known, before))
-        Py_CLEAR(before);
     return before;
 }
 
@@ -155,7 +153,7 @@ static int take_line(struct reader *reader, const char *at, const char *end) {
     int is_own = name ? is_target(rule, name) : -1;
     if (!is_own) {
         name = the_known(reader, name);
-        taken = name && !PyErr_Occurred() ? put(reader, name, rule) : -1;
+        taken = !PyErr_Occurred() ? put(reader, name, rule) : -1;
     }
     Py_XDECREF(name);
     return is_own ? (is_own < 0 ? -1 : 0) : taken;

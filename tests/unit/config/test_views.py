@@ -64,6 +64,23 @@ def test_a_view_inherits_the_names_keys_and_overrides_some() -> None:
             "its own target",
             "another name",
         ),
+        (
+            USED.replace(
+                "[flatten",
+                '[flatten."www.example.com"]\ntarget = "lb.test"\nfallback = ["203.0.113.9"]\n'
+                '[flatten."www.example.com".views.branch]\nallow = ["10.0.0.0/8"]\n[flatten',
+                1,
+            ),
+            'flatten."www.example.com".views.branch.allow',
+            "fallback has 203.0.113.9, which is outside",
+            '"203.0.113.9" here as well',
+        ),
+        (
+            USED.replace(".views.", ".view."),
+            'flatten."example.com".view',
+            "did you mean views?",
+            '[flatten."example.com".views.inside]',
+        ),
         (USED, "views.branch", "no name has a table", '[flatten."NAME".views.branch]'),
         (
             VIEWS.replace("10.7.0.0/16", "10.0.0.0/8"),

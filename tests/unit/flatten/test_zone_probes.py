@@ -6,10 +6,15 @@ import dns.name
 import pytest
 from attrs import define, field
 
+from flatproxy.flatten.fleet.entry import Seal
+from flatproxy.flatten.fleet.ranks import Ranks
+from flatproxy.flatten.fleet.reasons import FleetCounts
+from flatproxy.flatten.fleet.seats import Seats
 from flatproxy.flatten.zone_probes import FIRST_RATE, INTERVAL_S, PROBES_AT_ONCE, RATE, SILENCES, ZoneProbes, zone_of
 from flatproxy.table.changes import Change, Feed, SignedChanged
 from flatproxy.table.zones import Zones
 from flatproxy.wire import names
+from tests.unit.flatten.fleet.memory import MemoryCarrier, MemoryStore
 from tests.unit.flatten.walking import Answers, response
 
 APEX = b"\7example\3com\0"
@@ -288,3 +293,22 @@ def test_a_name_whose_zone_stays_unknown_is_asked_about_in_each_round() -> None:
     world.cover(SHOP)
     assert world.until(INTERVAL_S - 1.0, 1.0) == ["shop.example.com SOA"]
     assert world.until(2 * INTERVAL_S - 1.0, 1.0) == ["shop.example.com SOA"]
+
+
+def test_a_seat_is_given_up_with_its_zone() -> None:
+    """What others say of a zone that is gone is not read any more."""
+    asking = MemoryCarrier(MemoryStore(lambda: 0.0))
+    seats = Seats(Seal(b"secret", "test"), "ns1", Ranks("ns1"), FleetCounts(), asking, lambda: 0.0)
+    world = World()
+    world.probes.seats = seats
+    world.serve("shop.example.com")
+    world.cover(SHOP)
+    world.until(INTERVAL_S + 5.0, step_s=1.0)
+    asked = len(asking.store.done)
+    assert seats.hear_of("sight 0 zone example.com", 7)
+    assert len(asking.store.done) == asked + 1
+    world.cover()
+    world.until(world.now + 5.0, step_s=1.0)
+    asked = len(asking.store.done)
+    assert seats.hear_of("sight 0 zone example.com", 7)
+    assert len(asking.store.done) == asked

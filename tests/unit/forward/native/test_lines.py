@@ -12,6 +12,7 @@ from flatproxy.config.flagged import Flagged
 from flatproxy.config.include import Included
 from flatproxy.config.rules import Rule, Rules
 from flatproxy.forward.native import _core
+from flatproxy.wire.names import ROOT
 from tests.unit.config.test_plain_lines import ZONES, line
 
 if TYPE_CHECKING:
@@ -130,8 +131,10 @@ def test_names_are_the_same_objects_as_before() -> None:
 
 
 def test_the_root_serves_every_name() -> None:
-    names, problems = read([["a.test lb.test", "b.example.org lb.test", "test lb.test"]], zones=(b"\0",))
-    assert (len(names), len(problems)) == (4, 1)
+    names, problems = read(
+        [["a.test lb.test", "b.example.org lb.test", "192.0.2.1 lb.test", "test lb.test"]], zones=(ROOT,)
+    )
+    assert (len(names), len(problems)) == (4, 2), "an address is no name"
 
 
 def test_what_is_no_ascii_or_no_place_is_an_error() -> None:
