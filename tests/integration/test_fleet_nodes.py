@@ -7,7 +7,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 import pytest
-from attrs import evolve
+from attrs import define, evolve
 
 from flatproxy.flatten.fleet.entry import Seal
 from flatproxy.flatten.fleet.operations import StoreKeys
@@ -159,6 +159,37 @@ def test_check_says_what_is_wrong_with_the_store(fleet: Fleet, store: Redis) -> 
     assert check("", free_port()).startswith("error: cannot be used, so this node goes on alone: connection: ")
     assert check("nobody@", store.port).endswith("give the user a password and commands as docs/fleet.md has them")
     assert check("half@", store.port).endswith("give the user a password and commands as docs/fleet.md has them")
+
+
+@define(eq=False)
+class Ahead(Proxy):
+    """One whose clock is wrong."""
+
+    ahead_s: float = 0.0
+
+    def command(self) -> list[str]:
+        moved = f"import time; right = time.time; time.time = lambda: right() + {self.ahead_s}"
+        return [sys.executable, "-c", f"{moved}; from flatproxy.cli import main; main()", *super().command()[3:]]
+
+
+def test_clocks_may_be_half_a_minute_apart(fleet: Fleet) -> None:
+    """One that is 20 s ahead shares what has a TTL of a second; one that is 40 s ahead goes on alone and says why."""
+    fleet.internet.set("lb.test", "A", ["203.0.113.1"], 1)
+    fleet.add("ns1")
+    for name, ahead_s in (("ns2", 20.0), ("ns3", 40.0)):
+        (fleet.folder / name).mkdir()
+        wrong = Ahead(fleet.folder / name, fleet.config(name), ahead_s=ahead_s)
+        fleet.nodes.append(wrong)
+        wrong.start()
+    right, ahead, far = fleet.nodes
+    assert far.wait_event("fleet_alone")["reason"] == "skew"
+    ahead.wait_event("fleet_joined")
+    both = (right, ahead)
+    until(lambda: sum(each.metrics().value("fleet_resolutions_total", by="fleet") for each in both) > 2, "one takes")
+    assert not any(each.metrics().value("fleet_entries_refused_total") for each in both)
+    fleet.internet.set("lb.test", "A", ["203.0.113.2"], 1)
+    fleet.all_answer("203.0.113.2")
+    assert far.get("/readyz")[0] == 200
 
 
 class Modules(Proxy):
