@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import threading
 from time import time
 from typing import TYPE_CHECKING
 
 import pytest
 from attrs import define, evolve
 
+from flatproxy.flatten.fleet.digests import PARTS, part_of
 from flatproxy.flatten.fleet.entry import Seal
 from flatproxy.flatten.fleet.operations import StoreKeys
 from flatproxy.flatten.fleet.presence import NodeRecord
@@ -159,6 +161,39 @@ def test_check_says_what_is_wrong_with_the_store(fleet: Fleet, store: Redis) -> 
     assert check("", free_port()).startswith("error: cannot be used, so this node goes on alone: connection: ")
     assert check("nobody@", store.port).endswith("give the user a password and commands as docs/fleet.md has them")
     assert check("half@", store.port).endswith("give the user a password and commands as docs/fleet.md has them")
+
+
+def answer_as(fleet: Fleet, store: Redis, name: str, address: bytes, over: threading.Event) -> None:
+    """Be a node that answers something else: its digest of one part differs, and it says why when it is asked."""
+    seal = Seal(fleet.secret.read_bytes(), PREFIX)
+    digests = "".join("1" * 8 if part == part_of("lb.test/A") else "0" * 8 for part in range(PARTS))
+    store.do("HSET", KEYS.answers, name, seal.seal(f"answers {name}", 0, {"digests": digests}))
+    with store.client() as client, client.pubsub(ignore_subscribe_messages=True) as heard:
+        heard.subscribe(KEYS.channel)
+        while not over.is_set():
+            message = heard.get_message(timeout=0.1)
+            words = message["data"].split() if message else []
+            if words[:1] == [b"?"]:
+                request = words[1].decode()
+                raw = seal.seal(f"detail {request} {name}", 1, {"lb.test/A": [address.hex()]})
+                client.set(KEYS.detail(request, name), raw, px=5_000)
+
+
+def test_targets_on_which_nodes_differ_are_named(fleet: Fleet, store: Redis) -> None:
+    fleet.add("ns1").wait_event("address_change")
+    put(fleet, store, "ns9", -10)
+    over = threading.Event()
+    other = threading.Thread(target=answer_as, args=(fleet, store, "ns9", bytes([192, 0, 2, 66]), over))
+    other.start()
+    try:
+        shown = show(fleet)
+    finally:
+        over.set()
+        other.join()
+    assert shown.code == 1
+    assert "1 target on which nodes differ" in shown.out
+    place = shown.lines.index("  lb.test/A")
+    assert [line.split() for line in shown.lines[place + 1 :]] == [["ns1", "203.0.113.1"], ["ns9", "192.0.2.66"]]
 
 
 @define(eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Self
@@ -87,9 +88,11 @@ class Fleet:
         )
 
     def stop(self) -> None:
-        for node in self.nodes:
-            if node.alive:
-                node.stop()
+        """End all, also where one of them ends badly."""
+        with ExitStack() as stack:
+            for node in self.nodes:
+                if node.alive:
+                    stack.callback(node.stop)
 
 
 @define(eq=False)
