@@ -279,8 +279,8 @@ class Flatproxy(Server):
     def configure(self) -> list[str]:
         path = self.folder / "flatproxy.toml"
         # The targets of the bench have addresses of documentation; a flatproxy of before may not know the key.
-        knows = [*self.interpreter, "-c", "from flatproxy.config.settings import Rule; Rule(target=b'', special='')"]
-        ours = not subprocess.run(knows, capture_output=True, check=False).returncode
+        knows = [*self.interpreter, "-c", "from flatproxy.config.rules import Rule; Rule(target=b'', special='')"]
+        ours = not subprocess.run(knows, capture_output=True, cwd=self.folder, check=False).returncode
         path.write_text(
             f'[listen]\ndns = ["{self.host}:{self.port}"]\nhttp = "{HOST}:0"\n'
             + (f"threads = {self.threads}\n" if self.threads > 1 else "")

@@ -61,7 +61,7 @@ SOON_S = 0.05
 """What is due later than that is left to the next tick."""
 REST = 3.0
 """After a slice nothing is done for so many times as long as it took: the tasks that it began have their turn."""
-WALK_REST = 0.5
+WALK_REST = 0.25
 """The same where walks need no such turn; a slice counts as no longer than it should be."""
 
 
@@ -156,13 +156,11 @@ class Refresher:
         self._tasks_left = BEGUN_AT_ONCE
         # One of each in turn: none of them may hold up another.
         pieces = (self._hear_one, self._begin_one, self._begin_cut_one, self.table.advance)
-        is_all = False
-        while not is_all and self.clock() - began < SLICE_S:
-            is_all = True
-            for piece in pieces:
-                if piece(now):
-                    is_all = False
-                    self.serve_packets()
+        while self.clock() - began < SLICE_S:
+            done = [piece(now) for piece in pieces]
+            if not any(done):
+                break
+            self.serve_packets()
 
     def _go_on_in(self, wait_s: float) -> None:
         self._going_on = asyncio.get_running_loop().call_later(wait_s, lambda: self._go_on(self.clock()))

@@ -1,5 +1,7 @@
 """Which target is resolved next. Where more is due than can be begun, those that clients ask for come first.
 
+New ones have a share all the same: what is stale for a moment is a better answer than none of ours.
+
 It knows no clock, and what it costs does not grow with the number of targets.
 """
 
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     from flatproxy.table.target import Target
 
 
+NEW_SHARE = 4
+"""Of so many that are taken out while new ones are due, one is new."""
+
+
 @define(eq=False)
 class Schedule:
     """When each target is due; one that is being resolved is not in it."""
@@ -28,6 +34,8 @@ class Schedule:
     _new: Agenda[Target] = field(factory=Agenda)
     """Those that nothing is known of: their replies must be parsed."""
     _places: dict[Target, Agenda[Target]] = field(factory=dict)
+    _taken: int = 0
+    """How many were taken out."""
 
     def __len__(self) -> int:
         return len(self._places)
@@ -63,10 +71,16 @@ class Schedule:
             if wanted in self._places:
                 self.drop(wanted)
                 return wanted
-        target = self._asked.next_due(now) or self._known.next_due(now) or (self._new.next_due(now) if new else None)
-        if target is not None:
-            del self._places[target]
-        return target
+        self._taken += 1
+        agendas = [self._asked, self._known]
+        if new:
+            agendas.insert(2 if self._taken % NEW_SHARE else 0, self._new)
+        for agenda in agendas:
+            target = agenda.next_due(now)
+            if target is not None:
+                del self._places[target]
+                return target
+        return None
 
     def soonest(self, *, new: bool = True) -> float:
         """Return when the next one is due at the soonest, `NEVER` where there is none."""

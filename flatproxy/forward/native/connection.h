@@ -80,6 +80,7 @@ void link_ask(struct connection *connection, const uint8_t *message, size_t size
 void link_event(struct connection *connection, uint32_t events);
 void link_sweep(struct connection *connection);
 void link_fail(struct connection *connection, struct asked **link); /* says SERVFAIL to one query */
+void link_connected(struct connection *connection);
 void link_lost(struct connection *connection);
 void link_close(struct connection *connection); /* and forget what was asked */
 

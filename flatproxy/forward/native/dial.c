@@ -61,7 +61,7 @@ static bool has_turn(const struct connection *connection) {
     return connection->part->setting_up[connection->server] < connection->thread->path->limits.setting_up;
 }
 
-/* Begins to connect; false where that fails at once. */
+/* Begins to connect, and goes on at once where that took no time, as on this machine; false where it fails at once. */
 static bool connect_link(struct connection *connection) {
     struct thread *thread = connection->thread;
     const struct servers *servers = connection->part->servers;
@@ -71,9 +71,9 @@ static bool connect_link(struct connection *connection) {
         return false;
     setsockopt(fd, SOL_TCP, TCP_NODELAY, &on, sizeof on);
     connection->link.watch.fd = fd;
-    connection->link.events = EPOLLOUT;
-    if ((connect(fd, &address->any, servers->address_size[connection->server]) && errno != EINPROGRESS) ||
-        thread_watch(thread, &connection->link.watch, EPOLLOUT)) {
+    bool open = !connect(fd, &address->any, servers->address_size[connection->server]);
+    connection->link.events = open ? EPOLLIN : EPOLLOUT;
+    if ((!open && errno != EINPROGRESS) || thread_watch(thread, &connection->link.watch, connection->link.events)) {
         close(fd);
         connection->link.watch.fd = -1;
         return false;
@@ -81,6 +81,8 @@ static bool connect_link(struct connection *connection) {
     connection->dialled_at = thread->now;
     connection->setting_up = true;
     connection->part->setting_up[connection->server]++;
+    if (open)
+        link_connected(connection);
     return true;
 }
 

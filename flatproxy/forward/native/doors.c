@@ -4,7 +4,6 @@
  * none is idle one whose client has closed its half, and may be gone altogether; else the new one is closed. Nothing is
  * read or written here. */
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -142,7 +141,6 @@ void connection_kill(struct connection *connection) {
 }
 
 static void admit(struct thread *thread, int fd, const struct client *client, uint16_t bucket) {
-    int on = 1;
     struct connection *connection = calloc(1, sizeof *connection);
     if (connection) {
         connection->client.watch = (struct watch){WATCH_CLIENT, fd};
@@ -161,7 +159,6 @@ static void admit(struct thread *thread, int fd, const struct client *client, ui
         close(fd);
         return;
     }
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     enter(thread->streams, connection);
 }
 

@@ -162,7 +162,7 @@ static void tell_client(struct connection *connection) {
         connection_kill(connection);
 }
 
-static void connected(struct connection *connection) {
+void link_connected(struct connection *connection) {
     connection->link_state = LINK_OPEN;
     connection->opened_at = connection->thread->now;
     connection->tried = 0;
@@ -171,6 +171,7 @@ static void connected(struct connection *connection) {
         next = asked->next;
         transmit(connection, asked);
     }
+    connection_mark(connection);
 }
 
 void link_event(struct connection *connection, uint32_t events) {
@@ -189,7 +190,7 @@ void link_event(struct connection *connection, uint32_t events) {
         hang_up(connection);
         dial(connection);
     } else {
-        connected(connection);
+        link_connected(connection);
     }
 }
 

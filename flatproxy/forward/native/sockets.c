@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/uio.h>
 
@@ -20,13 +21,16 @@ unsigned address_port(const union address *address) {
 }
 
 bool prepare_to_listen(int fd, bool tcp) {
-    int kind = 0, accepts = 0, flags = fcntl(fd, F_GETFL);
+    int kind = 0, accepts = 0, on = 1, flags = fcntl(fd, F_GETFL);
     socklen_t size = sizeof kind;
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) || getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &size) ||
         getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepts, &size))
         return false;
-    if (kind == (tcp ? SOCK_STREAM : SOCK_DGRAM) && !accepts == !tcp)
+    if (kind == (tcp ? SOCK_STREAM : SOCK_DGRAM) && !accepts == !tcp) {
+        if (tcp) /* whoever connects inherits it */
+            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         return true;
+    }
     errno = EINVAL;
     return false;
 }

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from flatproxy.config.guarding import Guarding
 from flatproxy.config.rules import Rule
-from flatproxy.flatten.schedule import Schedule
+from flatproxy.flatten.schedule import NEW_SHARE, Schedule
 from flatproxy.table.agenda import NEVER
 from flatproxy.table.ladder import Resolution
 from flatproxy.table.table import Table
@@ -62,6 +62,17 @@ def test_new_ones_wait_for_their_own_rate_and_hold_up_nobody() -> None:
     schedule.set(known, 2.0)
     assert taken(schedule, 3.0, new=False) == ["known"]
     assert (schedule.soonest(new=False), schedule.soonest()) == (NEVER, 1.0)
+
+
+def test_new_ones_have_a_share_where_too_much_is_due() -> None:
+    table = Table()
+    *known, new = targets(table, *(f"known{number}" for number in range(2 * NEW_SHARE)), "new")
+    schedule = Schedule(table.wanted)
+    schedule.set(new, 1.0)
+    for target in known:
+        target.settle(FOUND, "addresses", 0.0)
+        schedule.set(target, 0.5, asked=True)
+    assert "new" in taken(schedule, 2.0)[:NEW_SHARE]
 
 
 def test_a_target_is_in_one_place_and_can_be_taken_out() -> None:
