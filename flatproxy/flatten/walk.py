@@ -38,7 +38,7 @@ _RD, _NO_RD = b"\1\0" + _COUNTS, b"\0\0" + _COUNTS
 _RD_AD = b"\1\x20" + _COUNTS
 """Say whether it is validated (RFC 6840 section 5.7)."""
 _UNREADABLE = (dns.rcode.FORMERR, dns.rcode.SERVFAIL, dns.rcode.NOTIMP, dns.rcode.REFUSED)
-_OPT = b"\0\0\x29" + edns.MAX_UDP_SIZE.to_bytes(2, "big") + bytes(6)
+_OPT = edns.opt_record(dnssec_ok=False)
 
 
 class Sender(Protocol):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from flatproxy.wire.peek import OPT_AT_ROOT
+
 PLAIN_UDP_SIZE = 512
 MAX_UDP_SIZE = 1232
 MAX_TCP_SIZE = 65535
@@ -25,7 +27,7 @@ def is_whole(message: bytes, end: int) -> bool:
         return False
     if message[10:12] == b"\0\0":
         return len(message) == end
-    if message[10:12] != b"\0\1" or message[end : end + 3] != b"\0\0\x29":
+    if message[10:12] != b"\0\1" or message[end : end + 3] != OPT_AT_ROOT:
         return False
     options = end + 11
     if len(message) < options or len(message) != options + (message[end + 9] << 8 | message[end + 10]):
@@ -70,7 +72,7 @@ def error_option(code: int, text: str = "") -> bytes:
 def opt_record(*, dnssec_ok: bool, options: bytes = b"", bad_version: bool = False) -> bytes:
     """Return an OPT record of version 0."""
     return (
-        b"\0\0\x29"
+        OPT_AT_ROOT
         + MAX_UDP_SIZE.to_bytes(2, "big")
         + bytes((_BADVERS if bad_version else 0, 0, _DO if dnssec_ok else 0, 0))
         + len(options).to_bytes(2, "big")

@@ -9,13 +9,14 @@ import dns.exception
 import dns.name
 
 from flatproxy.errors import WireError
+from flatproxy.wire.peek import MAX_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
 ROOT = b"\0"
 _PLAIN = re.compile(rb"[A-Za-z0-9_.-]+")
-_LONGEST_LABEL, _LONGEST = 63, 255
+_LONGEST_LABEL = 63
 
 
 def to_name(wire: bytes) -> dns.name.Name:
@@ -32,7 +33,7 @@ def to_name(wire: bytes) -> dns.name.Name:
 def to_text(wire: bytes) -> str:
     """Return the text of a wire form, without the final dot but for the root; `WireError` where it is not one."""
     labels, at = [], 0
-    while at < len(wire) <= _LONGEST and 0 < (length := wire[at]) <= _LONGEST_LABEL:
+    while at < len(wire) <= MAX_NAME and 0 < (length := wire[at]) <= _LONGEST_LABEL:
         labels.append(wire[at + 1 : at + 1 + length])
         at += length + 1
     text = b".".join(labels)

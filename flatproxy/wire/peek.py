@@ -25,7 +25,8 @@ _COUNTS = Struct("!4H")
 _RR_FIXED = Struct("!HHIH")
 _NO_RECORDS = bytes(6)
 _ONE_ADDITIONAL = b"\0\0\0\0\0\1"
-_OPT_AT_ROOT = b"\0\0\x29"
+OPT_AT_ROOT = b"\0\0\x29"
+"""What an OPT record begins with: its owner and type (RFC 6891 section 6.1.2)."""
 
 
 def question_end(message: bytes) -> int:
@@ -51,7 +52,7 @@ def question_of(message: bytes, end: int) -> bytes:
 def carries_only_opt(message: bytes, end: int) -> bool:
     """Tell whether nothing follows the question but, perhaps, what begins as an OPT record at the root."""
     counts = message[6:12]
-    return counts == _NO_RECORDS or (counts == _ONE_ADDITIONAL and message[end : end + 3] == _OPT_AT_ROOT)
+    return counts == _NO_RECORDS or (counts == _ONE_ADDITIONAL and message[end : end + 3] == OPT_AT_ROOT)
 
 
 def skip_name(message: bytes, offset: int) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from flatproxy.wire.peek import HEADER, OPCODE, QR
+from flatproxy.wire.peek import HEADER, OPCODE, OPT_AT_ROOT, QR
 from flatproxy.wire.types import CLASS_IN, TYPE_A, TYPE_AAAA
 
 _TC = 0x02
@@ -15,7 +15,6 @@ _RCODE = 0x0F
 _NO_COUNT, _ONE = b"\0\0", b"\0\1"
 _OWNER = b"\xc0\x0c"
 """A pointer to the question (RFC 1035 section 4.1.4)."""
-_OPT = b"\0\0\x29"
 _OPT_SIZE = 11
 _SIZES = {TYPE_A: 4, TYPE_AAAA: 16}
 _RECORDS = {size: Struct(f"!6sI2s{size}s") for size in _SIZES.values()}
@@ -55,4 +54,4 @@ def _is_opt_or_nothing(rest: bytes, count: bytes) -> bool:
     if count != _ONE or len(rest) != _OPT_SIZE:
         return False
     extended_rcode, version, options = rest[5], rest[6], rest[9:]
-    return rest[:3] == _OPT and not extended_rcode and not version and options == _NO_COUNT
+    return rest[:3] == OPT_AT_ROOT and not extended_rcode and not version and options == _NO_COUNT

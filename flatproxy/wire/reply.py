@@ -7,7 +7,7 @@ section 4.1.1; CD too is cleared by an authoritative server, RFC 4035 section 3.
 from __future__ import annotations
 
 from flatproxy.wire import edns
-from flatproxy.wire.peek import HEADER, OPCODE, QR, RD, question_end
+from flatproxy.wire.peek import HEADER, OPCODE, OPT_AT_ROOT, QR, RD, question_end
 
 NOERROR = 0
 FORMERR = 1
@@ -78,6 +78,6 @@ def rcode(made: bytes) -> int:
     code = made[3] & 0x0F
     if made[6:12] == b"\0\0\0\0\0\1":
         end = question_end(made)
-        if end and made[end : end + 3] == b"\0\0\x29" and len(made) > end + 5:
+        if end and made[end : end + 3] == OPT_AT_ROOT and len(made) > end + 5:
             code |= made[end + 5] << 4
     return code
