@@ -8,9 +8,11 @@ import pytest
 
 from tests.support.fixtures import KINDS, nsd, start, zones
 from tests.support.internet import FakeInternet
+from tests.support.redis import Redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.nameserver import Nameserver
     from tests.support.zones import Zones
@@ -32,3 +34,12 @@ def internet() -> Iterator[FakeInternet]:
     """A resolver with no name in it yet. A test uses names of its own, or tidies up."""
     with FakeInternet() as resolver:
         yield resolver
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Redis]:
+    """An empty store of a fleet."""
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    with Redis(folder) as server:
+        yield server

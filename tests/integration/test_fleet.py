@@ -8,7 +8,6 @@ import pytest
 
 from tests.support.fleet import Fleet
 from tests.support.internet import FakeInternet
-from tests.support.redis import Redis
 from tests.support.waiting import let_pass
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.nsd import Nsd
+    from tests.support.redis import Redis
 
 FLATTEN = {"example.com": {"target": "lb.test", "types": ["A"]}}
 
@@ -25,14 +25,6 @@ def resolver() -> Iterator[FakeInternet]:
     with FakeInternet() as internet:
         internet.set("lb.test", "A", ["203.0.113.1"], 2)
         yield internet
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Redis]:
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    with Redis(folder) as server:
-        yield server
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from tests.support.fleet import PREFIX, Fleet, addresses
 from tests.support.internet import FakeInternet
 from tests.support.ports import free_port
 from tests.support.proxy import Proxy
-from tests.support.redis import Redis
 from tests.support.waiting import until
 
 from .commands import Output, run
@@ -29,17 +28,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.nsd import Nsd
+    from tests.support.redis import Redis
 
 KEYS = StoreKeys(PREFIX)
 DAY_S = 86_400.0
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Redis]:
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    with Redis(folder) as server:
-        yield server
 
 
 @pytest.fixture

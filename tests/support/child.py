@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import define
 
+from .waiting import until
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+_TRIES = 5
 _SBIN = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin", "/usr/local/sbin"))
 
 
@@ -92,3 +95,17 @@ class Child:
         if self.alive:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(10)
+
+
+def start_until(begin: Callable[[], Child], answers: Callable[[], bool]) -> None:
+    """Begin a server until one stays and answers: somebody else may have taken the port that was free."""
+    for _ in range(_TRIES):
+        child = begin()
+        try:
+            until(lambda: not child.alive or answers(), child.tail, 60)  # noqa: B023 - it has ended by the next one
+        except BaseException:
+            child.kill()
+            raise
+        if child.alive:
+            return
+    raise AssertionError(f"{child.log.stem} did not start:\n{child.tail()}")

@@ -13,7 +13,7 @@ import dns.rcode
 from attrs import define, field
 
 from . import dnsio, packets
-from .child import Child, program, run
+from .child import Child, program, run, start_until
 from .lifetime import Startable
 from .ports import Address, free_port
 from .waiting import until
@@ -21,8 +21,6 @@ from .zones import KEY_NAME, KEY_SECRET, NSUPDATE_KEY, Zones
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-_TRIES = 5
 
 
 def serial(address: Address, zone: str) -> int | None:
@@ -73,20 +71,13 @@ class Nameserver(Startable):
 
     def _start(self) -> None:
         fixed = self.port
-        for _ in range(_TRIES):
-            self.port = fixed or free_port(self.host)
-            child = self.child = Child.start(self.configure(), self.folder / f"{self.kind}.log")
-            try:
-                until(lambda: not self._alive() or self.serves(), child.tail, 60)
-            except BaseException:
-                child.kill()
-                raise
-            if child.alive:
-                return
-        raise AssertionError(f"{self.kind} did not start:\n{child.tail()}")
 
-    def _alive(self) -> bool:
-        return self.child is not None and self.child.alive
+        def begin() -> Child:
+            self.port = fixed or free_port(self.host)
+            self.child = Child.start(self.configure(), self.folder / f"{self.kind}.log")
+            return self.child
+
+        start_until(begin, self.serves)
 
     def serves(self) -> bool:
         probe = packets.query(self.zones.names[0], packets.SOA)

@@ -10,10 +10,9 @@ import dns.message
 import dns.query
 from attrs import define, field
 
-from .child import Child, program
+from .child import Child, program, start_until
 from .lifetime import Startable
 from .ports import Address, free_port
-from .waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,17 +40,12 @@ class RecursiveResolver(Startable):
 
     def start(self) -> None:
         program(self.kind)
-        for _ in range(5):
-            self.port = free_port(self.host)
-            child = self.child = Child.start(self.configure(), self.folder / f"{self.kind}.log")
-            try:
-                until(lambda: not self._alive() or self._answers(), child.tail, 60)
-            except BaseException:
-                child.kill()
-                raise
-            if child.alive:
-                return
-        raise AssertionError(f"{self.kind} did not start:\n{child.tail()}")
+        start_until(self._begin, self._answers)
+
+    def _begin(self) -> Child:
+        self.port = free_port(self.host)
+        self.child = Child.start(self.configure(), self.folder / f"{self.kind}.log")
+        return self.child
 
     def _answers(self) -> bool:
         try:
@@ -59,9 +53,6 @@ class RecursiveResolver(Startable):
         except (dns.exception.DNSException, OSError):
             return False
         return True
-
-    def _alive(self) -> bool:
-        return self.child is not None and self.child.alive
 
     def stop(self) -> None:
         if self.child is not None:
